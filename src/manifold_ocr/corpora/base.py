@@ -1,0 +1,48 @@
+"""What a corpus is to the pipeline: raw files fetched once, rows parsed from them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from manifold_ocr.records import Box, Rejection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawRow:
+    """One usable row as its corpus states it; split, hashes and ids are added later.
+
+    `image` is relative to the corpus's own raw folder. `document` groups rows that must
+    share a split (all lines of a page, all pages of a book). `split` is a fixed official
+    split or None for the hash split. `source` (file and row) is for messages.
+    """
+
+    document: str
+    image: str
+    text: str
+    source: str
+    subset: str = "all"
+    tags: tuple[str, ...] = ()
+    language: str = "und"
+    split: str | None = None
+    box: Box | None = None
+    granularity: str = "line"
+    task: str = "transcribe"
+    question: str | None = None
+    answers: tuple[str, ...] = ()
+    license: str = "unknown"
+
+
+class Corpus(Protocol):
+    """A corpus adapter. `options` is its entry under `corpora` in params.yaml."""
+
+    name: str
+    role: str
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Put the raw files below `destination` (an empty folder, swapped in when whole)."""
+        ...
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream the rows of the raw files below `root`, in a stable order."""
+        ...

@@ -1,0 +1,147 @@
+"""Files that are either whole or absent: atomic writes, hashes, canonical JSON."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from manifold_ocr.errors import UserError
+
+CHUNK = 1 << 20
+
+
+@contextmanager
+def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
+    r"""Open a temporary file beside `path`; rename it over `path` when the block succeeds.
+
+    On any exception (a full disk included) the temporary file is removed and `path` keeps
+    its old content. Text is UTF-8 with `\n` line ends.
+
+    Raises:
+        UserError: the write failed because of the operating system; names the file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: could not be written ({error.strerror or error}); "
+            "free disk space or check permissions, then run again: the old file is untouched"
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_directory(path: Path | str) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; swap it in when the block succeeds.
+
+    On any exception the temporary folder is removed and `path` keeps its old content.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(
+            f"{path}: could not be written ({error.strerror or error}); "
+            "free disk space or check permissions, then run again"
+        ) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
+    """Write indented JSON with sorted keys atomically. NaN and infinity raise ValueError."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False)
+    with atomic_write(path) as file:
+        file.write(text + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: missing, not UTF-8 or not JSON; names the file and the place.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+
+
+def sha256_file(path: Path | str) -> str:
+    """Return the hex SHA-256 of a file, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """Return the hex SHA-256 of the UTF-8 bytes of `text`."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Return the hex SHA-256 of the canonical JSON of `value`."""
+    return sha256_text(canonical_json(value))
+
+
+def sha256_tree(root: Path | str) -> str:
+    """Return one hex SHA-256 over the relative names and contents of all files below `root`."""
+    root = Path(root)
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(root).as_posix().encode("utf-8") + b"\0")
+        digest.update(sha256_file(path).encode("ascii") + b"\n")
+    return digest.hexdigest()
+
+
+def cache_root() -> Path:
+    """Return the folder of caches that outlive a stage run (never a DVC out).
+
+    `MANIFOLD_OCR_CACHE` wins. Otherwise it is output/cache of the project; a queued or
+    temporary experiment, which DVC runs in .dvc/tmp/exps/<name>, shares the cache of the
+    workspace it was started from.
+    """
+    if configured := os.environ.get("MANIFOLD_OCR_CACHE"):
+        return Path(configured)
+    here = Path.cwd()
+    for parent in (here, *here.parents):
+        if parent.parent.name == "exps" and parent.parent.parent.name == "tmp":
+            return parent.parent.parent.parent.parent / "output" / "cache"
+    return Path("output/cache")
