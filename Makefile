@@ -1,0 +1,54 @@
+# make repro: the whole pipeline. make test: the tests. Both install what they need first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV_VERSION := 0.13.9
+TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.lock)
+# Folders of wheels that pip is configured to look into, if any.
+FIND_LINKS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+LINKS := $(foreach place,$(FIND_LINKS),--find-links $(place))
+HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/src
+
+.PHONY: install repro test lint lock clean
+
+install: $(STAMP)
+
+# The lock pins the CPU build of torch; only a machine with a GPU gets a CUDA build.
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+ifeq ($(HAS_GPU),yes)
+	grep -v '^torch==' requirements.lock > $(VENV)/without-torch.lock
+	$(BIN)/uv pip install --quiet $(TORCH) --torch-backend auto
+	$(BIN)/uv pip install --quiet --requirements $(VENV)/without-torch.lock
+else
+	$(BIN)/uv pip sync --quiet $(LINKS) requirements.lock \
+	  || $(BIN)/uv pip sync --quiet --torch-backend cpu requirements.lock
+endif
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+repro: $(STAMP)
+	dvc repro
+	manifold-ocr summary
+
+test: $(STAMP)
+	python -m pytest -n 2 --dist loadgroup
+
+lint: $(STAMP)
+	ruff check src tests benchmarks
+	ruff format --check src tests benchmarks
+	mypy
+
+# Rewrites requirements.lock from pyproject.toml (needs the network).
+lock:
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra pages --extra metrics --extra serve \
+	  --extra remotes --python-version 3.11 --no-header --no-annotate --upgrade \
+	  $(or $(LINKS),--torch-backend cpu) --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) output/cache

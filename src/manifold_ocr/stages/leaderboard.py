@@ -1,0 +1,54 @@
+"""Stage leaderboard: rank adapter, base, engines and submissions from the metrics alone."""
+
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr.board import page
+from manifold_ocr.config import load_section
+from manifold_ocr.files import atomic_write, read_json, write_json
+from manifold_ocr.gate import GateConfig, describe, judge
+from manifold_ocr.ranking import (
+    LeaderboardConfig,
+    foreign_entries,
+    own_entries,
+    rank,
+    summary,
+)
+from manifold_ocr.stages.runner import run_stage
+
+BOARD = Path("docs/leaderboard")
+
+
+def main() -> None:
+    """Read metrics/, write docs/leaderboard/README.md and summary.json."""
+    config = load_section(LeaderboardConfig, "leaderboard")
+    gate = load_section(GateConfig, "gate")
+    manifest = read_json("metrics/manifest.json")
+    evaluation = read_json("metrics/evaluate.json")
+    compress = read_json("metrics/compress.json")
+    test_sha256 = str(manifest.get("test_sha256", ""))
+    entries = [
+        *own_entries(evaluation),
+        *foreign_entries(Path("metrics/engines"), "engine", test_sha256),
+        *foreign_entries(BOARD / "submissions", "submission", test_sha256),
+    ]
+    ranked = rank(entry for entry in entries if entry.comparable)
+    apart = [entry for entry in entries if not entry.comparable]
+    verdicts = judge(evaluation, gate)
+    board: dict[str, Any] = {
+        "test_sha256": test_sha256,
+        "gate_passed": all(verdict.passed for verdict in verdicts),
+        **summary(ranked, apart),
+    }
+    text = page(config.title, ranked, apart, evaluation, compress, verdicts, gate)
+    with atomic_write(BOARD / "README.md") as file:
+        file.write(text)
+    write_json(BOARD / "summary.json", board)
+    print(
+        f"leaderboard: {len(ranked)} systems ranked, {len(apart)} apart; best {ranked[0][1].name}"
+    )
+    print(describe(verdicts, gate))
+
+
+if __name__ == "__main__":
+    run_stage("leaderboard", main)

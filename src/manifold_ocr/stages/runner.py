@@ -1,0 +1,27 @@
+"""How a stage is run from dvc.yaml: errors as one line, Ctrl-C as 130, time and memory kept."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from manifold_ocr import perf
+from manifold_ocr.errors import UserError
+
+
+def run_stage(name: str, stage: Callable[[], None]) -> None:
+    """Run `stage`; print a clear error and exit with status 2 (or 130) when it cannot finish.
+
+    Wall time in seconds and peak memory in GiB go to metrics/perf.json, never to an out.
+    """
+    started = time.monotonic()
+    try:
+        stage()
+    except UserError as error:
+        print(f"error: {name}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; run `dvc repro` again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    perf.record(
+        name, {"seconds": time.monotonic() - started, "peak_memory_gib": perf.peak_memory_gib()}
+    )
