@@ -1,0 +1,89 @@
+"""Failure cohorts: predictions that are not merely wrong but broken, each in its own way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LONGEST_PERIOD = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortConfig:
+    """Where each cohort begins.
+
+    `too_long` and `too_short` are ratios prediction/reference in characters, and a length
+    must differ by `slack` characters at least. `hallucination` is the smallest NED of a
+    prediction of at least `hallucination_characters` that shares almost nothing with its
+    reference. A loop is one unit repeated `loop_repeats` times or more over at least
+    `loop_characters` characters, and longer than any loop of the reference.
+    """
+
+    too_long: float = 1.5
+    too_short: float = 0.5
+    slack: int = 3
+    hallucination: float = 0.8
+    hallucination_characters: int = 10
+    loop_repeats: int = 4
+    loop_characters: int = 20
+
+    def __post_init__(self) -> None:
+        if not (0 < self.too_short < 1 < self.too_long):
+            raise ValueError("cohorts: too_short must lie in (0, 1) and too_long above 1")
+        if self.loop_repeats < 2:
+            raise ValueError("cohorts: loop_repeats must be at least 2")
+
+
+@dataclass(frozen=True, slots=True)
+class Cohorts:
+    """Which cohorts one prediction belongs to (several are possible)."""
+
+    empty: bool
+    looping: bool
+    too_long: bool
+    too_short: bool
+    hallucination: bool
+
+
+def classify(reference: str, prediction: str, distance: int, config: CohortConfig) -> Cohorts:
+    """Classify one prediction; `distance` is the edit distance of the two texts.
+
+    A loop that the reference lacks costs at least one unit short of its length in edits, so
+    near-perfect predictions are never searched for one.
+    """
+    n, m = len(reference), len(prediction)
+    looping = distance >= config.loop_characters // 2 and _loops_more(reference, prediction, config)
+    return Cohorts(
+        empty=m == 0 and n > 0,
+        looping=looping,
+        too_long=n > 0 and m > config.too_long * n and m - n > config.slack,
+        too_short=0 < m < config.too_short * n and n - m > config.slack,
+        hallucination=(
+            m >= config.hallucination_characters
+            and distance >= config.hallucination * max(n, m)
+            and not looping
+        ),
+    )
+
+
+def _loops_more(reference: str, prediction: str, config: CohortConfig) -> bool:
+    found = longest_loop(prediction, config.loop_repeats)
+    if found < config.loop_characters:
+        return False
+    return found > longest_loop(reference, config.loop_repeats)
+
+
+def longest_loop(text: str, repeats: int) -> int:
+    """Return the length in characters of the longest run of one unit repeated >= `repeats`.
+
+    A unit is 1 to LONGEST_PERIOD characters. A run of period p and length r is found as r-p
+    consecutive positions that equal the position p further on.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    best = 0
+    for period in range(1, min(LONGEST_PERIOD, len(codes) // repeats) + 1):
+        changes = np.flatnonzero(codes[period:] != codes[:-period])
+        bounds = np.concatenate(([-1], changes, [len(codes) - period]))
+        run = int(np.diff(bounds).max()) - 1 + period
+        if run >= period * repeats:
+            best = max(best, run)
+    return best

@@ -1,0 +1,138 @@
+"""Scores of the tasks that are not transcription: named values in [0, 1] for one sample.
+
+The first score of a task is its headline. Probes never enter a CER.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from manifold_ocr.errors import UserError
+from manifold_ocr.records import Sample
+from manifold_ocr.text import edit
+from manifold_ocr.text.normalize import normalise
+
+Scores = tuple[tuple[str, float], ...]
+
+_FENCE = re.compile(r"^\s*```[\w-]*[ \t]*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_LATEX_SPACING = re.compile(r"\\(?:,|;|!|:|quad|qquad|left|right|displaystyle)(?![A-Za-z])|\s+")
+_LATEX_DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
+
+
+def score_probe(sample: Sample, prediction: str) -> Scores:
+    """Score one answer by the rule of the sample's task.
+
+    Raises:
+        UserError: no rule for that task; names the tasks that have one.
+    """
+    rule = RULES.get(sample.task)
+    if rule is None:
+        raise UserError(
+            f"sample {sample.id}: no metric for task {sample.task!r}; "
+            f"known tasks: transcribe, {', '.join(RULES)}"
+        )
+    return rule(sample, prediction)
+
+
+def score_json(sample: Sample, prediction: str) -> Scores:
+    """Compare JSON by its leaves: F1 over (path, value) pairs, with near values credited.
+
+    `similarity` gives each matched path 1 - NED of its two values instead of all or nothing,
+    divided by the number of paths in either tree (list positions are part of a path).
+    """
+    expected = _leaves(json.loads(sample.text))
+    try:
+        found = _leaves(json.loads(strip_fence(prediction)))
+    except (json.JSONDecodeError, RecursionError):
+        return (("field_f1", 0.0), ("similarity", 0.0), ("exact", 0.0), ("valid", 0.0))
+    common = sum(path in found and found[path] == value for path, value in expected.items())
+    paths = expected.keys() | found.keys()
+    near = sum(1.0 - edit.ned(expected[p], found[p]) for p in expected.keys() & found.keys())
+    f1 = edit.precision_recall_f1(common, len(expected), len(found))[2]
+    similarity = near / len(paths) if paths else 1.0
+    return (
+        ("field_f1", f1),
+        ("similarity", similarity),
+        ("exact", float(expected == found)),
+        ("valid", 1.0),
+    )
+
+
+def score_latex(sample: Sample, prediction: str) -> Scores:
+    """Formula string similarity 1 - NED after dropping delimiters and spacing commands.
+
+    Two strings that render alike may differ here; comparing rendered formulas (CDM) needs a
+    TeX installation and is not computed.
+    """
+    expected, found = latex_string(sample.text), latex_string(strip_fence(prediction))
+    return (("similarity", 1.0 - edit.ned(expected, found)), ("exact", float(expected == found)))
+
+
+def score_needle(sample: Sample, prediction: str) -> Scores:
+    """Was the planted text found: anywhere in the answer, and as the whole answer."""
+    said = normalise(prediction, "nfc_ws+casefold")
+    wanted = [normalise(t, "nfc_ws+casefold") for t in sample.answers or (sample.text,)]
+    return (
+        ("found", float(any(_contains_whole(said, needle) for needle in wanted))),
+        ("exact", float(said in wanted)),
+    )
+
+
+def score_question(sample: Sample, prediction: str) -> Scores:
+    """Answer similarity ANLS and exact match over the accepted answers."""
+    answers = sample.answers or (sample.text,)
+    said = normalise(prediction, "nfc_ws+casefold")
+    exact = any(said == normalise(answer, "nfc_ws+casefold") for answer in answers)
+    return (("anls", edit.anls(prediction, answers)), ("exact", float(exact)))
+
+
+def strip_fence(text: str) -> str:
+    """Remove a Markdown code fence that encloses the whole text."""
+    match = _FENCE.match(text)
+    return match.group(1) if match else text.strip()
+
+
+def latex_string(text: str) -> str:
+    r"""Return a formula without outer delimiters, white space and `\,`-like spacing."""
+    text = text.strip()
+    for opening, closing in _LATEX_DELIMITERS:
+        inside = len(text) > len(opening) + len(closing)
+        if inside and text.startswith(opening) and text.endswith(closing):
+            text = text[len(opening) : -len(closing)]
+            break
+    return _LATEX_SPACING.sub("", text)
+
+
+def _contains_whole(text: str, needle: str) -> bool:
+    """Find `needle` where it does not continue a longer word or number."""
+    if not needle:
+        return False
+    return re.search(rf"(?<![^\W_]){re.escape(needle)}(?![^\W_])", text) is not None or (
+        not needle.isascii() and needle in text
+    )
+
+
+def _leaves(value: Any) -> dict[tuple[str, ...], str]:
+    return dict(_walk(value, ()))
+
+
+def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _walk(item, (*path, str(key)))
+    elif isinstance(value, list) and value:
+        for number, item in enumerate(value):
+            yield from _walk(item, (*path, str(number)))
+    elif isinstance(value, str):
+        yield path, normalise(value, "nfc_ws")
+    else:
+        yield path, json.dumps(value)
+
+
+RULES: dict[str, Callable[[Sample, str], Scores]] = {
+    "json": score_json,
+    "latex": score_latex,
+    "needle": score_needle,
+    "qa": score_question,
+}
