@@ -1,0 +1,142 @@
+"""Read samples with a model; each row is read once per model, image and code, then kept."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr.closure import code_fingerprint
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import cache_root, sha256_json, sha256_tree
+from manifold_ocr.images import load_sample
+from manifold_ocr.models.base import OcrModel, Recognition
+from manifold_ocr.progress import progress
+from manifold_ocr.records import Prediction, Sample
+
+FLUSH_EVERY = 64
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Predictions in the order of the samples, how many were read anew, and seconds spent."""
+
+    predictions: list[Prediction]
+    fresh: int
+    seconds: float
+
+
+def model_fingerprint(
+    weights: Sequence[Path], settings: Any, modules: Sequence[str]
+) -> str:
+    """Return one SHA-256 over weight folders, settings and the inference code of `modules`."""
+    return sha256_json(
+        {
+            "weights": [sha256_tree(folder) for folder in weights],
+            "settings": settings,
+            "code": code_fingerprint(["manifold_ocr.inference", *modules]),
+        }
+    )
+
+
+def row_key(sample: Sample) -> str:
+    """Return what a reading depends on besides the model: pixels, crop, task, question."""
+    return sha256_json(
+        [sample.image_sha256 or sample.image, sample.box, sample.max_pixels, sample.task,
+         sample.question]
+    )  # fmt: skip
+
+
+def read_with(
+    model: OcrModel, samples: Iterable[Sample], image_root: Path
+) -> Iterator[Recognition]:
+    """Yield a recognition a sample, in order, without any cache."""
+    samples = list(samples)
+    prompts = [sample.question or "" for sample in samples]
+    images = (load_sample(sample, image_root) for sample in samples)
+    yield from model.recognise(images, prompts if any(prompts) else None)
+
+
+def predict(
+    model: OcrModel, samples: Sequence[Sample], image_root: Path, fingerprint: str, name: str
+) -> Reading:
+    """Return a prediction for every sample, reading only what the cache lacks.
+
+    Results are appended to output/cache/predictions/<fingerprint>.jsonl while the model
+    reads, so that an interrupted run goes on where it stopped.
+
+    Raises:
+        UserError: no samples, or an image that cannot be read (named with its row).
+    """
+    if not samples:
+        raise UserError(f"{name}: nothing to read: the split has no rows; check manifest filters")
+    store = cache_root() / "predictions" / f"{fingerprint}.jsonl"
+    known = _load(store)
+    missing = [sample for sample in samples if row_key(sample) not in known]
+    started = time.monotonic()
+    if missing:
+        known.update(_read_missing(model, missing, image_root, store, name))
+    predictions = [
+        Prediction(
+            id=sample.id,
+            text=found.text,
+            confidence=found.confidence,
+            vision_tokens=found.vision_tokens,
+        )
+        for sample in samples
+        for found in [known[row_key(sample)]]
+    ]
+    return Reading(predictions, len(missing), time.monotonic() - started)
+
+
+def _load(store: Path) -> dict[str, Recognition]:
+    """Return what a store holds; a last line cut short by a kill is ignored."""
+    known: dict[str, Recognition] = {}
+    if not store.exists():
+        return known
+    with open(store, encoding="utf-8") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                break
+            value = json.loads(line)
+            known[value["key"]] = Recognition(
+                value["text"], value["confidence"], value["vision_tokens"]
+            )
+    return known
+
+
+def _read_missing(
+    model: OcrModel, samples: list[Sample], image_root: Path, store: Path, name: str
+) -> dict[str, Recognition]:
+    found: dict[str, Recognition] = {}
+    store.parent.mkdir(parents=True, exist_ok=True)
+    _drop_partial_line(store)
+    with open(store, "a", encoding="utf-8") as file:
+        results = read_with(model, samples, image_root)
+        paired = zip(samples, results, strict=True)
+        for count, (sample, result) in enumerate(
+            progress(paired, f"read with {name}", len(samples)), 1
+        ):
+            key = row_key(sample)
+            found[key] = result
+            row = {
+                "key": key,
+                "text": result.text,
+                "confidence": result.confidence,
+                "vision_tokens": result.vision_tokens,
+            }
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            if count % FLUSH_EVERY == 0:
+                file.flush()
+    return found
+
+
+def _drop_partial_line(store: Path) -> None:
+    if not store.exists():
+        return
+    content = store.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with open(store, "rb+") as file:
+            file.truncate(whole)
