@@ -1,0 +1,171 @@
+"""Find the text lines of a page with PP-OCRv6's detector, through the rapidocr library."""
+
+import importlib.util
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from PIL import Image
+
+from manifold_ocr.errors import UserError
+from manifold_ocr.images import crop
+from manifold_ocr.records import Box
+
+Point = tuple[float, float]
+Quad = tuple[Point, Point, Point, Point]
+
+DETECTOR_FILE = "PP-OCRv6_det_small.onnx"
+VERTICAL_RATIO = 1.5  # a crop this much taller than wide holds vertical text: turned to read
+SKEW_PIXELS = 2.0  # corners off an upright box by more than this are warped, not cropped
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedLine:
+    """A line of text on a page: four corners in pixels, clockwise from the top left.
+
+    `score` is the detector's mean text probability inside the quadrangle, in [0, 1].
+    """
+
+    quad: Quad
+    score: float
+
+    @property
+    def box(self) -> Box:
+        """The upright box [x0, y0, x1, y1] around the corners."""
+        xs, ys = [p[0] for p in self.quad], [p[1] for p in self.quad]
+        return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def height(self) -> float:
+        """The shorter side in pixels: the height of horizontal text, the width of vertical."""
+        return min(math.dist(self.quad[0], self.quad[3]), math.dist(self.quad[0], self.quad[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    """How a page is scaled for the detector, and what counts as a line.
+
+    `max_side`: the longest side in pixels that the detector is given. Where half of the
+    lines come out lower than `small_text` pixels, the page is looked at again, enlarged up to
+    `enlarge_to` times but to no more than `enlarged_side` (newsprint scanned at 75 dpi).
+    `threshold` is the least score of a line. `threads` 0 leaves the choice to onnxruntime.
+    """
+
+    max_side: int = 2000
+    small_text: float = 18.0
+    enlarge_to: float = 2.5
+    enlarged_side: int = 3200
+    threshold: float = 0.5
+    threads: int = 0
+
+
+class LineDetector:
+    """The detector of the installed rapidocr wheel; nothing is fetched."""
+
+    def __init__(self, config: DetectionConfig | None = None) -> None:
+        """Load the network (about 10 MB).
+
+        Raises:
+            UserError: rapidocr is absent, or its wheel no longer carries the detector.
+        """
+        self.config = config or DetectionConfig()
+        self._engine = _load_engine(self.config)
+
+    def detect(self, image: Image.Image) -> list[DetectedLine]:
+        """Return the lines of an RGB page, in the detector's order, in pixels of `image`."""
+        config = self.config
+        scale = min(1.0, config.max_side / max(image.size))
+        lines = self._detect_at(image, scale)
+        if not lines:
+            return lines
+        height = median(line.height for line in lines)
+        wanted = min(config.enlarge_to, config.small_text * 1.5 / max(height, 1.0))
+        scale = min(wanted, config.enlarged_side / max(image.size))
+        if height >= config.small_text or scale <= 1.2:
+            return lines
+        return self._detect_at(image, scale) or lines
+
+    def _detect_at(self, image: Image.Image, scale: float) -> list[DetectedLine]:
+        import numpy as np
+
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        page = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+        pixels = np.ascontiguousarray(np.asarray(page)[:, :, ::-1])
+        found = self._engine(pixels)
+        if found.boxes is None:
+            return []
+        ratio = (image.width / size[0], image.height / size[1])
+        return [
+            DetectedLine(_quad(corners, ratio), float(score))
+            for corners, score in zip(found.boxes, found.scores, strict=True)
+        ]
+
+
+def _quad(corners: Iterable[Iterable[float]], ratio: tuple[float, float]) -> Quad:
+    points = [(float(x) * ratio[0], float(y) * ratio[1]) for x, y in corners]
+    return points[0], points[1], points[2], points[3]
+
+
+def _load_engine(config: DetectionConfig) -> Any:
+    folder = model_folder()
+    from rapidocr import RapidOCR
+
+    return RapidOCR(
+        params={
+            "Global.use_cls": False,
+            "Global.use_rec": False,
+            "Global.use_preprocess_img": False,
+            "Global.log_level": "error",
+            "Det.model_path": str(folder / DETECTOR_FILE),
+            "Det.box_thresh": config.threshold,
+            "EngineConfig.onnxruntime.intra_op_num_threads": config.threads or -1,
+        }
+    )
+
+
+def model_folder() -> Path:
+    """Return the folder of the networks inside the installed rapidocr package.
+
+    Raises:
+        UserError: rapidocr or its detector is missing.
+    """
+    found = importlib.util.find_spec("rapidocr")
+    if found is None or found.origin is None:
+        raise UserError("rapidocr is not installed; run `make install`")
+    folder = Path(found.origin).parent / "models"
+    if not (folder / DETECTOR_FILE).is_file():
+        raise UserError(
+            f"{folder / DETECTOR_FILE}: the text detector is missing from the rapidocr package; "
+            "reinstall the version that requirements.lock names"
+        )
+    return folder
+
+
+def crop_line(page: Image.Image, line: DetectedLine) -> Image.Image:
+    """Return the RGB pixels of a line, upright: a skewed line is warped, vertical text turned."""
+    if _skew(line) <= SKEW_PIXELS:
+        piece = crop(page, line.box)
+    else:
+        top_left, top_right, bottom_right, bottom_left = line.quad
+        width = max(math.dist(top_left, top_right), math.dist(bottom_left, bottom_right))
+        height = max(math.dist(top_left, bottom_left), math.dist(top_right, bottom_right))
+        piece = page.transform(
+            (max(1, round(width)), max(1, round(height))),
+            Image.Transform.QUAD,
+            (*top_left, *bottom_left, *bottom_right, *top_right),
+            Image.Resampling.BICUBIC,
+        )
+    if piece.height >= VERTICAL_RATIO * piece.width:
+        piece = piece.transpose(Image.Transpose.ROTATE_90)
+    return piece
+
+
+def _skew(line: DetectedLine) -> float:
+    x0, y0, x1, y1 = line.box
+    upright = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+    return max(
+        max(abs(p[0] - q[0]), abs(p[1] - q[1])) for p, q in zip(line.quad, upright, strict=True)
+    )
