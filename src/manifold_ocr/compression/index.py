@@ -1,0 +1,113 @@
+"""Which archived documents hold a window's signature: an inverted index over manifolds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_ocr.codec import CodecConfig, Windows
+from manifold_ocr.compression.manifold import Document
+from manifold_ocr.compression.prototype import gate_threshold
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Per document: windows of the query compared with it, and how many of them matched."""
+
+    compared: Integers
+    matched: Integers
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Matched over compared windows; 0 where none was compared."""
+        return self.matched / np.maximum(self.compared, 1)
+
+
+class SignatureIndex:
+    """Hazard-gated membership of windows in many documents at once.
+
+    A document's gate is the percentile of the hazards of its signatures. Windows above it,
+    on both sides and judged alike by the stability that the signature keeps, are not
+    compared. With `tolerance` 0 a window matches a signature that equals its own; above 0
+    one whose stability and entropy lie within that many quantisation steps.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        config: CodecConfig,
+        *,
+        percentile: float = 100.0,
+        tolerance: int = 0,
+    ) -> None:
+        self.ids = [document.id for document in documents]
+        self.config, self.tolerance = config, tolerance
+        self.scale = 10**config.precision
+        self.gates = np.array([_gate(d, percentile, self.scale) for d in documents], np.int64)
+        codes = [np.array([e.code for e in d.entries], np.uint64) for d in documents]
+        sizes = [len(item) for item in codes]
+        keys = self._keys(np.concatenate([*codes, np.zeros(0, np.uint64)]))
+        owners = np.repeat(np.arange(len(documents)), sizes)
+        open_gate = self._stability(keys) >= self.gates[owners]
+        pairs = np.unique(np.stack([keys[open_gate], owners[open_gate]]), axis=1)
+        self.owners = pairs[1]
+        self.keys, self.begins = np.unique(pairs[0], return_index=True)
+        self.ends = np.append(self.begins[1:], len(self.owners))
+
+    def scores(self, windows: Windows) -> Scores:
+        """Compare all windows of one query text with all documents."""
+        keys, counts = np.unique(self._keys(windows.codes), return_counts=True)
+        by_stability = np.bincount(
+            self._stability(keys), weights=counts, minlength=self.scale + 1
+        ).astype(np.int64)
+        at_least = np.cumsum(by_stability[::-1])[::-1]
+        compared = np.append(at_least, 0)[np.minimum(self.gates, self.scale + 1)]
+        matched = np.zeros(len(self.ids), np.int64)
+        rows, owners = self._postings(keys)
+        open_gate = self._stability(keys)[rows] >= self.gates[owners]
+        np.add.at(matched, owners[open_gate], counts[rows[open_gate]])
+        return Scores(compared, matched)
+
+    def _postings(self, keys: Integers) -> tuple[Integers, Integers]:
+        """Return (row of `keys`, document) pairs, each pair once."""
+        reach = range(-self.tolerance, self.tolerance + 1)
+        shifts = [ds * (self.scale + 1) + de for ds in reach for de in reach]
+        found = [self._exact_postings(keys + shift) for shift in shifts]
+        rows = np.concatenate([item[0] for item in found])
+        owners = np.concatenate([item[1] for item in found])
+        if self.tolerance:
+            rows, owners = np.unique(np.stack([rows, owners]), axis=1)
+        return rows, owners
+
+    def _exact_postings(self, keys: Integers) -> tuple[Integers, Integers]:
+        if not len(self.keys):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        rows = np.flatnonzero(self.keys[places] == keys)
+        begins, ends = self.begins[places[rows]], self.ends[places[rows]]
+        sizes = ends - begins
+        offsets = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.repeat(rows, sizes), self.owners[np.repeat(begins, sizes) + offsets]
+
+    def _keys(self, codes: NDArray[np.uint64]) -> Integers:
+        """Return stability and entropy as one number; coherence is 1 - entropy and adds nothing."""
+        width = self.config.field_bits
+        mask = np.uint64((1 << width) - 1)
+        stability = (codes >> np.uint64(width) & mask).astype(np.int64)
+        return stability * (self.scale + 1) + (codes & mask).astype(np.int64)
+
+    def _stability(self, keys: Integers) -> Integers:
+        return keys // (self.scale + 1)
+
+
+def _gate(document: Document, percentile: float, scale: int) -> int:
+    """Return the least stability, in quantisation steps, that passes the hazard gate."""
+    if not document.entries:
+        return scale + 1
+    if percentile >= 100:
+        return 0
+    threshold = gate_threshold([entry.hazard for entry in document.entries], percentile)
+    return round((1 - threshold) * scale)
