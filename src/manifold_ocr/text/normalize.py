@@ -68,7 +68,7 @@ def units(text: str, profile: str = DEFAULT_PROFILE) -> Sequence[str]:
 
 def graphemes(text: str) -> list[str]:
     """Split into extended grapheme clusters (Unicode Standard Annex 29)."""
-    return regex.findall(r"\X", text)
+    return list(regex.findall(r"\X", text))
 
 
 def collapse_whitespace(text: str) -> str:
