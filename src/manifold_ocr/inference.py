@@ -11,7 +11,7 @@ from manifold_ocr.closure import code_fingerprint
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import cache_root, sha256_json, sha256_tree
 from manifold_ocr.images import load_sample
-from manifold_ocr.models.base import OcrModel, Recognition
+from manifold_ocr.models.base import OcrModel, Recognition, SampleReader
 from manifold_ocr.progress import progress
 from manifold_ocr.records import Prediction, Sample
 
@@ -27,9 +27,7 @@ class Reading:
     seconds: float
 
 
-def model_fingerprint(
-    weights: Sequence[Path], settings: Any, modules: Sequence[str]
-) -> str:
+def model_fingerprint(weights: Sequence[Path], settings: Any, modules: Sequence[str]) -> str:
     """Return one SHA-256 over weight folders, settings and the inference code of `modules`."""
     return sha256_json(
         {
@@ -53,6 +51,9 @@ def read_with(
 ) -> Iterator[Recognition]:
     """Yield a recognition a sample, in order, without any cache."""
     samples = list(samples)
+    if isinstance(model, SampleReader):
+        yield from model.recognise_samples(samples, image_root)
+        return
     prompts = [sample.question or "" for sample in samples]
     images = (load_sample(sample, image_root) for sample in samples)
     yield from model.recognise(images, prompts if any(prompts) else None)

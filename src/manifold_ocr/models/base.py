@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
+
+from manifold_ocr.records import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,4 +33,15 @@ class OcrModel(Protocol):
 
     def vision_tokens(self, size: tuple[int, int]) -> int:
         """Return how many positions an image of (width, height) pixels costs the decoder."""
+        ...
+
+
+@runtime_checkable
+class SampleReader(Protocol):
+    """A recogniser that keeps what it can of a sample's work (frozen features) between runs."""
+
+    def recognise_samples(
+        self, samples: Iterable[Sample], image_root: Path
+    ) -> Iterator[Recognition]:
+        """Yield one result a sample, in order: the same as `recognise` of its image."""
         ...

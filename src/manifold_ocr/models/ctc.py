@@ -1,0 +1,175 @@
+"""The `ctc` family: convolutional line recognisers read greedily (PP-OCRv6)."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from manifold_ocr.closure import code_fingerprint
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json, sha256_json
+from manifold_ocr.images import load_sample
+from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.config import ModelConfig
+from manifold_ocr.models.features import FeatureCache, SampleKeys, round_features
+from manifold_ocr.models.line_image import decode_frames, frame_count, line_pixels
+from manifold_ocr.records import Sample
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Backbone = Callable[[np.ndarray], np.ndarray]
+Head = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class CtcModel:
+    """A line recogniser in two parts: frozen `backbone`, and `head` that an adapter changes.
+
+    A line wider than 3,200 pixels at 48 pixels of height is squeezed to that width.
+    """
+
+    family = "ctc"
+
+    def __init__(
+        self, name: str, backbone: Backbone, head: Head, characters: list[str], fingerprint: str
+    ) -> None:
+        """`fingerprint` identifies the backbone's weights: features are cached under it."""
+        self.name = name
+        self.backbone = backbone
+        self.head = head
+        self.characters = characters
+        self.features_fingerprint = features_fingerprint(fingerprint)
+
+    def recognise(
+        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+    ) -> Iterator[Recognition]:
+        """Yield the text of each line image, in order; prompts are ignored."""
+        yield from ordered_map(lambda image: self.read(self.features(image)), images)
+
+    def recognise_samples(
+        self, samples: Iterable[Sample], image_root: Path
+    ) -> Iterator[Recognition]:
+        """Yield the text of each sample, in order; features come from the cache where known."""
+        with self.open_cache() as cache:
+            one = self._sample_features(image_root, cache)
+            yield from ordered_map(lambda sample: self.read(one(sample)), samples)
+
+    def cache_samples(
+        self, samples: Iterable[Sample], image_root: Path, cache: FeatureCache
+    ) -> Iterator[str]:
+        """Yield the cache key of each sample, in order, once its features are in `cache`."""
+        keys = SampleKeys(image_root)
+        one = self._sample_features(image_root, cache)
+
+        def known(sample: Sample) -> str:
+            if (key := keys(sample)) not in cache:
+                one(sample)
+            return key
+
+        yield from ordered_map(known, samples)
+
+    def _sample_features(
+        self, image_root: Path, cache: FeatureCache
+    ) -> Callable[[Sample], np.ndarray]:
+        keys = SampleKeys(image_root)
+
+        def one(sample: Sample) -> np.ndarray:
+            key = keys(sample)
+            found = cache.get(key)
+            if found is None:
+                found = self.features(load_sample(sample, image_root))
+                cache.put(key, found)
+            return found
+
+        return one
+
+    def open_cache(self) -> FeatureCache:
+        """Return the feature cache of this backbone and preprocessing."""
+        channels = self.features(Image.new("RGB", (16, 48))).shape[0]
+        return FeatureCache(self.features_fingerprint, channels)
+
+    def features(self, image: Image.Image) -> np.ndarray:
+        """Return the frozen features (C, T) of a line image, rounded as the cache keeps them."""
+        return round_features(self.backbone(line_pixels(image)))
+
+    def read(self, features: np.ndarray) -> Recognition:
+        """Return the text of a line from its features (C, T)."""
+        best, probability = self.head(features)
+        return decode_frames(best, probability, self.characters)
+
+    def vision_tokens(self, size: tuple[int, int]) -> int:
+        """Return the CTC frames of an image of (width, height)."""
+        return frame_count(size)
+
+
+def features_fingerprint(backbone: str) -> str:
+    """Return what decides a cached feature: weights, preprocessing code and its libraries."""
+    code = code_fingerprint(
+        ["manifold_ocr.models.line_image", "manifold_ocr.images"],
+        without=["manifold_ocr.records", "manifold_ocr.files", "manifold_ocr.models.base"],
+    )
+    libraries = {name: version(name) for name in ("onnxruntime", "pillow")}
+    return sha256_json({"backbone": backbone, "code": code, "libraries": libraries})
+
+
+def load(config: ModelConfig, base: Path, adapter: Path | None, device: str | None) -> CtcModel:
+    """Load a CTC recogniser; through onnxruntime where the checkpoint carries its graphs.
+
+    Raises:
+        UserError: files are missing, or the adapter does not fit the base model.
+    """
+    from manifold_ocr.models import ctc_onnx
+
+    characters = character_list(base)
+    name = adapter.name if adapter else config.id
+    fast = ctc_onnx.has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
+    if fast and not (adapter and ctc_onnx.touches_backbone(base, adapter)):
+        backbone = ctc_onnx.OnnxBackbone(base)
+        head = ctc_onnx.OnnxHead(base, adapter)
+        return CtcModel(name, backbone, head, characters, backbone.fingerprint)
+    from manifold_ocr.models.ctc_torch import load_torch
+
+    parts = load_torch(config, base, adapter, device)
+    return CtcModel(name, parts.backbone, parts.head, characters, parts.fingerprint)
+
+
+def character_list(folder: Path) -> list[str]:
+    """Return the text of each class of a CTC checkpoint, from its preprocessor_config.json.
+
+    Raises:
+        UserError: the file or its `character_list` is missing.
+    """
+    path = folder / "preprocessor_config.json"
+    characters = read_json(path).get("character_list")
+    if not characters:
+        raise UserError(f"{path}: `character_list` is missing; download the base model again")
+    return [str(character) for character in characters]
+
+
+def worker_count() -> int:
+    """Return how many lines run at once: the cores this process may use."""
+    allowed = len(os.sched_getaffinity(0))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(allowed, int(limit))) if limit.isdigit() else allowed
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `function(item)` in order, on a few threads, holding a bounded number of items."""
+    workers = worker_count()
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,114 @@
+"""From a `model` section to a loaded recogniser: where its weights are, and which family reads.
+
+The family follows from `model_type` of the checkpoint's config.json through one explicit
+table. Families are imported when used, so that choosing one does not import torch.
+"""
+
+import re
+from pathlib import Path
+
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json
+from manifold_ocr.models.adapter_weights import check_origin
+from manifold_ocr.models.base import OcrModel
+from manifold_ocr.models.config import ModelConfig
+
+BASE_ROOT = Path("data/base")
+FAMILIES = {
+    "pp_ocrv6_small_rec": "ctc",
+    "vision-encoder-decoder": "encoder_decoder",
+    "qwen2_vl": "chat_vlm",
+    "qwen2_5_vl": "chat_vlm",
+    "qwen3_vl": "chat_vlm",
+    "paddleocr_vl": "chat_vlm",
+    "lighton_ocr": "chat_vlm",
+    "glm_ocr": "chat_vlm",
+}
+GRANULARITIES = {
+    "ctc": ("line",),
+    "encoder_decoder": ("line", "page"),
+    "chat_vlm": ("line", "page"),
+}
+MODULES = {
+    "ctc": ("manifold_ocr.models.ctc", "manifold_ocr.models.ctc_onnx"),
+    "encoder_decoder": ("manifold_ocr.models.encoder_decoder",),
+    "chat_vlm": ("manifold_ocr.models.chat_vlm",),
+}
+
+
+def slug(model_id: str) -> str:
+    """Return a folder name for a model id: a hub id keeps owner and name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "--", model_id.strip("/")).strip("-.") or "model"
+
+
+def base_path(config: ModelConfig, root: Path = BASE_ROOT) -> Path:
+    """Return the checkpoint folder of `config.id`: a local folder, or one below data/base.
+
+    Raises:
+        UserError: the folder has no config.json yet.
+    """
+    local = Path(config.id)
+    folder = local if local.is_dir() else root / slug(config.id)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder / 'config.json'}: no such file; `dvc repro download_base` fetches the base "
+            f"model {config.id!r}, or set model.id to a checkpoint folder"
+        )
+    return folder
+
+
+def family_of(folder: Path) -> str:
+    """Return the family of a checkpoint folder.
+
+    Raises:
+        UserError: no config.json, or a `model_type` that no family reads.
+    """
+    model_type = str(read_json(folder / "config.json").get("model_type", ""))
+    if model_type not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise UserError(f"{folder}: model_type {model_type!r} has no family; known: {known}")
+    return FAMILIES[model_type]
+
+
+def family(config: ModelConfig) -> str:
+    """Return the family of the base model of `config` (see `family_of`)."""
+    return family_of(base_path(config))
+
+
+def granularities(name: str) -> tuple[str, ...]:
+    """Return what the family `name` reads in one pass: lines, pages or both."""
+    return GRANULARITIES[name]
+
+
+def modules(name: str) -> tuple[str, ...]:
+    """Return the modules whose code decides what the family `name` reads: for fingerprints."""
+    return MODULES[name]
+
+
+def load_model(
+    config: ModelConfig, adapter: Path | None = None, device: str | None = None
+) -> OcrModel:
+    """Load the recogniser of `config`, with an adapter (or a full fine-tuned checkpoint).
+
+    `device` is a torch device name; None takes a GPU where there is one.
+
+    Raises:
+        UserError: weights are missing, or no family reads them.
+    """
+    base = base_path(config)
+    if adapter is not None and not adapter.is_dir():
+        raise UserError(f"{adapter}: no such adapter folder; run `dvc repro train` first")
+    kind = family_of(base)
+    if adapter is not None:
+        check_origin(adapter, base)
+    if kind == "ctc":
+        from manifold_ocr.models import ctc
+
+        return ctc.load(config, base, adapter, device)
+    if kind == "encoder_decoder":
+        from manifold_ocr.models import encoder_decoder
+
+        return encoder_decoder.load(config, base, adapter, device)
+    from manifold_ocr.models import chat_vlm
+
+    return chat_vlm.load(config, base, adapter, device)
