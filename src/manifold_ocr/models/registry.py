@@ -108,7 +108,14 @@ def load_model(
     if kind == "encoder_decoder":
         from manifold_ocr.models import encoder_decoder
 
-        return encoder_decoder.load(config, base, adapter, device)
+        return encoder_decoder.load(config, base, adapter, device or default_device())
     from manifold_ocr.models import chat_vlm
 
-    return chat_vlm.load(config, base, adapter, device)
+    return chat_vlm.load(config, base, adapter, device or default_device())
+
+
+def default_device() -> str:
+    """Return `cuda` where torch finds a GPU, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

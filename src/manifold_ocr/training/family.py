@@ -1,0 +1,131 @@
+"""What the training harness needs of a model family; `family_for` chooses by an explicit table."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.config import LoraSettings, ModelConfig
+from manifold_ocr.records import Rejection, Sample
+from manifold_ocr.training.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The params sections that decide a training run, and where its inputs are.
+
+    `base` is the checkpoint folder of the base model, `image_root` the folder that samples'
+    `image` paths start from.
+    """
+
+    model: ModelConfig
+    lora: LoraSettings
+    train: TrainConfig
+    base: Path
+    image_root: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Rows looked at before training: what can be learnt, what cannot and why.
+
+    `counts` are finite numbers for metrics; `details` (such as the missing characters with
+    their counts) go to the run folder.
+    """
+
+    kept: Sequence[Sample]
+    rejected: Sequence[Rejection] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TrainingData(Protocol):
+    """A map-style dataset whose rows are the same for any number of workers.
+
+    `lengths` holds one cost a row (frames, label tokens): rows of similar length share a
+    batch. Nothing in a row may be drawn at random from a global generator.
+    """
+
+    lengths: Sequence[int]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def __getitem__(self, index: int) -> Any:
+        """Return a row as `collate` takes it."""
+        ...
+
+
+class TrainingFamily(Protocol):
+    """A model family as the harness trains it. One object serves one run.
+
+    The harness calls `audit`, `build`, then `data` for the training rows, and trains; it
+    calls `read` at each evaluation, `save` at each checkpoint and for the published result,
+    `restore` on resume and to go back to the best checkpoint.
+    """
+
+    name: str
+
+    def audit(self, samples: Sequence[Sample]) -> Audit:
+        """Look at the rows before training; rows that cannot be learnt are rejected."""
+        ...
+
+    def build(self) -> nn.Module:
+        """Return the model to train, on the CPU; torch is seeded before the call.
+
+        `forward(**batch)` returns a mapping with the scalar `loss`. Only parameters with
+        `requires_grad` are optimised. With lora.rank 0 it is a full fine-tuning.
+        """
+        ...
+
+    def data(self, samples: Sequence[Sample]) -> TrainingData:
+        """Return the training rows of `samples`, in their order."""
+        ...
+
+    def collate(self, rows: list[Any]) -> dict[str, Any]:
+        """Return the batch that `forward` takes."""
+        ...
+
+    def read(self, model: nn.Module, samples: Sequence[Sample]) -> Iterator[Recognition]:
+        """Yield the text that `model` generates for each sample, in order (no teacher)."""
+        ...
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write adapter or full checkpoint into the existing `folder`: equal weights, equal bytes."""
+        ...
+
+    def restore(self, model: nn.Module, folder: Path) -> None:
+        """Load what `save` wrote into `model`, in place and exactly."""
+        ...
+
+
+def family_for(name: str, settings: TrainingSettings) -> TrainingFamily:
+    """Return the training side of the family `name` (see `models.registry.FAMILIES`)."""
+    builders: dict[str, Callable[[TrainingSettings], TrainingFamily]] = {
+        "ctc": _ctc,
+        "encoder_decoder": _encoder_decoder,
+        "chat_vlm": _chat_vlm,
+    }
+    return builders[name](settings)
+
+
+def _ctc(settings: TrainingSettings) -> TrainingFamily:
+    from manifold_ocr.training.ctc_family import CtcTraining
+
+    return CtcTraining(settings)
+
+
+def _encoder_decoder(settings: TrainingSettings) -> TrainingFamily:
+    from manifold_ocr.training.encoder_decoder_family import EncoderDecoderTraining
+
+    return EncoderDecoderTraining(settings)
+
+
+def _chat_vlm(settings: TrainingSettings) -> TrainingFamily:
+    from manifold_ocr.training.chat_vlm_family import ChatVlmTraining
+
+    return ChatVlmTraining(settings)
