@@ -1,0 +1,171 @@
+"""Does the monitor alert when it should, and only then?
+
+    PYTHONPATH=src python benchmarks/monitor_alarms.py
+    PYTHONPATH=src python benchmarks/monitor_alarms.py \
+        --manifest data/manifest/test.jsonl --predictions output/predictions/base.jsonl
+
+Two experiments on one population of documents. False alarms: the same model is evaluated on
+20 (or --runs) fresh draws of documents and compared with a baseline draw; the share of runs
+with any alert must stay at or below the significance of params (5 %). Detection: the labels
+of one language are scrambled at 3 %, then exactly that language must be named. Without a
+manifest the population is simulated: documents of three languages over four subsets, each
+document with an error rate of its own (Beta distributed), so that documents are correlated
+inside as real ones are.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from manifold_ocr.monitor import MonitorConfig, Verdict, monitor
+from manifold_ocr.monitor_report import alert_line
+from manifold_ocr.records import Prediction, Sample, read_predictions, read_samples
+from manifold_ocr.scoring import EvaluateConfig, RowScore, score_rows, summarise
+
+LATIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+HAN = (
+    "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同"
+    "工也能下过子说产种面而方后多定行学法所"
+)
+LANGUAGES = {"en": LATIN, "de": LATIN + "äöüß", "zh": HAN}
+SUBSETS = ("printed", "receipts", "forms", "degraded")
+RATES = {"printed": 0.01, "receipts": 0.03, "forms": 0.02, "degraded": 0.10}
+
+
+def simulate(documents: int, lines: int, seed: int) -> tuple[list[Sample], list[Prediction]]:
+    """Return a population of readings with document effects."""
+    rng = random.Random(seed)
+    samples, predictions = [], []
+    for number in range(documents):
+        language = rng.choice(list(LANGUAGES))
+        subset = rng.choice(SUBSETS)
+        mean = RATES[subset]
+        rate = rng.betavariate(2, 2 / mean - 2)
+        for line in range(lines):
+            text = _words(rng, language)
+            name = f"{number}/{line}"
+            samples.append(
+                Sample(
+                    id=name,
+                    document=str(number),
+                    corpus="simulated",
+                    subset=subset,
+                    language=language,
+                    image="none.png",
+                    text=text,
+                )
+            )
+            predictions.append(Prediction(id=name, text=scramble(text, rate, language, rng)))
+    return samples, predictions
+
+
+def _words(rng: random.Random, language: str) -> str:
+    alphabet = LANGUAGES[language]
+    if language == "zh":
+        return "".join(rng.choice(alphabet) for _ in range(rng.randint(10, 30)))
+    words = ["".join(rng.choice(alphabet) for _ in range(rng.randint(2, 9))) for _ in range(7)]
+    return " ".join(words)
+
+
+def scramble(text: str, rate: float, language: str, rng: random.Random) -> str:
+    """Replace each character with probability `rate` by another of the language."""
+    alphabet = LANGUAGES.get(language, LATIN)
+    return "".join(rng.choice(alphabet) if rng.random() < rate else c for c in text)
+
+
+def draw(rows: Sequence[RowScore], rng: random.Random) -> list[RowScore]:
+    """Draw as many documents as there are, with replacement; a repeat is a document of its own."""
+    by_document: dict[str, list[RowScore]] = {}
+    for row in rows:
+        by_document.setdefault(row.document, []).append(row)
+    names = sorted(by_document)
+    drawn = []
+    for copy, name in enumerate(rng.choices(names, k=len(names))):
+        drawn += [
+            replace(row, document=f"{copy}", id=f"{copy}:{row.id}") for row in by_document[name]
+        ]
+    return drawn
+
+
+def judge(
+    rows: Sequence[RowScore], baseline: Sequence[RowScore], evaluate: EvaluateConfig
+) -> Verdict:
+    """Compare two draws as two evaluation files would be."""
+    config = MonitorConfig()
+    now, then = ({"adapter": summarise(part, evaluate)} for part in (rows, baseline))
+    return monitor(now, then, config)
+
+
+def main() -> int:
+    """Run both experiments; status 1 where a requirement fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--manifest", type=Path)
+    parser.add_argument("--predictions", type=Path)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--documents", type=int, default=300)
+    parser.add_argument("--language", default="zh", help="whose labels are scrambled")
+    parser.add_argument("--rate", type=float, default=0.03)
+    parser.add_argument("--seed", type=int, default=20240601)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    if options.manifest:
+        samples = list(read_samples(options.manifest))
+        predictions = list(read_predictions(options.predictions))
+    else:
+        samples, predictions = simulate(options.documents * 4, 8, options.seed)
+    evaluate = EvaluateConfig(bootstrap_samples=1000, seed=options.seed)
+    rows = score_rows(samples, predictions, evaluate)
+    if options.manifest:
+        draws = [draw(rows, rng) for _ in range(options.runs + 1)]
+    else:
+        draws = [fresh(rows, options.documents, rng) for _ in range(options.runs + 1)]
+    verdicts = [judge(part, draws[0], evaluate) for part in draws[1:]]
+    false_alarms = sum(bool(verdict.alerts) for verdict in verdicts)
+    print(
+        f"unchanged model, {options.runs} fresh draws of documents, "
+        f"{len(verdicts[0].checks)} checks each: {false_alarms} runs with an alert "
+        f"({false_alarms / options.runs:.1%}; at most 5 % wanted)"
+    )
+    for verdict in verdicts:
+        for alert in verdict.alerts:
+            print("  false:", alert_line(alert))
+    named = planted(samples, predictions, draws[0], evaluate, options, rng)
+    wanted = [f"language {options.language}"]
+    print(f"planted regression: alerts name {named}, wanted {wanted}")
+    return int(named != wanted or false_alarms > 0.05 * options.runs)
+
+
+def fresh(rows: Sequence[RowScore], documents: int, rng: random.Random) -> list[RowScore]:
+    """Draw documents from the population without replacement."""
+    names = set(rng.sample(sorted({row.document for row in rows}), documents))
+    return [row for row in rows if row.document in names]
+
+
+def planted(
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    baseline: Sequence[RowScore],
+    evaluate: EvaluateConfig,
+    options: argparse.Namespace,
+    rng: random.Random,
+) -> list[str]:
+    """Scramble one language's labels, score again, and return the names of the alerts."""
+    damaged = [
+        replace(s, text=scramble(s.text, options.rate, s.language, rng))
+        if s.language == options.language
+        else s
+        for s in samples
+    ]
+    rows = score_rows(damaged, predictions, evaluate)
+    rows = draw(rows, rng) if options.manifest else fresh(rows, options.documents, rng)
+    verdict = judge(rows, baseline, evaluate)
+    for alert in verdict.alerts:
+        print("  planted:", alert_line(alert))
+    return [alert.name for alert in verdict.alerts]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
