@@ -1,0 +1,45 @@
+"""The options of the synthetic corpus: `corpora.synthetic` in params.yaml."""
+
+from dataclasses import dataclass
+
+from manifold_ocr.corpora.options import CommonOptions
+
+SUBSETS = (
+    "printed",
+    "receipts",
+    "code",
+    "forms",
+    "handwriting",
+    "charts",
+    "degraded",
+    "chinese",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig(CommonOptions):
+    """How much is drawn, and from which seed.
+
+    The line counts are lower bounds per subset: documents are drawn whole until a split
+    has at least that many lines. `pages` adds one row per document with the whole page.
+    """
+
+    seed: int = 20240601
+    train_lines: int = 320
+    val_lines: int = 70
+    test_lines: int = 320
+    subsets: tuple[str, ...] = SUBSETS
+    pages: bool = True
+
+    def __post_init__(self) -> None:
+        if self.path or self.url or self.repo:
+            raise ValueError("this corpus is drawn, not fetched: it takes no path, url or repo")
+        unknown = [name for name in self.subsets if name not in SUBSETS]
+        if unknown:
+            raise ValueError(f"no subset {unknown[0]!r}; there are {', '.join(SUBSETS)}")
+        if min(self.train_lines, self.val_lines, self.test_lines) < 0:
+            raise ValueError("line counts must not be negative")
+
+    def lines(self, split: str) -> int:
+        """Return the number of lines asked for in a split (train, val or test)."""
+        return {"train": self.train_lines, "val": self.val_lines, "test": self.test_lines}[split]

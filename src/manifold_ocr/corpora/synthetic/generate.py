@@ -1,0 +1,138 @@
+"""Draw the corpus: documents in parallel, files and rows in one fixed order."""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from manifold_ocr.augmentation.pixels import generator
+from manifold_ocr.corpora.base import RawRow
+from manifold_ocr.corpora.synthetic.config import SyntheticConfig
+from manifold_ocr.corpora.synthetic.layout import PlacedLine, compose
+from manifold_ocr.corpora.synthetic.sources import write_page
+from manifold_ocr.corpora.synthetic.styles import page_style
+from manifold_ocr.corpora.synthetic.wear import wear
+from manifold_ocr.files import atomic_write
+from manifold_ocr.progress import progress
+
+LINES_PER_PAGE = 16
+ROWS_FILE = "rows.jsonl"
+LICENSE = "CC0-1.0"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One page to draw."""
+
+    subset: str
+    split: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Return the document's name, which is also the stem of its image."""
+        return f"{self.subset}-{self.split}-{self.number:04d}"
+
+
+def documents(config: SyntheticConfig) -> list[Document]:
+    """Return the documents of a corpus in the order of its rows."""
+    return [
+        Document(subset, split, number)
+        for subset in config.subsets
+        for split in SPLITS
+        for number in range(-(-config.lines(split) // LINES_PER_PAGE))
+    ]
+
+
+def generate(destination: Path, config: SyntheticConfig, workers: int = 0) -> int:
+    """Write images/*.png and rows.jsonl below `destination`; return the number of rows.
+
+    Every document has a seed of its own, so neither the number of workers nor the other
+    documents change a byte of it. `workers` 0 takes every processor the process may use.
+    """
+    (destination / "images").mkdir(parents=True, exist_ok=True)
+    count = 0
+    with atomic_write(destination / ROWS_FILE) as file:
+        for rows in _draw_all(destination, config, workers):
+            for row in rows:
+                file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+                count += 1
+    return count
+
+
+def _draw_all(destination: Path, config: SyntheticConfig, workers: int) -> Iterator[list[RawRow]]:
+    todo = documents(config)
+    jobs = [(str(destination), config, document) for document in todo]
+    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    if workers <= 1:
+        yield from progress(map(_draw_job, jobs), "drawing pages", len(jobs), "page")
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        results = pool.map(_draw_job, jobs, chunksize=8)
+        yield from progress(results, "drawing pages", len(jobs), "page")
+
+
+def _draw_job(job: tuple[str, SyntheticConfig, Document]) -> list[RawRow]:
+    destination, config, document = job
+    return draw_document(Path(destination), config, document)
+
+
+def draw_document(destination: Path, config: SyntheticConfig, document: Document) -> list[RawRow]:
+    """Draw one page, write its image, and return its rows: the lines, then the page."""
+    seed = hashlib.sha256(f"{config.seed}:{document.name}".encode()).digest()
+    rng = random.Random(int.from_bytes(seed[:16], "big"))
+    lines = write_page(document.subset, document.split, rng, LINES_PER_PAGE)
+    style = page_style(document.subset, document.split, rng)
+    page, placed = compose(lines, style, rng)
+    page = wear(document.subset, page, generator(config.seed, document.name, "wear"))
+    image = f"images/{document.name}.png"
+    page.save(destination / image, "PNG", compress_level=6)
+    rows = [_line_row(document, image, line, page.size, rng) for line in placed]
+    return [*rows, _page_row(document, image, placed)] if config.pages else rows
+
+
+def _line_row(
+    document: Document, image: str, line: PlacedLine, size: tuple[int, int], rng: random.Random
+) -> RawRow:
+    """Return the row of a line; its box keeps two to four pixels around the ink."""
+    x0, y0, x1, y1 = line.box
+    left, top, right, bottom = (rng.randint(2, 4) for _ in range(4))
+    box = (
+        float(max(0, x0 - left)),
+        float(max(0, y0 - top)),
+        float(min(size[0], x1 + right)),
+        float(min(size[1], y1 + bottom)),
+    )
+    return RawRow(
+        document=document.name,
+        image=image,
+        text=line.text,
+        source=document.name,
+        subset=document.subset,
+        tags=(line.style,),
+        language="zh" if document.subset == "chinese" else "en",
+        split=document.split,
+        box=box,
+        license=LICENSE,
+    )
+
+
+def _page_row(document: Document, image: str, placed: list[PlacedLine]) -> RawRow:
+    return RawRow(
+        document=document.name,
+        image=image,
+        text="\n".join(line.text for line in placed),
+        source=document.name,
+        subset=document.subset,
+        tags=("page",),
+        language="zh" if document.subset == "chinese" else "en",
+        split=document.split,
+        granularity="page",
+        license=LICENSE,
+    )

@@ -1,0 +1,121 @@
+"""Numbers as documents write them: amounts, dates, times, identifiers, measures."""
+
+import random
+from collections.abc import Callable
+
+from manifold_ocr.corpora.synthetic.vocabulary.lists import words
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LONG_MONTHS = words(
+    "January February March April May June July August September October November December"
+)
+_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+
+
+def digits(rng: random.Random, count: int) -> str:
+    """Return `count` random digits."""
+    return "".join(rng.choice("0123456789") for _ in range(count))
+
+
+def letters(rng: random.Random, count: int) -> str:
+    """Return `count` random capitals without I and O, as printed codes avoid them."""
+    return "".join(rng.choice(_LETTERS) for _ in range(count))
+
+
+def amount(rng: random.Random, largest: int, separator: str = ",") -> str:
+    """Return an amount with two decimals below `largest`, small ones more often."""
+    whole = rng.randrange(rng.choice((10, 100, largest)))
+    return f"{whole:,}.{rng.randrange(100):02d}".replace(",", separator)
+
+
+def _date(rng: random.Random) -> str:
+    year, month, day = rng.randrange(1996, 2030), rng.randrange(1, 13), rng.randrange(1, 29)
+    return rng.choice(
+        (
+            f"{day:02d}/{month:02d}/{year}",
+            f"{year}-{month:02d}-{day:02d}",
+            f"{day}.{month}.{year}",
+            f"{day:02d}-{_MONTHS[month - 1]}-{year % 100:02d}",
+            f"{day} {_MONTHS[month - 1]} {year}",
+            f"{_LONG_MONTHS[month - 1]} {day}, {year}",
+        )
+    )
+
+
+def _time(rng: random.Random) -> str:
+    hour, minute, second = rng.randrange(24), rng.randrange(60), rng.randrange(60)
+    return rng.choice(
+        (
+            f"{hour:02d}:{minute:02d}",
+            f"{hour:02d}:{minute:02d}:{second:02d}",
+            f"{hour % 12 + 1}:{minute:02d} {'AM' if hour < 12 else 'PM'}",
+        )
+    )
+
+
+def _phone(rng: random.Random) -> str:
+    return rng.choice(
+        (
+            f"({digits(rng, 3)}) {digits(rng, 3)}-{digits(rng, 4)}",
+            f"+{rng.randrange(20, 99)} {digits(rng, 2)} {digits(rng, 4)} {digits(rng, 4)}",
+            f"{digits(rng, 2)}-{digits(rng, 4)} {digits(rng, 4)}",
+            f"0{digits(rng, 3)}/{digits(rng, 6)}",
+        )
+    )
+
+
+def _code(rng: random.Random) -> str:
+    return rng.choice(
+        (
+            f"{letters(rng, 2)}-{digits(rng, 5)}",
+            f"{letters(rng, 3)}{digits(rng, 6)}",
+            f"{digits(rng, 4)}-{letters(rng, 1)}{digits(rng, 3)}",
+            f"{letters(rng, 1)}{digits(rng, 2)}/{digits(rng, 4)}-{letters(rng, 2)}",
+            f"{digits(rng, 3)} {digits(rng, 3)} {digits(rng, 3)}",
+        )
+    )
+
+
+def _hex(rng: random.Random) -> str:
+    return "".join(rng.choice("0123456789abcdef") for _ in range(rng.choice((4, 6, 8))))
+
+
+def _decimal(rng: random.Random) -> str:
+    places = rng.choice((1, 2, 2, 3))
+    return f"{rng.randrange(rng.choice((10, 100, 1000)))}.{digits(rng, places)}"
+
+
+def _card(rng: random.Random) -> str:
+    shown = digits(rng, 4)
+    return rng.choice((f"**** **** **** {shown}", f"XXXX-XXXX-XXXX-{shown}", f"xxxxxxxx{shown}"))
+
+
+NUMERALS: dict[str, Callable[[random.Random], str]] = {
+    "digit": lambda rng: str(rng.randrange(1, 10)),
+    "int": lambda rng: str(rng.randrange(1, rng.choice((10, 100, 1000)))),
+    "small": lambda rng: str(rng.randrange(2, 31)),
+    "big": lambda rng: f"{rng.randrange(1000, 9_999_999):,}",
+    "month_number": lambda rng: str(rng.randrange(1, 13)),
+    "day": lambda rng: str(rng.randrange(1, 29)),
+    "year": lambda rng: str(rng.randrange(1950, 2031)),
+    "percent": lambda rng: f"{rng.randrange(100)}.{rng.randrange(10)}%",
+    "decimal": _decimal,
+    "amount": lambda rng: amount(rng, 1000),
+    "money": lambda rng: amount(rng, 100_000),
+    "plain_money": lambda rng: amount(rng, 10_000, ""),
+    "date": _date,
+    "time": _time,
+    "phone": _phone,
+    "code": _code,
+    "hex": _hex,
+    "card": _card,
+    "long_number": lambda rng: digits(rng, rng.randrange(8, 15)),
+    "spaced_number": lambda rng: " ".join(digits(rng, 4) for _ in range(rng.randrange(2, 5))),
+    "zip": lambda rng: digits(rng, 5),
+    "letter": lambda rng: rng.choice(_LETTERS),
+    "letters": lambda rng: letters(rng, rng.choice((2, 3))),
+    "month": lambda rng: rng.choice(_LONG_MONTHS),
+    "mon": lambda rng: rng.choice(_MONTHS),
+    "quarter": lambda rng: f"Q{rng.randrange(1, 5)}",
+    "version": lambda rng: f"{rng.randrange(6)}.{rng.randrange(20)}.{rng.randrange(10)}",
+}

@@ -1,0 +1,63 @@
+"""What a writer of texts hands to the layout: lines made of parts that stand apart."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """One line as it will be drawn. Its label is the parts joined by one space.
+
+    `parts` are drawn with a visible gap between them. `style` tells the layout what the line
+    is: plain, heading, centre, columns (last part flush right), field (a form's label and
+    its value), tick or legend (charts). `indent` counts characters.
+    """
+
+    parts: tuple[str, ...]
+    style: str = "plain"
+    indent: int = 0
+
+    @property
+    def label(self) -> str:
+        """Return the text that the line's image shows."""
+        return " ".join(self.parts)
+
+
+def wrap(text: str, width: int) -> Iterator[str]:
+    """Yield the lines of a paragraph, at most `width` characters each (longer words whole)."""
+    line = ""
+    for word in text.split():
+        if line and len(line) + 1 + len(word) > width:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    if line:
+        yield line
+
+
+def english_words(
+    module: ModuleType, companies: tuple[str, ...], streets: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Return the vocabulary of a module of english_*.py under the names of slots."""
+    return {
+        "noun": module.NOUNS,
+        "verb": module.VERBS,
+        "adjective": module.ADJECTIVES,
+        "adverb": module.ADVERBS,
+        "place": module.PLACES,
+        "first": module.FIRST_NAMES,
+        "surname": module.SURNAMES,
+        "product": module.PRODUCTS,
+        "company": companies,
+        "street": streets,
+    }
+
+
+def paragraph(rng: random.Random, sentences: list[str], width: int) -> list[TextLine]:
+    """Return sentences as wrapped lines; the first is indented now and then."""
+    lines = list(wrap(" ".join(sentences), width))
+    first = rng.choice((0, 0, 3))
+    return [TextLine((line,), indent=first if i == 0 else 0) for i, line in enumerate(lines)]
