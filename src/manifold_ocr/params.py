@@ -12,6 +12,7 @@ from manifold_ocr.errors import UserError
 SECTIONS: dict[str, tuple[str, str]] = {
     "model": ("manifold_ocr.models.config", "ModelConfig"),
     "lora": ("manifold_ocr.models.config", "LoraSettings"),
+    "manifest": ("manifold_ocr.manifest.config", "ManifestConfig"),
     "train": ("manifold_ocr.training.config", "TrainConfig"),
     "leaderboard": ("manifold_ocr.ranking", "LeaderboardConfig"),
     "gate": ("manifold_ocr.gate", "GateConfig"),

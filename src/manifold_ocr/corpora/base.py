@@ -36,8 +36,15 @@ class RawRow:
 class Corpus(Protocol):
     """A corpus adapter. `options` is its entry under `corpora` in params.yaml."""
 
-    name: str
-    role: str
+    @property
+    def name(self) -> str:
+        """The name under which the corpus stands in params.yaml and data/raw."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """`train`, or `eval_only` for benchmarks."""
+        ...
 
     def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
         """Put the raw files below `destination` (an empty folder, swapped in when whole)."""

@@ -1,0 +1,199 @@
+"""A ready JSON Lines manifest with its images: our own rows, or the older row format.
+
+Older rows have `doc_id`, `text` or `text_path`, `image_path` or `source_path`, `subset`,
+`language`. A folder mounted at data/benchmark_corpus/NAME, with
+`metadata/text_manifest.jsonl` and `raw/`, is found by its name.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import orjson
+
+from manifold_ocr.corpora.base import RawRow
+from manifold_ocr.corpora.fetchers import fetch
+from manifold_ocr.corpora.languages import language_tag
+from manifold_ocr.corpora.options import CommonOptions, corpus_options
+from manifold_ocr.corpora.text_files import EncodingError, read_text
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import CHUNK
+from manifold_ocr.records import Rejection
+
+_CANDIDATES = ("metadata/text_manifest.jsonl", "manifest.jsonl", "metadata.jsonl")
+_SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestOptions(CommonOptions):
+    """`manifest` and `image_root` are relative to the corpus's folder (empty: found by name).
+
+    `keep_splits` keeps the rows' own split; false splits by hash of the document.
+    """
+
+    manifest: str = ""
+    image_root: str = ""
+    keep_splits: bool = True
+    granularity: str = ""
+
+
+@dataclass(frozen=True)
+class ManifestCorpus:
+    """Rows of somebody's manifest."""
+
+    name: str
+    role: str = "train"
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Copy, unpack or download the files as the options say (see `fetchers.fetch`)."""
+        fetch(self.name, options, destination)
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream the manifest's rows in file order."""
+        yield from self.part_rows(root, options, 0, 1)
+
+    def part_rows(
+        self, root: Path, options: Mapping[str, Any], part: int, parts: int
+    ) -> Iterator[RawRow | Rejection]:
+        """Stream the rows whose lines start in the `part`-th of `parts` stretches of the file."""
+        parsed = corpus_options(ManifestOptions, self.name, options)
+        manifest = _find_manifest(root, parsed)
+        reader = _RowReader(self.name, root, _image_root(root, parsed), parsed)
+        relative = manifest.relative_to(root).as_posix()
+        for number, line in _lines(manifest, part, parts):
+            if line.strip():
+                yield reader.read(line, f"{relative}:{number}")
+
+
+def _find_manifest(root: Path, options: ManifestOptions) -> Path:
+    for name in (options.manifest,) if options.manifest else _CANDIDATES:
+        if (root / name).is_file():
+            return root / name
+    found = sorted(root.glob("*.jsonl"))
+    if len(found) == 1 and not options.manifest:
+        return found[0]
+    raise UserError(
+        f"{root}: no manifest ({options.manifest or ', '.join(_CANDIDATES)}); "
+        "set the corpus's `manifest` option to its path below the folder"
+    )
+
+
+def _image_root(root: Path, options: ManifestOptions) -> PurePosixPath:
+    if options.image_root:
+        return PurePosixPath(options.image_root)
+    return PurePosixPath("raw" if (root / "raw").is_dir() else ".")
+
+
+def _lines(path: Path, part: int, parts: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number, line) of the lines that start in one of `parts` equal stretches."""
+    size = path.stat().st_size
+    start, stop = size * part // parts, size * (part + 1) // parts
+    with open(path, "rb") as file:
+        number = 1 + _count_lines(file, start)
+        if start:  # the stretch before owns the line that crosses the border
+            file.seek(start - 1)
+            crossing = file.readline()
+            start += len(crossing) - 1
+            number += crossing.endswith(b"\n") and len(crossing) > 1
+        while start < stop and (line := file.readline()):
+            yield number, line
+            start += len(line)
+            number += 1
+
+
+def _count_lines(file: BinaryIO, stop: int) -> int:
+    count = position = 0
+    while position < stop and (chunk := file.read(min(CHUNK, stop - position))):
+        count += chunk.count(b"\n")
+        position += len(chunk)
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class _RowReader:
+    corpus: str
+    root: Path
+    image_root: PurePosixPath
+    options: ManifestOptions
+
+    def read(self, line: bytes, where: str) -> RawRow | Rejection:
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            return self._reject(where, "broken_row", f"not valid UTF-8 JSON: {error}")
+        if not isinstance(value, dict):
+            return self._reject(where, "broken_row", "a row must be a JSON object")
+        try:
+            return self._row(value, where)
+        except EncodingError as problem:
+            return self._reject(where, "wrong_encoding", str(problem))
+        except (KeyError, TypeError, ValueError, UserError, OSError) as error:
+            detail = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+            return self._reject(where, "broken_row", detail)
+
+    def _reject(self, where: str, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self.corpus, source=where, reason=reason, detail=detail)
+
+    def _row(self, value: dict[str, Any], where: str) -> RawRow:
+        image = value.get("image") or value.get("image_path") or value.get("source_path")
+        if not isinstance(image, str):
+            raise KeyError("image")
+        options = self.options
+        split = value.get("split") if options.keep_splits else None
+        language = options.language or language_tag(value.get("language") or "")
+        box = value.get("box")
+        answers = value.get("answers") or ()
+        return RawRow(
+            document=str(value.get("document") or value.get("doc_id") or image),
+            image=os.path.normpath(self.image_root / image),
+            text=self._text(value),
+            source=where,
+            subset=value.get("subset") or "all",
+            tags=tuple(value.get("tags") or ()),
+            language=language,
+            split=_split(split) if split else None,
+            box=None if box is None else _box(box),
+            granularity=value.get("granularity") or options.granularity or _guess(value),
+            task=value.get("task") or "transcribe",
+            question=value.get("question"),
+            answers=tuple(answers),
+            license=options.license or value.get("license") or "unknown",
+        )
+
+    def _text(self, value: dict[str, Any]) -> str:
+        text = value.get("text")
+        if text is None and value.get("text_path"):
+            text = read_text(_inside(self.root, str(value["text_path"])))
+        if not isinstance(text, str):
+            raise KeyError("text")
+        return text
+
+
+def _inside(root: Path, name: str) -> Path:
+    path = root / name
+    for candidate in (path, root / "raw" / name):
+        if candidate.resolve().is_relative_to(root.resolve()) and candidate.is_file():
+            return candidate
+    raise UserError(f"text_path {name!r}: no such file below {root.name}/")
+
+
+def _box(value: Any) -> tuple[float, float, float, float]:
+    if not isinstance(value, list) or len(value) != 4:
+        raise ValueError(f"box must be [x0, y0, x1, y1], not {json.dumps(value)}")
+    x0, y0, x1, y1 = value
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def _split(name: Any) -> str:
+    if name not in _SPLITS:
+        raise ValueError(f"split {name!r} is not one of {', '.join(_SPLITS)}")
+    return _SPLITS[name]
+
+
+def _guess(value: dict[str, Any]) -> str:
+    if value.get("box") is not None:
+        return "line"
+    return "page" if "doc_id" in value or "\n" in (value.get("text") or "") else "line"

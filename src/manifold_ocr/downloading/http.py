@@ -1,0 +1,6 @@
+"""placeholder"""
+
+from pathlib import Path
+
+
+def download_file(url: str, path: Path, sha256: str) -> Path: ...

@@ -1,0 +1,183 @@
+"""From a corpus's raw row to a manifest row: id, split, hashes, boxes checked and scaled."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import xxhash
+
+from manifold_ocr.corpora.base import RawRow
+from manifold_ocr.corpora.geometry import fit_box
+from manifold_ocr.images import scaled_size
+from manifold_ocr.manifest.image_cache import FileState, ImageCache, ImageFacts
+from manifold_ocr.manifest.image_facts import look_at
+from manifold_ocr.manifest.splits import TEST, Splitter
+from manifold_ocr.records import Box, Rejection, Sample
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
+_MISSING = ImageFacts(b"", 0, 0, b"", "missing_image: no such file")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRow:
+    """A finished row: its JSON, and the keys by which it is sorted, compared and sampled.
+
+    `input_key` stands for what a model is shown (pixels, box, task, question), `text_key`
+    for the target, `order_key` for the row's place in a fixed random order.
+    """
+
+    id: str
+    split: str
+    line: bytes
+    image: str
+    facts: ImageFacts
+    input_key: int
+    text_key: int
+    order_key: int
+    size: tuple[int, int]
+
+
+class RowBuilder:
+    """Builds the rows of one corpus. Holds its own connection to the image cache."""
+
+    def __init__(
+        self,
+        *,
+        corpus: str,
+        role: str,
+        licence: str,
+        splitter: Splitter,
+        raw_root: Path,
+        cache: ImageCache,
+        max_pixels: int = 0,
+        box_tolerance: float = 3.0,
+    ) -> None:
+        self._corpus = corpus
+        self._role = role
+        self._licence = licence
+        self._splitter = splitter
+        self._raw_root = raw_root
+        self._cache = cache
+        self._max_pixels = max_pixels
+        self._box_tolerance = box_tolerance
+        self._facts = lru_cache(maxsize=8192)(self._read_facts)
+
+    def build(self, raw: RawRow) -> BuiltRow | Rejection:
+        """Return the finished row, or why it cannot be used."""
+        text = raw.text.strip()
+        if not text:
+            return self._reject(raw, "empty_text", "the label is empty")
+        image = f"{self._corpus}/{raw.image}"
+        facts = self._facts(image)
+        if facts.problem:
+            reason, _, detail = facts.problem.partition(": ")
+            return self._reject(raw, reason, f"{image}: {detail}")
+        box = raw.box
+        if box is not None:
+            box = fit_box(box, (facts.width, facts.height), self._box_tolerance)
+            if box is None:
+                page = f"{facts.width}x{facts.height}"
+                return self._reject(
+                    raw, "box_outside", f"box {list(raw.box or ())} on a {page} page"
+                )
+        try:
+            return self._finish(raw, text, image, facts, box)
+        except (orjson.JSONEncodeError, UnicodeEncodeError) as error:
+            return self._reject(raw, "wrong_encoding", f"the text is not Unicode: {error}")
+
+    def _finish(
+        self, raw: RawRow, text: str, image: str, facts: ImageFacts, box: Box | None
+    ) -> BuiltRow:
+        row_id = _row_id(image, box, raw.task, raw.question)
+        split = self._splitter.split(raw.document, raw.split)
+        if self._role == "eval_only":
+            split = TEST
+        scaled, size = self._scale(box, facts)
+        values = self._values(raw, text, row_id, split, image, facts, scaled)
+        encoded_id = row_id.encode()
+        shown = f"{facts.sha256.hex()}{box}{raw.task}\0{raw.question or ''}"
+        return BuiltRow(
+            row_id,
+            split,
+            orjson.dumps(values),
+            image,
+            facts,
+            xxhash.xxh3_64_intdigest(shown.encode()),
+            xxhash.xxh3_64_intdigest(text.encode()),
+            xxhash.xxh3_64_intdigest(encoded_id, self._splitter.seed),
+            size,
+        )
+
+    def _values(
+        self,
+        raw: RawRow,
+        text: str,
+        row_id: str,
+        split: str,
+        image: str,
+        facts: ImageFacts,
+        box: Box | None,
+    ) -> dict[str, Any]:
+        return {  # in the order of Sample's fields
+            "id": row_id,
+            "document": f"{self._corpus}/{raw.document}",
+            "corpus": self._corpus,
+            "subset": raw.subset,
+            "image": image,
+            "text": text,
+            "tags": raw.tags,
+            "language": raw.language,
+            "split": split,
+            "role": self._role,
+            "image_sha256": facts.sha256.hex(),
+            "width": facts.width,
+            "height": facts.height,
+            "max_pixels": self._max_pixels,
+            "box": box,
+            "granularity": raw.granularity,
+            "task": raw.task,
+            "question": raw.question,
+            "answers": raw.answers,
+            "license": self._licence if raw.license == "unknown" else raw.license,
+        }
+
+    def _scale(self, box: Box | None, facts: ImageFacts) -> tuple[Box | None, tuple[int, int]]:
+        """Return the box in pixels of the scaled page, and the (width, height) a reader gets."""
+        width, height = scaled_size((facts.width, facts.height), self._max_pixels)
+        if box is None:
+            return None, (width, height)
+        across, down = width / facts.width, height / facts.height
+        x0, y0 = round(box[0] * across, 2), round(box[1] * down, 2)
+        x1, y1 = round(box[2] * across, 2), round(box[3] * down, 2)
+        return (x0, y0, x1, y1), (round(x1 - x0) or 1, round(y1 - y0) or 1)
+
+    def _read_facts(self, image: str) -> ImageFacts:
+        path = self._raw_root / image
+        if not path.resolve().is_relative_to(self._raw_root.resolve()):
+            return ImageFacts(b"", 0, 0, b"", "outside_image: the path leaves data/raw")
+        try:
+            state = FileState.of(path)
+        except OSError:
+            return _MISSING
+        return self._cache.get(image, state) or look_at(path)
+
+    def _reject(self, raw: RawRow, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self._corpus, source=raw.source, reason=reason, detail=detail)
+
+
+def _row_id(image: str, box: Box | None, task: str, question: str | None) -> str:
+    """Name a row by what it shows; lines of a page sort from top to bottom.
+
+    The page's own pixels are used, so the id is the same at every `max_pixels`.
+    """
+    name = image
+    if box is not None:
+        name += f"#{int(box[1]):05d}-{int(box[0]):05d}-{int(box[2])}-{int(box[3])}"
+    if task != "transcribe":
+        name += f":{task}"
+        if question:
+            name += f"-{xxhash.xxh3_64_hexdigest(question.encode())[:8]}"
+    return name

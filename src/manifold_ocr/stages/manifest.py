@@ -1,0 +1,88 @@
+"""Stage `manifest`: rows of the selected corpora, split, filtered, checked and described."""
+
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr import perf
+from manifold_ocr.config import build, load_params, load_section
+from manifold_ocr.corpora.registry import SelectedCorpus, select_corpora
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import atomic_directory, write_json
+from manifold_ocr.manifest.build import BuildReport, build_rows
+from manifold_ocr.manifest.card import write_card
+from manifold_ocr.manifest.config import ManifestConfig
+from manifold_ocr.manifest.gates import check_gates
+from manifold_ocr.manifest.metrics import manifest_metrics
+from manifold_ocr.manifest.splits import SPLITS
+from manifold_ocr.stages.runner import run_stage
+from manifold_ocr.training.config import TrainConfig
+
+RAW = Path("data/raw")
+MANIFEST = Path("data/manifest")
+METRICS = Path("metrics/manifest.json")
+DOWNLOADS = Path("metrics/download")
+
+
+def main() -> None:
+    """Write data/manifest and metrics/manifest.json.
+
+    A gate that fails leaves rejected.jsonl and the card for inspection, and no manifests.
+    """
+    params = load_params()
+    config = load_section(ManifestConfig, "manifest")
+    longest = build(TrainConfig, params.get("train") or {}, "params.yaml: train").max_target_length
+    corpora = select_corpora(params)
+    prune_downloads([corpus.name for corpus in corpora])
+    with atomic_directory(MANIFEST) as folder:
+        report = build_rows(corpora, config, RAW, folder, longest)
+        write_card(folder, report, corpora, config, RAW)
+        metrics = manifest_metrics(report)
+        failure = check_gates(report, metrics, config)
+        if failure:
+            for split in SPLITS:
+                _remove(folder / f"{split}.jsonl")
+    if failure:
+        raise UserError(failure)
+    write_json(METRICS, metrics)
+    perf.record("manifest_seconds", report.seconds)
+    print(summary(report, metrics, corpora))
+
+
+def prune_downloads(selected: list[str]) -> None:
+    """Delete the download metrics of corpora that are no longer selected."""
+    for path in sorted(DOWNLOADS.glob("*.json")):
+        if path.stem not in selected:
+            path.unlink()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        for shard in path.iterdir():
+            shard.unlink()
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+
+
+def summary(report: BuildReport, metrics: dict[str, Any], corpora: list[SelectedCorpus]) -> str:
+    """Return the lines that the stage prints."""
+    lines = [f"manifest: {', '.join(f'{c.name} ({c.role})' for c in corpora)}"]
+    for split, counts in report.splits.items():
+        lines.append(
+            f"  {split:5} {counts.rows:>9,} rows, {counts.documents:,} documents, "
+            f"{counts.characters:,} characters"
+        )
+    leaks, dropped = metrics["leakage"], metrics["rejected"]
+    lines.append(
+        f"  rejected {dropped['total']:,} ({dropped['fraction']:.2%}), of these leaks "
+        f"{leaks['rows']:,}; filtered out {sum(metrics['filtered'].values()):,}; labels over "
+        f"train.max_target_length {metrics['truncated']['total']:,}"
+    )
+    for split in ("train", "val"):
+        if not report.splits[split].rows:
+            lines.append(f"  note: {split} is empty; training on this manifest will refuse to run")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_stage("manifest", main)
