@@ -10,6 +10,7 @@ class ModelConfig:
 
     `id` is a local folder, a hub id, or the embedded default `pp-ocrv6-small`; `revision`
     pins a hub id; `processor_id` takes the processor from elsewhere (empty: same as `id`).
+    `max_pixels` is the pixel budget of an image for chat models (0: the checkpoint's own).
     """
 
     id: str
@@ -17,6 +18,7 @@ class ModelConfig:
     processor_id: str = ""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     quantization: Literal["none", "8bit", "4bit"] = "none"
+    max_pixels: int = 0
     trust_remote_code: bool = False
 
 

@@ -1,0 +1,203 @@
+"""Family `encoder_decoder`: an image encoder and a text decoder with cross-attention (TrOCR, Donut)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderModel
+
+from manifold_ocr.errors import UserError
+from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.config import ModelConfig
+from manifold_ocr.models.confidence import ConfidenceRecorder
+from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_decoder
+from manifold_ocr.models.peft_layers import add_adapter, base_model
+from manifold_ocr.models.image_input import LibraryInput, ResizeInput, load_image_input
+from manifold_ocr.models.prefetch import prepared_batches
+from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
+
+FAMILY = "encoder_decoder"
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+
+
+class EncoderDecoder:
+    """A loaded model with its tokenizer and image preparation; reads images greedily.
+
+    `batch_size` images are read together; `max_new_tokens` bounds a text. Every image is
+    resized to the encoder's one size, so nothing of a neighbour reaches an image's text.
+    """
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        model: VisionEncoderDecoderModel,
+        tokenizer: Any,
+        image_input: ResizeInput | LibraryInput,
+        *,
+        name: str,
+        batch_size: int = 32,
+        max_new_tokens: int = 512,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_input = image_input
+        self.name = name
+        self.batch_size = batch_size
+        self.max_new_tokens = min(max_new_tokens, max_target_tokens(model))
+
+    def encode_text(self, text: str, limit: int) -> list[int]:
+        """Return label ids: the text's tokens and EOS, at most `limit` of them.
+
+        A text that is too long loses its end *and* EOS: a cut label that ended in EOS would
+        teach the decoder to stop early.
+        """
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [*ids, self.model.config.eos_token_id][:limit]
+
+    def recognise(
+        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+    ) -> Iterator[Recognition]:
+        """Yield one result an image, in order. Prompts are ignored: the decoder takes none."""
+        for batch in prepared_batches(images, self.image_input, self.batch_size):
+            yield from self.read_pixels(torch.from_numpy(np.stack(batch)))
+
+    @torch.inference_mode()
+    def read_pixels(self, pixel_values: torch.Tensor) -> list[Recognition]:
+        """Return the texts of prepared images, [batch, 3, height, width] (see `image_input`)."""
+        base = base_model(self.model)
+        was_training = self.model.training
+        self.model.eval()
+        recorder = ConfidenceRecorder(base.config.eos_token_id)
+        pixels = pixel_values.to(base.device, non_blocking=True)
+        tokens = base.generate(
+            pixel_values=base.normalise(pixels),
+            generation_config=self._generation_config(),
+            logits_processor=[recorder],
+        )
+        self.model.train(was_training)
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        cost = self.vision_tokens((0, 0))
+        return [
+            Recognition(text.strip(), confidence, cost)
+            for text, confidence in zip(texts, recorder.means(), strict=True)
+        ]
+
+    def _generation_config(self) -> GenerationConfig:
+        config = base_model(self.model).config
+        return GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self.max_new_tokens,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            decoder_start_token_id=config.decoder_start_token_id,
+        )
+
+    def vision_tokens(self, size: tuple[int, int]) -> int:
+        """Return the encoder's sequence length, the same for every image size."""
+        encoder = base_model(self.model).encoder
+        config = encoder.config
+        fixed = isinstance(self.image_input, ResizeInput)
+        height, width = self.image_input.size if fixed else _pair(config.image_size)
+        step_y, step_x = _pair(config.patch_size)
+        merged = 2 ** (len(getattr(config, "depths", [1])) - 1)  # Swin halves after each stage
+        patches = (height // (step_y * merged)) * (width // (step_x * merged))
+        embeddings = getattr(encoder, "embeddings", None)
+        special = [hasattr(embeddings, name) for name in ("cls_token", "distillation_token")]
+        return patches + sum(special)
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def max_target_tokens(model: Any) -> int:
+    """Return how many label tokens the decoder has positions for."""
+    return int(base_model(model).config.decoder.max_position_embeddings)
+
+
+def load_base(
+    config: ModelConfig, base_path: Path | str, device: str = "cpu", *, master_weights: bool = False
+) -> EncoderDecoder:
+    """Load a checkpoint folder without an adapter, with the fast step in place.
+
+    `master_weights` keeps float32 weights (full fine-tuning in half precision needs them).
+
+    Raises:
+        UserError: the folder holds no VisionEncoderDecoder checkpoint or no tokenizer.
+    """
+    base_path = Path(base_path)
+    dtype = torch.float32 if master_weights else weights_dtype(config.precision)
+    try:
+        model = VisionEncoderDecoderModel.from_pretrained(
+            base_path,
+            dtype=dtype,
+            quantization_config=quantization_config(config),
+            use_safetensors=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(processor_path(config, base_path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{base_path}: not a usable encoder-decoder checkpoint: {error}") from error
+    image_input = load_image_input(processor_path(config, base_path))
+    fill_special_tokens(model.config, tokenizer)
+    accelerate_encoder_decoder(model, list(image_input.mean), list(image_input.std))
+    if config.quantization == "none":
+        model.to(device)
+    return EncoderDecoder(model.eval(), tokenizer, image_input, name=config.id)
+
+
+def fill_special_tokens(config: Any, tokenizer: Any) -> None:
+    """Complete a checkpoint's decoder start, end and padding ids from its tokenizer.
+
+    Raises:
+        UserError: neither the configuration nor the tokenizer names an end of text.
+    """
+    decoder = config.decoder
+
+    def first(*values: int | None) -> int | None:
+        return next((value for value in values if value is not None), None)
+
+    config.eos_token_id = first(decoder.eos_token_id, tokenizer.eos_token_id)
+    if config.eos_token_id is None:
+        raise UserError("neither the decoder nor its tokenizer has an end-of-text token")
+    config.pad_token_id = first(
+        config.pad_token_id, decoder.pad_token_id, tokenizer.pad_token_id, config.eos_token_id
+    )
+    start = (config.decoder_start_token_id, getattr(decoder, "decoder_start_token_id", None))
+    config.decoder_start_token_id = first(*start, decoder.bos_token_id, tokenizer.bos_token_id)
+    if config.decoder_start_token_id is None:
+        config.decoder_start_token_id = config.eos_token_id
+
+
+def load(
+    config: ModelConfig, base_path: Path | str, adapter: Path | None = None, device: str = "cpu"
+) -> EncoderDecoder:
+    """Return a recogniser: the checkpoint at `base_path`, with a LoRA adapter if one is given.
+
+    Raises:
+        UserError: checkpoint or adapter cannot be read.
+    """
+    recogniser = load_base(config, base_path, device)
+    if adapter is not None:
+        recogniser.model = add_adapter(recogniser.model, adapter, base_path)
+    return recogniser
+
+
+def freeze_vision(model: Any) -> None:
+    """Freeze the image encoder (and its projection), as `train.freeze: backbone` asks."""
+    base_model(model).encoder.requires_grad_(False)
+
+
+def lora_targets(model: Any, *, freeze_backbone: bool) -> str:
+    """Return PEFT's pattern of the modules that `target_modules: auto` means.
+
+    Attention and feed-forward projections of the decoder; the encoder's too unless frozen.
+    """
+    names = "|".join(LORA_TARGETS)
+    if freeze_backbone:
+        return rf"decoder\..*\.({names})"
+    return rf"(decoder\..*\.({names})|encoder\..*\.(query|key|value|dense|{names}|o_proj))"

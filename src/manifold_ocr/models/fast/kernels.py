@@ -1,0 +1,77 @@
+"""Elementwise work fused into single kernels; plain PyTorch where Triton or a GPU is missing."""
+
+import functools
+import importlib.util
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@functools.cache
+def _triton_kernels() -> Any | None:
+    """Return the module of Triton kernels, or None where they cannot be compiled."""
+    if importlib.util.find_spec("triton") is None or not torch.cuda.is_available():
+        return None
+    from manifold_ocr.models.fast import triton_kernels
+
+    return triton_kernels
+
+
+def _kernels_for(tensor: Tensor) -> Any | None:
+    return _triton_kernels() if tensor.is_cuda else None
+
+
+def cross_entropy_in_place(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of each row, float32 [rows]; `logits` becomes softmax - one_hot(label).
+
+    Shapes: logits [rows, vocabulary] contiguous, labels [rows] int64.
+    """
+    kernels = _kernels_for(logits)
+    if kernels is not None:
+        return kernels.cross_entropy_in_place(logits, labels)
+    values = logits.float()
+    norm = torch.logsumexp(values, dim=-1)
+    chosen = labels.unsqueeze(1)
+    loss = norm - values.gather(1, chosen).squeeze(1)
+    values.sub_(norm.unsqueeze(1)).exp_()
+    values.scatter_add_(1, chosen, -torch.ones_like(chosen, dtype=values.dtype))
+    logits.copy_(values)
+    return loss
+
+
+class _SwiGlu(torch.autograd.Function):
+    """silu(gate) * up that keeps its two inputs only (autograd would keep three tensors)."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        kernels = _kernels_for(gate)
+        return functional.silu(gate) * up if kernels is None else kernels.swiglu(gate, up)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        kernels = _kernels_for(gate)
+        if kernels is not None:
+            return kernels.swiglu_backward(grad.contiguous(), gate, up)
+        sigmoid = torch.sigmoid(gate)
+        silu = gate * sigmoid
+        return grad * up * (sigmoid + silu * (1 - sigmoid)), grad * silu
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """Return silu(gate) * up (equal shapes; Shazeer 2020, arXiv:2002.05202)."""
+    return _SwiGlu.apply(gate, up)
+
+
+def dequantize_nf4(weight: Any) -> Tensor:
+    """Return the dense matrix [out, in] of a bitsandbytes 4-bit weight, in its compute dtype."""
+    state = weight.quant_state
+    kernels = _kernels_for(weight.data)
+    if kernels is not None and state.quant_type == "nf4" and state.blocksize % 32 == 0:
+        return kernels.dequantize_nf4(weight.data, state)
+    import bitsandbytes.functional
+
+    return bitsandbytes.functional.dequantize_4bit(weight.data, state)

@@ -1,0 +1,100 @@
+"""Cross-entropy of a linear head without ever holding all logits: chunk by chunk, one pass.
+
+The gradient of each chunk is formed while its logits are at hand, so nothing is recomputed
+in the backward pass and the peak is one chunk of logits instead of tokens x vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from manifold_ocr.models.fast.kernels import cross_entropy_in_place
+
+IGNORED = -100
+CHUNK_BYTES = 256 << 20  # logits of one chunk; larger chunks gain nothing on the GPUs measured
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor):
+        rows = max(16, CHUNK_BYTES // (weight.shape[0] * hidden.element_size()))
+        wants_weight, wants_bias = ctx.needs_input_grad[1], ctx.needs_input_grad[2]
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, hidden.shape[0], rows):
+            part = hidden[start : start + rows]
+            logits = functional.linear(part, weight, bias)
+            total += cross_entropy_in_place(logits, labels[start : start + rows]).sum()
+            torch.mm(logits, weight, out=grad_hidden[start : start + rows])
+            if grad_weight is not None:
+                grad_weight += logits.T @ part
+            if grad_bias is not None:
+                grad_bias += logits.sum(0, dtype=torch.float32)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        hidden = (grad_hidden * grad).to(grad_hidden.dtype) if ctx.needs_input_grad[0] else None
+        weight = None if grad_weight is None else (grad_weight * grad).to(ctx.dtypes[0])
+        bias = None if grad_bias is None else (grad_bias * grad).to(ctx.dtypes[1])
+        return hidden, weight, bias, None
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+) -> Tensor:
+    """Return the sum of -log softmax(hidden @ weight.T + bias)[label] over the rows, float32.
+
+    Shapes: hidden [tokens, width], weight [vocabulary, width], bias [vocabulary] or None,
+    labels [tokens] of int64, every one a class (select the answer's tokens first). The
+    softmax is in float32 whatever the dtype of `hidden`. No token at all gives 0 with a graph.
+    """
+    if hidden.shape[0] == 0:
+        return hidden.sum(dtype=torch.float32)
+    weight = weight.to(hidden.dtype)
+    bias = None if bias is None else bias.to(hidden.dtype)
+    if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad):
+        return _LinearCrossEntropy.apply(hidden, weight, bias, labels)
+    rows = max(16, CHUNK_BYTES // (weight.shape[0] * hidden.element_size()))
+    total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    for part, targets in zip(hidden.split(rows), labels.split(rows), strict=True):
+        logits = functional.linear(part, weight, bias).float()
+        total += functional.cross_entropy(logits, targets, reduction="sum")
+    return total
+
+
+def answer_positions(labels: Tensor) -> Tensor:
+    """Return the flat positions (row-major) of the labels that count, as int64.
+
+    Call it where the labels are still on the CPU: on the GPU it would wait for the stream.
+    """
+    return (labels.reshape(-1) != IGNORED).nonzero().squeeze(1)
+
+
+def answer_loss(
+    hidden: Tensor,
+    head: torch.nn.Linear,
+    labels: Tensor,
+    positions: Tensor | None,
+    tokens_in_batch: Tensor | int | None,
+) -> Tensor:
+    """Return the mean cross-entropy over the tokens whose label counts.
+
+    Shapes: hidden [rows, length, width], labels [rows, length] aligned with hidden (label t
+    is what hidden t must predict), positions as of `answer_positions`. `tokens_in_batch` is
+    the number of counted tokens over all accumulated micro-batches; None: this one's.
+    """
+    if positions is None:
+        positions = answer_positions(labels)
+    chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)
+    targets = labels.reshape(-1).index_select(0, positions)
+    total = linear_cross_entropy(chosen, head.weight, head.bias, targets)
+    count = positions.shape[0] if tokens_in_batch is None else tokens_in_batch
+    return total / max(count, 1) if isinstance(count, int) else total / count

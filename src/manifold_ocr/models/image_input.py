@@ -1,0 +1,94 @@
+"""From a PIL image to the array an encoder takes, without torchvision."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from manifold_ocr.errors import UserError
+
+PLAIN_PROCESSORS = ("ViTImageProcessor", "ViTFeatureExtractor", "DeiTImageProcessor")
+
+
+@dataclass(frozen=True)
+class ResizeInput:
+    """Resize to one size, as ViTImageProcessor does, but leave the pixels as bytes.
+
+    Scaling by 1/255 and normalising with `mean` and `std` are left to the device: a batch
+    crosses to it at a quarter of float32's bytes. `size` is (height, width).
+    """
+
+    size: tuple[int, int]
+    resample: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Return uint8 [3, height, width]."""
+        height, width = self.size
+        resized = image.resize((width, height), Image.Resampling(self.resample))
+        return np.ascontiguousarray(np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1))
+
+
+@dataclass(frozen=True)
+class LibraryInput:
+    """Any other image processor of transformers, through its PIL version."""
+
+    processor: Any
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Return float32 [3, height, width], normalised."""
+        values = self.processor(images=image, return_tensors="np")["pixel_values"][0]
+        return np.asarray(values, dtype=np.float32)
+
+
+def load_image_input(path: Path | str) -> ResizeInput | LibraryInput:
+    """Return the image preparation that a checkpoint's preprocessor_config.json asks for.
+
+    Raises:
+        UserError: no readable preprocessor configuration in the folder.
+    """
+    file = Path(path) / "preprocessor_config.json"
+    if not file.is_file():
+        file = Path(path) / "processor_config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{path}: no readable preprocessor_config.json; set model.processor_id to a "
+            "checkpoint that has one"
+        ) from error
+    settings = settings.get("image_processor", settings)
+    if _is_plain(settings):
+        size = settings["size"]
+        size = (size, size) if isinstance(size, int) else (size["height"], size["width"])
+        half = [0.5, 0.5, 0.5]
+        return ResizeInput(
+            size,
+            int(settings.get("resample", Image.Resampling.BILINEAR)),
+            tuple(settings.get("image_mean", half)),
+            tuple(settings.get("image_std", half)),
+        )
+    from transformers import AutoImageProcessor
+
+    return LibraryInput(AutoImageProcessor.from_pretrained(str(path), backend="pil"))
+
+
+def _is_plain(settings: dict[str, Any]) -> bool:
+    name = settings.get("image_processor_type", settings.get("feature_extractor_type", ""))
+    size = settings.get("size")
+    square = isinstance(size, int) or (isinstance(size, dict) and {"height", "width"} <= set(size))
+    rescale = settings.get("do_rescale", True) and settings.get("rescale_factor", 1 / 255)
+    return (
+        name.removesuffix("Fast").removesuffix("Pil") in PLAIN_PROCESSORS
+        and square
+        and settings.get("do_resize", True)
+        and settings.get("do_normalize", True)
+        and not settings.get("do_center_crop", False)
+        and abs(float(rescale) - 1 / 255) < 1e-6
+    )

@@ -1,0 +1,63 @@
+"""Training rows of the chat_vlm family: images patchified in worker processes, answers padded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from manifold_ocr.images import load_sample
+from manifold_ocr.models.chat_input import ChatInput, Encoded
+from manifold_ocr.models.chat_vlm import join_images, token_types
+from manifold_ocr.models.fast.chat_step import shift_left
+from manifold_ocr.models.fast.linear_cross_entropy import IGNORED, answer_positions
+from manifold_ocr.records import Sample
+
+Row = tuple[Encoded, list[int]]
+
+
+@dataclass(frozen=True)
+class ChatRows(torch.utils.data.Dataset[Row]):
+    """Map-style dataset: (prompt with its image, answer ids with the end token).
+
+    Nothing here is random, so the rows are the same for any number of workers.
+    """
+
+    samples: Sequence[Sample]
+    targets: Sequence[list[int]]
+    lengths: Sequence[int]
+    image_root: Path
+    chat_input: ChatInput
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Row:
+        """Open, crop, resize and patchify one image; put the question before the answer."""
+        sample = self.samples[index]
+        image = load_sample(sample, self.image_root)
+        return self.chat_input.encode(image, sample.question), self.targets[index]
+
+
+def collate_chat(rows: list[Row], pad_id: int, image_token_id: int) -> dict[str, Tensor]:
+    """Return a batch: prompts and answers padded on the right, loss on the answers only.
+
+    Rows end in their answer, attention is causal: what follows on the right cannot be seen,
+    so no attention mask is needed.
+    """
+    longest = max(len(prompt.input_ids) + len(answer) for prompt, answer in rows)
+    ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    labels = torch.full_like(ids, IGNORED)
+    for row, (prompt, answer) in enumerate(rows):
+        start, end = len(prompt.input_ids), len(prompt.input_ids) + len(answer)
+        ids[row, :end] = torch.tensor([*prompt.input_ids, *answer])
+        labels[row, start:end] = torch.tensor(answer)
+    return {
+        "input_ids": ids,
+        "labels": labels,
+        "mm_token_type_ids": token_types(ids, image_token_id),
+        "answer_index": answer_positions(shift_left(labels)),
+        **join_images([prompt for prompt, _ in rows]),
+    }

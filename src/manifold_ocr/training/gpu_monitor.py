@@ -1,0 +1,91 @@
+"""GPU load and power while something runs, asked of NVML in a background thread."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+
+class GpuMonitor:
+    """Sample one GPU's utilisation (percent of time with a kernel running) and power (watts).
+
+    Use as a context manager. Where NVML does not answer, every reading is absent and
+    `summary` is empty: a run never fails for want of a sensor.
+    """
+
+    def __init__(self, index: int = 0, interval: float = 0.25) -> None:
+        self.index = index
+        self.interval = interval
+        self.busy: list[float] = []
+        self.watts: list[float] = []
+        self.seconds = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "GpuMonitor":
+        """Start sampling."""
+        handle = _device(self.index)
+        self._start = time.monotonic()
+        if handle is not None:
+            self._thread = threading.Thread(target=self._run, args=(handle,), daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop sampling."""
+        self.seconds = time.monotonic() - self._start
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, handle: Any) -> None:
+        import pynvml
+
+        while not self._stop.wait(self.interval):
+            try:
+                self.busy.append(float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+                self.watts.append(pynvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+            except pynvml.NVMLError:
+                return
+
+    def summary(self) -> dict[str, float]:
+        """Return mean `gpu_busy_percent`, `gpu_watts` and the run's `gpu_watt_hours`."""
+        values = {}
+        if self.busy:
+            values["gpu_busy_percent"] = sum(self.busy) / len(self.busy)
+        if self.watts:
+            watts = sum(self.watts) / len(self.watts)
+            values["gpu_watts"] = watts
+            values["gpu_watt_hours"] = watts * self.seconds / 3600
+        return values
+
+
+def _device(index: int) -> Any | None:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetHandleByIndex(index)
+    except Exception:  # no driver, no library, no permission: there is nothing to measure
+        return None
+
+
+def gpu_present() -> bool:
+    """Return whether an NVIDIA GPU answers, without importing torch."""
+    return _device(0) is not None
+
+
+def gpu_memory_bytes(index: int = 0) -> tuple[int, int] | None:
+    """Return (free, total) bytes of a GPU, or None where there is none; torch is not imported."""
+    handle = _device(index)
+    if handle is None:
+        return None
+    import pynvml
+
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return int(memory.free), int(memory.total)
