@@ -57,7 +57,7 @@ class CompressConfig:
     hazard_percentile: float = 80.0
     tolerance: int = 4
     match_share: float = 0.3
-    confirm_ned: float = 0.3
+    confirm_ned: float = 0.2
     noise: tuple[float, ...] = (0.01, 0.03, 0.10)
     lossless: Literal["fast", "best"] = "best"
     lossless_pages: int = 100

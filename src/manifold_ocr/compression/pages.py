@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from manifold_ocr.records import Prediction, Sample
 
@@ -34,16 +34,16 @@ class Pages:
     other_task: int = 0
     covered_by_page_row: int = 0
     unread: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def gather(samples: Iterable[Sample], predictions: Iterable[Prediction] | None) -> Pages:
     """Group the transcription rows of a manifest into pages.
 
     Lines with a box belong to the page image they lie on, line images to their document.
-    A row that holds the whole page stands for it, and its lines are left out. Without
-    `predictions` the reading is the reference. A row that no prediction answers was read as
-    nothing: it is counted and its text is missing from the reading.
+    A row that holds the whole page stands for it and its lines are left out, unless the
+    system read lines only: then they stand for the page. Without `predictions` the reading
+    is the reference. A row that no prediction answers was read as nothing: it is counted
+    and its text is missing from the reading.
     """
     read = None if predictions is None else {row.id: row for row in predictions}
     groups: dict[tuple[str, str, str], list[Sample]] = {}
@@ -53,12 +53,11 @@ def gather(samples: Iterable[Sample], predictions: Iterable[Prediction] | None) 
             other += 1
             continue
         whole = sample.granularity == "page"
-        place = sample.image if sample.box is not None or whole else ""
+        place = sample.image if sample.box is not None or whole else ""  # a line image: ""
         groups.setdefault((sample.corpus, sample.document, place), []).append(sample)
     pages = []
     for rows in groups.values():
-        whole_rows = [row for row in rows if row.granularity == "page" and row.box is None]
-        used = whole_rows or reading_order(rows)
+        used = _used(rows, read)
         covered += len(rows) - len(used)
         if read is not None:
             unread += sum(row.id not in read for row in used)
@@ -91,6 +90,13 @@ def natural(name: str) -> list[tuple[int, int, str]]:
         (1, int(part), "") if part.isdigit() else (0, 0, part)
         for part in re.split(r"([0-9]+)", name)
     ]
+
+
+def _used(rows: list[Sample], read: Mapping[str, Prediction] | None) -> list[Sample]:
+    whole = [row for row in rows if row.granularity == "page" and row.box is None]
+    lines = [row for row in rows if row.granularity != "page" or row.box is not None]
+    answered = read is None or all(row.id in read for row in whole)
+    return whole if whole and (answered or not lines) else reading_order(lines)
 
 
 def _page(rows: list[Sample], read: Mapping[str, Prediction] | None) -> Page:

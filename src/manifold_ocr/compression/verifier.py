@@ -25,7 +25,7 @@ class VerifierSettings:
     percentile: float = 80.0
     tolerance: int = 4
     match_share: float = 0.3
-    max_ned: float | None = 0.3
+    max_ned: float | None = 0.2
     candidates: int = 20
 
 

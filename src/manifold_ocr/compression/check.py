@@ -1,0 +1,156 @@
+"""The compression check: manifest and predictions in; figures, gates, report and plots out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from manifold_ocr.compression import gates as gating
+from manifold_ocr.compression.accounting import ratio
+from manifold_ocr.compression.config import CompressConfig
+from manifold_ocr.compression.fidelity import micro_ned
+from manifold_ocr.compression.gates import Gate, Measured
+from manifold_ocr.compression.pages import Page, Pages, gather
+from manifold_ocr.compression.system_check import (
+    SystemCheck,
+    VerificationCheck,
+    check_system,
+    check_verification,
+)
+from manifold_ocr.compression.text_check import Text, TextCheck, check_texts
+from manifold_ocr.errors import UserError
+from manifold_ocr.records import Prediction, Sample
+from manifold_ocr.text.tokens import load_tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """All that was measured. `gates` judge the first system of `systems`."""
+
+    config: CompressConfig
+    tokenizer: str
+    texts: list[TextCheck]
+    verification: list[VerificationCheck]
+    systems: dict[str, list[SystemCheck]]
+    pages: dict[str, Pages]
+    gates: list[Gate]
+
+    @property
+    def failed(self) -> list[Gate]:
+        """Enforced gates that fail."""
+        return gating.failures(self.gates)
+
+
+def run_check(
+    config: CompressConfig,
+    samples: Sequence[Sample],
+    systems: Mapping[str, Iterable[Prediction]],
+    others: Iterable[Sample] = (),
+) -> Check:
+    """Measure reference texts, then each system's readings of them.
+
+    `others` are samples of other splits: dictionaries and unseen pages come from them. The
+    gates judge the first of `systems`; without any, what needs a reading is not applicable.
+
+    Raises:
+        UserError: no transcription row, or a system whose predictions name no row of the
+            manifest.
+    """
+    tokenizer = load_tokenizer(config.metric_tokenizer)
+    references = gather(samples, None)
+    if not references.pages:
+        raise UserError("no transcription row to check; see the manifest's rejected rows")
+    read = {name: gather(samples, _answers(name, samples, rows)) for name, rows in systems.items()}
+    elsewhere = _by_corpus(gather(others, None).pages)
+    texts, verification = [], []
+    results: dict[str, list[SystemCheck]] = {name: [] for name in systems}
+    first = next(iter(read.values()), references)
+    for corpus, pages in _by_corpus(first.pages).items():
+        unseen = [page.reference for page in elsewhere.get(corpus, [])]
+        named = [Text(page.id, page.reference) for page in pages]
+        text = check_texts(corpus, named, unseen, config, tokenizer)
+        verified = check_verification(
+            corpus, [(t.id, t.text) for t in named], text.documents, unseen, config
+        )
+        texts.append(text)
+        verification.append(verified)
+        for name, gathered in read.items():
+            own = _by_corpus(gathered.pages).get(corpus, [])
+            results[name].append(check_system(name, corpus, own, verified, config, tokenizer))
+    return Check(
+        config=config,
+        tokenizer=tokenizer.name,
+        texts=texts,
+        verification=verification,
+        systems=results,
+        pages=read or {"reference": references},
+        gates=_gates(config, texts, verification, next(iter(results.values()), [])),
+    )
+
+
+def _answers(
+    name: str, samples: Sequence[Sample], rows: Iterable[Prediction]
+) -> list[Prediction]:
+    answers = list(rows)
+    known = {sample.id for sample in samples}
+    if not any(row.id in known for row in answers):
+        raise UserError(
+            f"the predictions of {name} name no row of the manifest; "
+            "were they made from another manifest? run `evaluate` again"
+        )
+    return answers
+
+
+def _by_corpus(pages: Iterable[Page]) -> dict[str, list[Page]]:
+    groups: dict[str, list[Page]] = {}
+    for page in pages:
+        groups.setdefault(page.corpus, []).append(page)
+    return dict(sorted(groups.items()))
+
+
+def _gates(
+    config: CompressConfig,
+    texts: Sequence[TextCheck],
+    verification: Sequence[VerificationCheck],
+    readings: Sequence[SystemCheck],
+) -> list[Gate]:
+    by_corpus = {check.corpus: check for check in readings}
+    found: list[Gate] = []
+    for text, verified in zip(texts, verification, strict=True):
+        measured = measure(text, verified, by_corpus.get(text.corpus))
+        found += gating.judge(measured, config.targets_of(text.corpus))
+    present = {text.corpus for text in texts}
+    for corpus in sorted(set(config.targets) - present - {"default"}):
+        found += gating.absent(corpus, config.targets[corpus])
+    return found
+
+
+def measure(
+    text: TextCheck, verified: VerificationCheck, reading: SystemCheck | None
+) -> Measured:
+    """Reduce the checks of one corpus to the values that gates judge.
+
+    Signature ratio and verification mean nothing for texts shorter than one window.
+    """
+    long_enough = verified.archived > 0
+    decisions = verified.methods["with text check"]
+    negatives = [item.decisions for item in decisions if not item.positive]
+    wrong, asked = sum(r.successes for r in negatives), sum(r.trials for r in negatives)
+    read = reading.readings["with text check"].decisions if reading else None
+    tokens = [item.tokens for item in reading.fidelity] if reading else []
+    return Measured(
+        corpus=text.corpus,
+        signature_ratio=text.account.signature_ratio if long_enough else None,
+        stored_ratio=ratio(text.table.original_bytes, text.table.sizes["ours, lossless"]),
+        ned=micro_ned(item.characters for item in reading.fidelity) if reading else None,
+        token_accuracy=1 - micro_ned(tokens) if reading else None,
+        recall=read.value if read else None,
+        false_positive_rate=wrong / asked if asked else None,
+        why=_why(verified, reading, asked),
+    )
+
+
+def _why(verified: VerificationCheck, reading: SystemCheck | None, asked: int) -> str:
+    if reading is None:
+        return "no predictions to judge"
+    if not verified.archived:
+        return "every text is shorter than one window"
+    return "" if asked else "one page only: nothing to confuse it with"

@@ -1,0 +1,178 @@
+"""What can be said of a system's readings: fidelity, verification, optical compression."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from manifold_ocr.compression import accounting
+from manifold_ocr.compression.config import CompressConfig
+from manifold_ocr.compression.controls import perturb
+from manifold_ocr.compression.fidelity import Fidelity, compare
+from manifold_ocr.compression.manifold import Document, Manifold, build_document
+from manifold_ocr.compression.optical import OpticalPage
+from manifold_ocr.compression.pages import Page
+from manifold_ocr.compression.verification import (
+    QuerySet,
+    Rate,
+    Roc,
+    roc,
+    score_foreign,
+    score_own,
+    undetected_changes,
+)
+from manifold_ocr.compression.verifier import Verifier, VerifierSettings
+from manifold_ocr.text.tokens import MetricTokenizer
+
+SHIFTS = (1, 128)  # bytes cut off the front: neither is a multiple of the stride
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemCheck:
+    """One system's readings of one corpus against the reference texts."""
+
+    system: str
+    corpus: str
+    pages: int
+    fidelity: list[Fidelity] = field(repr=False)
+    signature_ratio: float | None
+    optical: list[OpticalPage] = field(repr=False)
+    readings: dict[str, QuerySet] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationCheck:
+    """Recall and false positives of one corpus's archive, by method and query set.
+
+    `methods` maps "signatures, exact", "signatures, tolerant" and "with text check" to query
+    sets. `undetected` maps a noise rate to changed windows whose signature stayed the same.
+    """
+
+    corpus: str
+    archived: int
+    too_short: int
+    unseen: int
+    methods: dict[str, list[QuerySet]] = field(repr=False)
+    curves: dict[str, Roc | None] = field(repr=False)
+    undetected: dict[float, Rate] = field(repr=False)
+    verifiers: dict[str, Verifier] = field(repr=False)
+    places: dict[str, int] = field(repr=False)
+
+
+def methods(config: CompressConfig) -> dict[str, VerifierSettings]:
+    """Return the three ways to decide that the report compares."""
+    common = {"percentile": config.hazard_percentile, "match_share": config.match_share}
+    return {
+        "signatures, exact": VerifierSettings(**common, tolerance=0, max_ned=None),
+        "signatures, tolerant": VerifierSettings(
+            **common, tolerance=config.tolerance, max_ned=None
+        ),
+        "with text check": VerifierSettings(
+            **common, tolerance=config.tolerance, max_ned=config.confirm_ned
+        ),
+    }
+
+
+def check_verification(
+    corpus: str,
+    pages: Sequence[tuple[str, str]],
+    documents: Sequence[Document],
+    unseen: Sequence[str],
+    config: CompressConfig,
+) -> VerificationCheck:
+    """Archive the pages that fill a window and ask with texts that were never indexed.
+
+    `pages` are (id, reference text) in the order of `documents`; `unseen` are texts of
+    pages that are not in the archive.
+    """
+    fits = [len(text.encode("utf-8")) >= config.window for _, text in pages]
+    kept = [page for page, fit in zip(pages, fits, strict=True) if fit]
+    archive = Manifold(config.codec, tuple(d for d, fit in zip(documents, fits, strict=True) if fit))
+    foreign = [text.encode("utf-8") for text in unseen if len(text.encode("utf-8")) >= config.window]
+    copies = {
+        rate: [perturb(text, rate, config.seed, name).encode("utf-8") for name, text in kept]
+        for rate in config.noise
+    }
+    verifiers = {name: Verifier(archive, item) for name, item in methods(config).items()}
+    outcome = {
+        name: _ask(kept, copies, foreign, verifier) for name, verifier in verifiers.items()
+    }
+    return VerificationCheck(
+        corpus=corpus,
+        archived=len(kept),
+        too_short=len(pages) - len(kept),
+        unseen=len(foreign),
+        methods=outcome,
+        curves={
+            name: roc([s for s in sets if s.positive], [s for s in sets if not s.positive])
+            for name, sets in outcome.items()
+        },
+        undetected={
+            rate: undetected_changes(
+                [(text.encode("utf-8"), copy) for (_, text), copy in zip(kept, items, strict=True)],
+                config.codec,
+            )
+            for rate, items in copies.items()
+        },
+        verifiers=verifiers,
+        places={name: place for place, (name, _) in enumerate(kept)},
+    )
+
+
+def _ask(
+    kept: Sequence[tuple[str, str]],
+    copies: dict[float, list[bytes]],
+    foreign: Sequence[bytes],
+    verifier: Verifier,
+) -> list[QuerySet]:
+    data = [text.encode("utf-8") for _, text in kept]
+    sets = [
+        score_own(
+            f"first {shift} byte{'s' * (shift > 1)} missing",
+            ((i, item[shift:]) for i, item in enumerate(data)),
+            verifier,
+        )
+        for shift in SHIFTS
+    ]
+    sets += [
+        score_own(f"{rate:.0%} of characters wrong", enumerate(items), verifier)
+        for rate, items in copies.items()
+    ]
+    sets.append(score_foreign("other archived pages", list(enumerate(data)), verifier))
+    sets.append(score_foreign("unseen pages", [(None, item) for item in foreign], verifier))
+    return sets
+
+
+def check_system(
+    system: str,
+    corpus: str,
+    pages: Sequence[Page],
+    verification: VerificationCheck,
+    config: CompressConfig,
+    tokenizer: MetricTokenizer,
+) -> SystemCheck:
+    """Compare a system's readings of one corpus with the references and with the archive."""
+    fidelity = [compare(page.reference, page.reading, tokenizer) for page in pages]
+    documents = [
+        build_document(page.id, page.reading.encode("utf-8"), config.codec) for page in pages
+    ]
+    accounts = [accounting.account(document, config.codec) for document in documents]
+    queries = [
+        (verification.places[page.id], page.reading.encode("utf-8"))
+        for page in pages
+        if page.id in verification.places
+    ]
+    return SystemCheck(
+        system=system,
+        corpus=corpus,
+        pages=len(pages),
+        fidelity=fidelity,
+        signature_ratio=accounting.total(accounts).signature_ratio,
+        optical=[
+            OpticalPage(page.id, corpus, page.vision_tokens, counts)
+            for page, counts in zip(pages, fidelity, strict=True)
+            if page.vision_tokens
+        ],
+        readings={
+            name: score_own(f"read by {system}", queries, verifier)
+            for name, verifier in verification.verifiers.items()
+        },
+    )

@@ -1,0 +1,32 @@
+"""Markdown tables and the few number formats of the reports."""
+
+from collections.abc import Sequence
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first column is left aligned, the others right."""
+    lines = [
+        "| " + " | ".join(_cell(item) for item in headings) + " |",
+        "|" + "|".join([" --- ", *[" ---: "] * (len(headings) - 1)]) + "|",
+    ]
+    lines += ["| " + " | ".join(_cell(item) for item in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def times(value: float | None) -> str:
+    """Return `2.31x`, or `n/a`."""
+    return "n/a" if value is None else f"{value:.2f}x"
+
+
+def percent(value: float | None) -> str:
+    """Return `97.3 %`, or `n/a`."""
+    return "n/a" if value is None else f"{100 * value:.1f} %"
+
+
+def whole(value: int) -> str:
+    """Return an integer with thousands separators."""
+    return f"{value:,}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,154 @@
+"""What can be said of a corpus's reference texts alone: sizes, ratios, controls, rebuilding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from manifold_ocr.codec import CodecConfig
+from manifold_ocr.compression import accounting, lossless, prototype, sizes
+from manifold_ocr.compression.accounting import Account
+from manifold_ocr.compression.config import CompressConfig
+from manifold_ocr.compression.controls import random_text, shuffled_text
+from manifold_ocr.compression.fidelity import Fidelity, compare
+from manifold_ocr.compression.manifold import Document, build_document, rebuild
+from manifold_ocr.progress import progress
+from manifold_ocr.text.tokens import MetricTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One page's text under a name."""
+
+    id: str
+    text: str
+
+    @property
+    def data(self) -> bytes:
+        """UTF-8 bytes."""
+        return self.text.encode("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The signature scheme on texts that carry nothing: its ratio beside a real compressor's."""
+
+    name: str
+    account: Account
+    zlib_bytes: int
+
+    @property
+    def zlib_ratio(self) -> float | None:
+        """Original bytes over zlib -9 bytes."""
+        return accounting.ratio(self.account.original_bytes, self.zlib_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeTable:
+    """Summed compressed sizes of the same pages, each page a file of its own.
+
+    `sizes` maps a compressor to bytes; `solid` has the whole set in one archive;
+    `dictionary_bytes` is what the dictionary variants need besides.
+    """
+
+    pages: int
+    original_bytes: int
+    sizes: dict[str, int]
+    solid: dict[str, int]
+    dictionary_bytes: int = 0
+    wins: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCheck:
+    """Everything measured on the reference texts of one corpus."""
+
+    corpus: str
+    account: Account
+    short_pages: int
+    tokens: int
+    rebuilt: list[Fidelity] = field(repr=False)
+    membership: prototype.PrototypeVerification
+    gated: prototype.PrototypeVerification
+    controls: list[Control]
+    table: SizeTable
+    documents: list[Document] = field(repr=False)
+
+    @property
+    def tokens_unique(self) -> float | None:
+        """Text tokens over unique signatures (compat; a signature is no model input)."""
+        return accounting.ratio(self.tokens, self.account.signatures)
+
+    @property
+    def tokens_stream(self) -> float | None:
+        """Text tokens over windows (compat)."""
+        return accounting.ratio(self.tokens, self.account.windows)
+
+
+def check_texts(
+    corpus: str,
+    texts: Sequence[Text],
+    others: Sequence[str],
+    config: CompressConfig,
+    tokenizer: MetricTokenizer,
+) -> TextCheck:
+    """Measure the texts of one corpus; `others` are texts of other splits, for dictionaries."""
+    codec = config.codec
+    documents = [build_document(text.id, text.data, codec) for text in texts]
+    rebuilt = [
+        compare(text.text, rebuild(document, codec).decode("utf-8", "replace"), tokenizer)
+        for text, document in zip(texts, documents, strict=True)
+    ]
+    data = [text.data for text in texts]
+    return TextCheck(
+        corpus=corpus,
+        account=accounting.total([accounting.account(item, codec) for item in documents]),
+        short_pages=sum(len(item) < codec.window for item in data),
+        tokens=sum(item.tokens.n for item in rebuilt),
+        rebuilt=rebuilt,
+        membership=prototype.pooled(prototype.membership(documents)),
+        gated=prototype.gated(data, documents, codec, config.hazard_percentile),
+        controls=make_controls(texts, codec, config.seed),
+        table=size_table(corpus, data, [text.encode("utf-8") for text in others], config),
+        documents=documents,
+    )
+
+
+def make_controls(texts: Sequence[Text], codec: CodecConfig, seed: int) -> list[Control]:
+    """Return the scheme's figures on random text of the same lengths, and on shuffled words."""
+    random = [random_text(len(text.data), seed, text.id) for text in texts]
+    shuffled = [shuffled_text(text.text, seed, text.id) for text in texts]
+    return [_control("random text", random, codec), _control("shuffled words", shuffled, codec)]
+
+
+def _control(name: str, texts: Sequence[str], codec: CodecConfig) -> Control:
+    data = [text.encode("utf-8") for text in texts]
+    accounts = [accounting.account(build_document(name, item, codec), codec) for item in data]
+    zlib_sizes = sizes.page_sizes(data, sizes.COMPRESSORS["zlib -9"])
+    return Control(name, accounting.total(accounts), sum(zlib_sizes))
+
+
+def size_table(
+    corpus: str, data: Sequence[bytes], others: Sequence[bytes], config: CompressConfig
+) -> SizeTable:
+    """Compress an evenly spread sample of the pages with everything."""
+    step = max(1, len(data) // config.lossless_pages) if config.lossless_pages else 1
+    sample = [item for item in data[::step] if item]
+    dictionary = sizes.dictionary_of(others)
+    compressors = {**sizes.COMPRESSORS, **sizes.with_dictionary(dictionary)}
+    found = {name: sum(sizes.page_sizes(sample, run)) for name, run in compressors.items()}
+    ours = [
+        len(lossless.compress(item, effort=config.lossless))
+        for item in progress(sample, f"lossless {corpus}", len(sample), "page")
+    ]
+    zstd = sizes.page_sizes(sample, sizes.COMPRESSORS["zstd -19"])
+    joined = b"\x00".join(sample)
+    return SizeTable(
+        pages=len(sample),
+        original_bytes=sum(map(len, sample)),
+        sizes={**found, "ours, lossless": sum(ours)},
+        solid={
+            name: len(sizes.COMPRESSORS[name](joined))
+            for name in ("xz -9e", "zstd -19", "brotli -11", "PPMd")
+        },
+        dictionary_bytes=len(dictionary),
+        wins=sum(a < b for a, b in zip(ours, zstd, strict=True)),
+    )
