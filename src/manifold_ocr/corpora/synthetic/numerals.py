@@ -1,4 +1,4 @@
-"""Numbers as documents write them: amounts, dates, times, identifiers, measures."""
+"""Slots that no word list can fill: amounts, dates, identifiers, measures, any hanzi."""
 
 import random
 from collections.abc import Callable
@@ -90,6 +90,17 @@ def _card(rng: random.Random) -> str:
     return rng.choice((f"**** **** **** {shown}", f"XXXX-XXXX-XXXX-{shown}", f"xxxxxxxx{shown}"))
 
 
+def _hanzi(rng: random.Random) -> str:
+    """Return two or three characters of the first level of GB 2312: the 3,755 most used."""
+    return "".join(_gb2312(rng.randrange(3755)) for _ in range(rng.choice((2, 2, 3))))
+
+
+def _gb2312(index: int) -> str:
+    """Return a character of GB 2312's first level (rows 16 to 55, 94 places each)."""
+    row, place = divmod(index, 94)
+    return bytes((0xA0 + 16 + row, 0xA1 + place)).decode("gb2312")
+
+
 NUMERALS: dict[str, Callable[[random.Random], str]] = {
     "digit": lambda rng: str(rng.randrange(1, 10)),
     "int": lambda rng: str(rng.randrange(1, rng.choice((10, 100, 1000)))),
@@ -117,5 +128,6 @@ NUMERALS: dict[str, Callable[[random.Random], str]] = {
     "month": lambda rng: rng.choice(_LONG_MONTHS),
     "mon": lambda rng: rng.choice(_MONTHS),
     "quarter": lambda rng: f"Q{rng.randrange(1, 5)}",
+    "hanzi": _hanzi,
     "version": lambda rng: f"{rng.randrange(6)}.{rng.randrange(20)}.{rng.randrange(10)}",
 }

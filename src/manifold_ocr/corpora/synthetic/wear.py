@@ -74,8 +74,7 @@ def _copy(page: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _degrade(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     """One of five histories, then the scanner's slant and dust."""
-    history = (_fax, _faded_copy, _thin_paper, _dirty_sheet, _coarse_scan)[int(rng.integers(5))]
-    page = history(page, rng)
+    page = HISTORIES[between(rng, 0, len(HISTORIES) - 1)](page, rng)
     page = paper.specks(rng, page, between(rng, 100, 900))
     return camera.slant(page, between(rng, -4, 4), paper_level(to_array(page)))
 
@@ -117,3 +116,6 @@ def _coarse_scan(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     page = paper.contrast(page, between(rng, 30, 100), between(rng, 190, 250))
     page = paper.grain(rng, page, between(rng, 4, 10))
     return camera.jpeg(page, between(rng, 12, 35))
+
+
+HISTORIES = (_fax, _faded_copy, _thin_paper, _dirty_sheet, _coarse_scan)

@@ -7,7 +7,7 @@ from manifold_ocr.corpora.synthetic.grammar import TextSource
 from manifold_ocr.corpora.synthetic.texts.lines import TextLine
 from manifold_ocr.corpora.synthetic.vocabulary import chinese_test, chinese_train
 
-_NO_LINE_START = "，。、；：？！）》”%"
+NO_LINE_START = "，。、；：？！）》”%"
 
 
 def _words(module: ModuleType) -> dict[str, tuple[str, ...]]:
@@ -90,7 +90,7 @@ def wrap(text: str, width: int) -> list[str]:
     """Return lines of `width` characters; closing punctuation never opens a line."""
     lines = [""]
     for char in text:
-        if len(lines[-1]) >= width and char not in _NO_LINE_START:
+        if len(lines[-1]) >= width and char not in NO_LINE_START:
             lines.append("")
         lines[-1] += char
     return [line.strip() for line in lines if line.strip()]
