@@ -104,6 +104,21 @@ class LineDetector:
         ]
 
 
+class LazyDetector:
+    """A detector that loads its network at the first page: images of lines never need it."""
+
+    def __init__(self, config: DetectionConfig | None = None) -> None:
+        """Load nothing yet."""
+        self._config = config
+        self._detector: LineDetector | None = None
+
+    def detect(self, image: Image.Image) -> list[DetectedLine]:
+        """Return the lines of an RGB page (see `LineDetector.detect`)."""
+        if self._detector is None:
+            self._detector = LineDetector(self._config)
+        return self._detector.detect(image)
+
+
 def _quad(corners: Iterable[Iterable[float]], ratio: tuple[float, float]) -> Quad:
     points = [(float(x) * ratio[0], float(y) * ratio[1]) for x, y in corners]
     return points[0], points[1], points[2], points[3]

@@ -106,8 +106,13 @@ class PageReader:
         """Read an RGB image; `auto` takes a lone row that fills the image for a line."""
         if mode == "line" or (mode == "auto" and image.width >= LINE_ASPECT * image.height):
             return self._read_line(image)
-        found = self.detector.detect(image)
-        if mode == "auto" and is_line_image(image.size, found):
+        return self.read_detected(image, self.detector.detect(image), mode)
+
+    def read_detected(
+        self, image: Image.Image, found: list[DetectedLine], mode: Mode = "page"
+    ) -> PageText:
+        """Read an image whose lines were detected before; their boxes are kept."""
+        if mode == "line" or (mode == "auto" and is_line_image(image.size, found)):
             return self._read_line(image)
         return self._read_lines(image, found)
 

@@ -12,13 +12,13 @@ resolution does not matter:
 4. paragraphs are ordered by recursive cuts along white space (XY-cut: Nagy & Seth, 1984).
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from manifold_ocr.records import Box
-import itertools
 
 ROW_OVERLAP = 0.5  # share of the lower piece's height that two pieces of one row have in common
 ROW_GAP = 1.6  # widest space inside a row, in line heights
@@ -32,6 +32,7 @@ ITEM = re.compile(
     r"\s*(?:[•●■◆▪·*➢✓○–—-]\s*\S|\(?\d{1,2}[.)、．](?!\d)|[(（][\da-zA-Z一二三四五六七八九十]{1,3}[)）]"
     r"|[一二三四五六七八九十]{1,3}、|[①-⑳]|[A-Z][.)]\s)"
 )
+NUMBERED = re.compile(r"\s*\d{1,2}\s+\D")  # an item whose number has no dot: never splits by itself
 WIDE = re.compile(r"[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uff60]")
 
 
@@ -285,7 +286,8 @@ def _starts_indented(part: Sequence[Row], row: Row, after: Row | None, height: f
     hanging paragraph (its first row stands out to the left), back out at the first row's edge.
     """
     step = row.box[0] - part[-1].box[0]
-    if step > INDENT * height and not (len(part) == 1 and ITEM.match(part[0].text)):
+    hangs = len(part) == 1 and (ITEM.match(part[0].text) or NUMBERED.match(part[0].text))
+    if step > INDENT * height and not hangs:
         return after is None or after.box[0] < row.box[0] - 0.5 * INDENT * height
     hanging = len(part) > 1 and part[1].box[0] - part[0].box[0] > INDENT * height
     return hanging and step < -INDENT * height

@@ -44,12 +44,12 @@ def register(app: typer.Typer) -> None:
         document: Annotated[Path, typer.Option(help="Where --write-docs writes.")] = DOCUMENT,
     ) -> None:
         """Compare runs by corpus, subset and language; status 1 when something got worse."""
-        from manifold_ocr import monitor_report
         from manifold_ocr.config import load_section
         from manifold_ocr.files import write_json
-        from manifold_ocr.monitor import MonitorConfig
-        from manifold_ocr.monitor import monitor as compare
-        from manifold_ocr.runs import load_evaluation, past_revisions
+        from manifold_ocr.monitor import report as monitor_report
+        from manifold_ocr.monitor.drift import MonitorConfig
+        from manifold_ocr.monitor.drift import monitor as compare
+        from manifold_ocr.monitor.runs import load_evaluation, past_revisions
 
         config = load_section(MonitorConfig, "monitor", params)
         if write_docs:

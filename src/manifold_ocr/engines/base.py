@@ -4,12 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.base import OcrModel
 from manifold_ocr.progress import progress
 from manifold_ocr.records import Prediction, Sample
 
+BLANK = (64, 48)  # stands in for an image that cannot be read, so that results stay in step
 ENGINES = {
     "tesseract": "Tesseract's command line; --languages as Tesseract writes them (eng+chi_sim)",
     "rapidocr": "RapidOCR out of the box: whole pages by its own pipeline, lines by its recogniser",
@@ -75,19 +78,30 @@ def one_granularity(samples: Sequence[Sample]) -> str:
 
 
 def run_engine(
-    engine: OcrModel, samples: Sequence[Sample], image_root: Path
+    engine: OcrModel, samples: Sequence[Sample], image_root: Path, failures: list[str]
 ) -> Iterator[Prediction]:
     """Yield one prediction a sample, in order; images are opened one at a time.
 
-    Raises:
-        UserError: an image cannot be read; names the row.
+    An image that cannot be read gives an empty text, and its error joins `failures`.
     """
-    images = (load_sample(sample, image_root) for sample in samples)
+    broken: set[str] = set()
+
+    def images() -> Iterator[Image.Image]:
+        for sample in samples:
+            try:
+                yield load_sample(sample, image_root)
+            except UserError as error:
+                failures.append(str(error))
+                broken.add(sample.id)
+                yield Image.new("RGB", BLANK, "white")
+
     prompts = [sample.question or "" for sample in samples]
-    asked = prompts if any(prompts) else None
-    results = engine.recognise(images, asked)
+    results = engine.recognise(images(), prompts if any(prompts) else None)
     rows = zip(samples, results, strict=True)
     for sample, result in progress(rows, engine.name, total=len(samples)):
+        if sample.id in broken:
+            yield Prediction(id=sample.id, text="")
+            continue
         yield Prediction(
             id=sample.id,
             text=result.text,

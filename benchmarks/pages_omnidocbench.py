@@ -1,0 +1,136 @@
+"""Whole pages read end to end, scored by OmniDocBench's v1.5 text-block edit distance.
+
+    MANIFOLD_OCR_REAL_DATA=... PYTHONPATH=src python benchmarks/pages_omnidocbench.py
+    ... python benchmarks/pages_omnidocbench.py --write docs/evaluation.md
+
+Ours is the page pipeline (detector, reading order, base recogniser, or --model DIR). The peers
+read the same images with the same scorer: RapidOCR's lines joined by newline in the order it
+returns them, and Tesseract with its default page segmentation and the language of the page.
+--write puts the table between the markers of a document.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr.engines.base import EngineOptions, load_engine
+from manifold_ocr.engines.checkpoint import PageEngine, reader_model
+from manifold_ocr.files import atomic_write, read_json
+from manifold_ocr.images import open_image
+from manifold_ocr.models.base import OcrModel
+from manifold_ocr.text.omnidocbench.evaluate import PageScores, score_page, summarise_pages
+from manifold_ocr.text.omnidocbench.matching import V1_5
+
+PREFIX = f"omnidocbench_{V1_5.name}"
+BEGIN = "<!-- pages table: begin (written by benchmarks/pages_omnidocbench.py --write) -->"
+END = "<!-- pages table: end -->"
+TESSERACT = {"english": "eng", "simplified_chinese": "chi_sim"}
+
+
+def ours(model: Path | None, threads: int) -> OcrModel:
+    """Return the page pipeline around a checkpoint, or around the base model."""
+    from manifold_ocr.detection import DetectionConfig, LineDetector
+    from manifold_ocr.pages import PageReader
+
+    detector = LineDetector(DetectionConfig(threads=threads))
+    return PageEngine(PageReader(detector, reader_model(model)))
+
+
+def read_page(engine: OcrModel | None, page: Mapping[str, Any], image: Path) -> str:
+    """Return the text of one page; without an engine, Tesseract in the page's language."""
+    if engine is None:
+        language = TESSERACT[page["page_info"]["page_attribute"]["language"]]
+        engine = load_engine("tesseract", EngineOptions(granularity="page", languages=language))
+    return next(iter(engine.recognise([open_image(image)]))).text
+
+
+def table(pages: list[Mapping[str, Any]], scores: Mapping[str, list[PageScores]]) -> str:
+    """Return the table of the document: text-block edit distance and insertion rate."""
+    names = list(scores)
+    head = ["Page", "Language", *(f"{name}: edit distance (insertions)" for name in names)]
+    lines = ["| " + " | ".join(head) + " |", "|:--|:--|" + "--:|" * len(names)]
+    for number, page in enumerate(pages):
+        attribute = page["page_info"]["page_attribute"]
+        cells = []
+        for name in names:
+            page_scores = scores[name][number]
+            cells.append(
+                f"{page_scores.text_edit_distance:.3f} ({page_scores.insertion_rate or 0:.2f})"
+            )
+        lines.append(
+            f"| {attribute['data_source']} | {attribute['language']} | " + " | ".join(cells) + " |"
+        )
+    means = []
+    for name in names:
+        values, _ = summarise_pages(scores[name])
+        means.append(
+            f"**{values[f'{PREFIX}_text_edit_distance']:.4f}** "
+            f"({values[f'{PREFIX}_whole_page_insertion_rate']:.2f})"
+        )
+    lines.append("| **mean of pages** | | " + " | ".join(means) + " |")
+    orders = [
+        f"{summarise_pages(scores[name])[0][f'{PREFIX}_reading_order_distance']:.3f}"
+        for name in names
+    ]
+    lines.append("| reading-order distance | | " + " | ".join(orders) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Read, score, print; status 1 unless ours is below both peers."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("MANIFOLD_OCR_REAL_DATA", ""))
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    root = Path(options.data) / "omnidocbench"
+    if not options.data or not root.is_dir():
+        print("set MANIFOLD_OCR_REAL_DATA to a folder that holds omnidocbench/", file=sys.stderr)
+        return 2
+    pages = sorted(
+        read_json(root / "OmniDocBench.json"), key=lambda p: p["page_info"]["image_path"]
+    )
+    engines: dict[str, OcrModel | None] = {
+        "ours": ours(options.model, options.threads),
+        "RapidOCR, lines joined": load_engine(
+            "rapidocr", EngineOptions(granularity="page", threads=options.threads)
+        ),
+        "Tesseract": None,
+    }
+    scores: dict[str, list[PageScores]] = {name: [] for name in engines}
+    for name, engine in engines.items():
+        started = time.monotonic()
+        for page in pages:
+            image = root / "images" / page["page_info"]["image_path"]
+            scores[name].append(score_page(page, read_page(engine, page, image)))
+        print(f"{name}: {(time.monotonic() - started) / len(pages):.1f} s a page", flush=True)
+    text = table(pages, scores)
+    print(f"\n{PREFIX}_text_edit_distance, {len(pages)} pages\n\n{text}")
+    if options.write:
+        write(options.write, text)
+    means = [summarise_pages(s)[0][f"{PREFIX}_text_edit_distance"] for s in scores.values()]
+    print(f"\nours {means[0]:.4f}, peers {means[1]:.4f} and {means[2]:.4f}, ")
+    print(f"ratio {means[0] / min(means[1:]):.2f} of the better peer")
+    return int(means[0] >= min(means[1:]))
+
+
+def write(path: Path, text: str) -> None:
+    """Replace what stands between the markers of a document."""
+    old = path.read_text(encoding="utf-8")
+    block = f"{BEGIN}\n\n{text}\n\n{END}"
+    pattern = re.escape(BEGIN) + r".*?" + re.escape(END)
+    new, count = re.subn(pattern, lambda _: block, old, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"{path}: needs the markers {BEGIN!r} and {END!r} once")
+    with atomic_write(path) as file:
+        file.write(new)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
