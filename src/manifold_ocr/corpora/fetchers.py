@@ -20,7 +20,7 @@ def fetch(name: str, options: Mapping[str, Any], destination: Path) -> None:
     """Put the raw files of corpus `name` below `destination` (an empty folder)."""
     kind = str(options.get("kind") or name)
     if kind == "synthetic":
-        from manifold_ocr.corpora.synthetic import SyntheticCorpus
+        from manifold_ocr.corpora.synthetic.corpus import SyntheticCorpus
 
         SyntheticCorpus().fetch(destination, options)
     elif kind == "hf_dataset":

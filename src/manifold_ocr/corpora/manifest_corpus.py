@@ -24,7 +24,14 @@ from manifold_ocr.files import CHUNK
 from manifold_ocr.records import Rejection
 
 _CANDIDATES = ("metadata/text_manifest.jsonl", "manifest.jsonl", "metadata.jsonl")
-_SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}
+_SPLITS = {
+    "train": "train",
+    "train_val": "train_val",
+    "val": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

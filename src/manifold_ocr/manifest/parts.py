@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import xxhash
 
 from manifold_ocr.corpora.base import Corpus, RawRow
+from manifold_ocr.corpora.probes import with_needles
 from manifold_ocr.corpora.registry import SelectedCorpus
 from manifold_ocr.manifest.config import ManifestConfig
 from manifold_ocr.manifest.image_cache import ImageCache
@@ -68,7 +69,10 @@ def work(task: PartTask) -> PartResult:
     cache = ImageCache(task.cache_path, task.started_ns)
     try:
         worker = _Worker(task, cache)
-        for raw in part_rows(task.corpus, task.raw_root / task.corpus.name, task.part):
+        rows = part_rows(task.corpus, task.raw_root / task.corpus.name, task.part)
+        if "needle" in task.config.include_tasks:
+            rows = with_needles(rows)
+        for raw in rows:
             worker.take(raw)
         return worker.finish()
     finally:
