@@ -10,19 +10,29 @@ transcription are summed under `by_task` only.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.text import aggregate, normalize, tokens
+from manifold_ocr.text.aggregate import Indices
 from manifold_ocr.text.cohorts import CohortConfig
 from manifold_ocr.text.probes import score_probe
 from manifold_ocr.text.rows import RowScore, score_transcription
 
 TRANSCRIBE = "transcribe"
-TOKENIZER_BATCH = 1024
+TOKENIZER_BATCH = 512
+PARALLEL_FROM = 10_000_000  # characters: about 20 s of one process
+MOST_WORKERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +40,9 @@ class EvaluateConfig:
     """The `evaluate` section of params.yaml.
 
     `metric_tokenizer` is `deepseek`, `whitespace`, a local folder or a hub id; `profile` the
-    normalisation profile of every metric; `granularity` `auto` prefers lines. Inference runs
-    with `batch_size` and cuts generated text at `generation_max_length` tokens. `max_samples`
-    > 0 evaluates a seeded share of documents. `workers` 0 decides from the amount of text.
+    normalisation profile of every metric; `granularity` `auto` prefers lines. Generated text
+    is cut at `generation_max_length` tokens. `workers` is the number of scoring processes; 0
+    decides from the amount of text.
     """
 
     metric_tokenizer: str = "deepseek"
@@ -40,16 +50,14 @@ class EvaluateConfig:
     granularity: Literal["auto", "line", "page"] = "auto"
     bootstrap_samples: int = 2000
     seed: int = 20240601
-    batch_size: int = 32
     generation_max_length: int = 1024
-    max_samples: int = 0
     workers: int = 0
     cohorts: CohortConfig = field(default_factory=CohortConfig)
 
     def __post_init__(self) -> None:
         normalize.describe(self.profile)
-        if self.bootstrap_samples < 0 or self.batch_size < 1 or self.workers < 0:
-            raise ValueError("bootstrap_samples, workers >= 0 and batch_size >= 1 are required")
+        if self.bootstrap_samples < 0 or self.workers < 0:
+            raise ValueError("bootstrap_samples and workers cannot be negative")
 
 
 @dataclass(frozen=True)
@@ -75,14 +83,9 @@ def score(
     texts = _by_id(predictions)
     if not texts:
         raise UserError("there is no prediction to score; run the prediction step again")
-    rows: list[RowScore] = []
     seen: set[str] = set()
-    for batch in _batches(samples, TOKENIZER_BATCH):
-        for sample in batch:
-            if sample.id in seen:
-                raise UserError(f"sample {sample.id}: the id stands twice in the manifest")
-            seen.add(sample.id)
-        rows.extend(_score_batch(batch, texts, config))
+    batches = _batches(_distinct(samples, seen), TOKENIZER_BATCH)
+    rows = [row for batch in _score_batches(batches, texts, config) for row in batch]
     if not rows:
         raise UserError("there is no sample to score; the manifest is empty")
     unknown = len(texts.keys() - seen)
@@ -102,11 +105,17 @@ def summarise(rows: Sequence[RowScore], config: EvaluateConfig) -> dict[str, Any
     `settings` names profile and tokenizer; `undefined` names, for each group that has any,
     the metrics that cannot be given (an interval of one document, a rate without cases).
     """
+    draws = config.bootstrap_samples, config.seed
+    texts = aggregate.table_of(rows)
+
+    def probed(group: Indices) -> aggregate.Metrics:
+        return aggregate.summarise_probe(_probes(rows, group), *draws)
+
     return _sections(
         rows,
         config,
-        lambda group: aggregate.summarise_group(group, config.bootstrap_samples, config.seed),
-        lambda group: aggregate.summarise_probe(group, config.bootstrap_samples, config.seed),
+        lambda group: aggregate.summarise_group(texts.select(group), *draws),
+        probed,
     )
 
 
@@ -122,20 +131,21 @@ def compare(a: Sequence[RowScore], b: Sequence[RowScore], config: EvaluateConfig
             "a comparison needs both systems scored on the same samples; "
             f"one side has {len(a)}, the other {len(b)}: predict again with both"
         )
+    draws = config.bootstrap_samples, config.seed
+    others = [partner[row.id] for row in a]
+    tables = aggregate.table_of(a), aggregate.table_of(others)
 
-    def paired(
-        group: Sequence[RowScore],
-        of: Callable[..., tuple[dict[str, float], list[str]]],
-    ) -> tuple[dict[str, float], list[str]]:
-        others = [partner[row.id] for row in group]
-        return of(group, others, config.bootstrap_samples, config.seed)
+    def compared(group: Indices) -> aggregate.Metrics:
+        return aggregate.compare_group(tables[0].select(group), tables[1].select(group), *draws)
 
-    return _sections(
-        a,
-        config,
-        lambda group: paired(group, aggregate.compare_group),
-        lambda group: paired(group, aggregate.compare_probe),
-    )
+    def probed(group: Indices) -> aggregate.Metrics:
+        return aggregate.compare_probe(_probes(a, group), _probes(others, group), *draws)
+
+    return _sections(a, config, compared, probed)
+
+
+def _probes(rows: Sequence[RowScore], group: Indices) -> aggregate.Table:
+    return aggregate.probe_table([rows[i] for i in group])
 
 
 def evaluation(
@@ -166,74 +176,67 @@ def settings(config: EvaluateConfig) -> dict[str, Any]:
     }
 
 
-Aggregate = Callable[[Sequence[RowScore]], tuple[dict[str, float], list[str]]]
+Aggregate = Callable[[Indices], aggregate.Metrics]
 
 
 def _sections(
     rows: Sequence[RowScore], config: EvaluateConfig, transcribed: Aggregate, probed: Aggregate
 ) -> dict[str, Any]:
-    texts = [row for row in rows if row.task == TRANSCRIBE]
+    """Aggregate every group; a group is the numbers of its rows."""
+    texts = [i for i, row in enumerate(rows) if row.task == TRANSCRIBE]
+    probes = [i for i, row in enumerate(rows) if row.task != TRANSCRIBE]
     undefined: dict[str, str] = {}
     result: dict[str, Any] = {"settings": settings(config)}
 
-    def add(where: str, group: Sequence[RowScore], of: Aggregate) -> dict[str, float]:
-        metrics, missing = of(group)
+    def add(where: str, group: Sequence[int], of: Aggregate) -> dict[str, float]:
+        metrics, missing = of(np.array(group, dtype=np.int64))
         if missing:
             undefined[where] = ", ".join(missing)
         return metrics
 
+    def one_granularity(group: Sequence[int]) -> Sequence[int]:
+        kept = _granularity({rows[i].granularity for i in group}, config)
+        return [i for i in group if rows[i].granularity == kept]
+
     if texts:
-        result["overall"] = add("overall", _one_granularity(texts, config), transcribed)
-    for name, key in (
-        ("by_corpus", "corpus"),
-        ("by_subset", "subset"),
-        ("by_language", "language"),
-        ("by_granularity", "granularity"),
-    ):
-        result[name] = {
-            value: add(f"{name}.{value}", _one_granularity(group, config), transcribed)
-            for value, group in group_rows(texts, key).items()
+        result["overall"] = add("overall", one_granularity(texts), transcribed)
+    for key in ("corpus", "subset", "language", "granularity"):
+        result[f"by_{key}"] = {
+            value: add(f"by_{key}.{value}", one_granularity(group), transcribed)
+            for value, group in _groups(rows, texts, key).items()
         }
-    probes = [row for row in rows if row.task != TRANSCRIBE]
     result["by_task"] = {
         value: add(f"by_task.{value}", group, probed)
-        for value, group in group_rows(probes, "task").items()
+        for value, group in _groups(rows, probes, "task").items()
     }
     result["undefined"] = undefined
     return result
 
 
-def group_rows(rows: Sequence[RowScore], key: str) -> dict[str, list[RowScore]]:
-    """Group rows by one of their fields, groups in sorted order."""
-    groups: dict[str, list[RowScore]] = {}
-    for row in rows:
-        groups.setdefault(getattr(row, key), []).append(row)
+def _groups(rows: Sequence[RowScore], numbers: Sequence[int], key: str) -> dict[str, list[int]]:
+    """Numbers of the rows by one of their fields, groups in sorted order."""
+    groups: dict[str, list[int]] = {}
+    for i in numbers:
+        groups.setdefault(getattr(rows[i], key), []).append(i)
     return dict(sorted(groups.items()))
 
 
-def _one_granularity(rows: Sequence[RowScore], config: EvaluateConfig) -> Sequence[RowScore]:
-    present = {row.granularity for row in rows}
-    wanted: str = config.granularity if config.granularity != "auto" else "line"
-    if len(present) == 1 or wanted not in present:
-        wanted = min(present)
-    return [row for row in rows if row.granularity == wanted]
+def _granularity(present: set[str], config: EvaluateConfig) -> str:
+    """The one granularity that a group is scored at: as configured if it has such rows."""
+    wanted = "line" if config.granularity == "auto" else config.granularity
+    return wanted if wanted in present else min(present)
 
 
 def _score_batch(
-    samples: Sequence[Sample], texts: dict[str, str], config: EvaluateConfig
+    samples: Sequence[Sample], texts: Mapping[str, str], config: EvaluateConfig
 ) -> list[RowScore]:
-    tokenizer = tokens.load_tokenizer(config.metric_tokenizer)
     found = [texts.get(sample.id, "") for sample in samples]
-    references = [normalize.normalise(sample.text, config.profile) for sample in samples]
-    predicted = [normalize.normalise(text, config.profile) for text in found]
-    encoded = tokenizer.encode_batch(references + predicted)
     rows = []
-    for i, (sample, text) in enumerate(zip(samples, found, strict=True)):
+    for sample, text, pair in zip(samples, found, _tokens(samples, found, config), strict=True):
         missing = sample.id not in texts
         if sample.task != TRANSCRIBE:
             rows.append(_probe_row(sample, text, missing))
             continue
-        pair = (encoded[i], encoded[len(samples) + i])
         rows.append(
             score_transcription(
                 sample,
@@ -247,12 +250,57 @@ def _score_batch(
     return rows
 
 
+def _tokens(
+    samples: Sequence[Sample], found: Sequence[str], config: EvaluateConfig
+) -> list[tuple[list[Hashable], list[Hashable]]]:
+    """Tokens of each normalised reference and prediction; equal texts are cut once."""
+    pairs = [
+        (normalize.normalise(s.text, config.profile), normalize.normalise(t, config.profile))
+        for s, t in zip(samples, found, strict=True)
+    ]
+    unique = list(dict.fromkeys(text for pair in pairs for text in pair))
+    encoded = tokens.load_tokenizer(config.metric_tokenizer).encode_batch(unique)
+    known = dict(zip(unique, encoded, strict=True))
+    return [(known[reference], known[prediction]) for reference, prediction in pairs]
+
+
+def _score_batches(
+    batches: Iterable[list[Sample]], texts: Mapping[str, str], config: EvaluateConfig
+) -> Iterator[list[RowScore]]:
+    """Score batches in order, in several processes where there is enough text to pay."""
+    workers = config.workers or min(os.cpu_count() or 1, MOST_WORKERS)
+    if config.workers == 0 and sum(map(len, texts.values())) < PARALLEL_FROM:
+        workers = 1
+    if workers == 1:
+        for batch in batches:
+            yield _score_batch(batch, texts, config)
+        return
+    context = multiprocessing.get_context("spawn")  # forking a process with threads is unsafe
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending: deque[Future[list[RowScore]]] = deque()
+        for batch in batches:
+            own = {sample.id: texts[sample.id] for sample in batch if sample.id in texts}
+            pending.append(pool.submit(_score_batch, batch, own, config))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
 def _probe_row(sample: Sample, text: str, missing: bool) -> RowScore:
     shared = {f.name for f in dataclasses.fields(Sample)} & {
         f.name for f in dataclasses.fields(RowScore)
     }
     values = {name: getattr(sample, name) for name in shared}
     return RowScore(**values, missing=missing, probe=score_probe(sample, text))
+
+
+def _distinct(samples: Iterable[Sample], seen: set[str]) -> Iterator[Sample]:
+    for sample in samples:
+        if sample.id in seen:
+            raise UserError(f"sample {sample.id}: the id stands twice in the manifest")
+        seen.add(sample.id)
+        yield sample
 
 
 def _by_id(predictions: Iterable[Prediction]) -> dict[str, str]:
@@ -264,12 +312,7 @@ def _by_id(predictions: Iterable[Prediction]) -> dict[str, str]:
     return texts
 
 
-def _batches(samples: Iterable[Sample], size: int) -> Iterable[list[Sample]]:
-    batch: list[Sample] = []
-    for sample in samples:
-        batch.append(sample)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    iterator = iter(samples)
+    while batch := list(itertools.islice(iterator, size)):
         yield batch

@@ -1,14 +1,83 @@
 """Sums of row scores as metrics: every metric is a ratio of two sums, with its interval."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 
 from manifold_ocr.text import stats
 from manifold_ocr.text.rows import RowScore
 
-Column = Callable[[RowScore], float]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Row scores as columns: every count of `RowScore` by name, and each row's document."""
+
+    columns: dict[str, stats.Floats]
+    documents: Indices
+
+    def __getitem__(self, name: str) -> stats.Floats:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def select(self, rows: Indices) -> "Table":
+        """Return some of the rows."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return Table(columns, self.documents[rows])
+
+
+def table_of(rows: Sequence[RowScore]) -> Table:
+    """Turn rows into columns; documents are numbered by corpus and name, in order."""
+    columns = {
+        name: np.fromiter((getattr(row, name) for row in rows), dtype=np.float64, count=len(rows))
+        for name in _COUNTED
+    }
+    n, d = columns["reference_characters"], columns["distance"]
+    columns["one"] = np.ones(len(rows))
+    columns["written"] = 1.0 - columns["blank"]
+    columns["longest"] = np.maximum(n, columns["predicted_characters"])
+    columns["cer"] = np.divide(d, n, out=np.zeros_like(d), where=n > 0)
+    columns["cer_defined"] = ((n > 0) | (d == 0)).astype(np.float64)
+    columns["ned"] = np.divide(
+        d, columns["longest"], out=np.zeros_like(d), where=columns["longest"] > 0
+    )
+    columns["longest_tokens"] = np.maximum(columns["reference_tokens"], columns["predicted_tokens"])
+    return Table(columns, _document_numbers(rows))
+
+
+def probe_table(rows: Sequence[RowScore]) -> Table:
+    """Turn the probe scores of one task's rows into columns named after them."""
+    names = [name for name, _ in rows[0].probe]
+    columns = {
+        name: np.array([row.probe[i][1] for row in rows], dtype=np.float64)
+        for i, name in enumerate(names)
+    }
+    columns["one"] = np.ones(len(rows))
+    columns["missing"] = np.array([row.missing for row in rows], dtype=np.float64)
+    return Table(columns, _document_numbers(rows))
+
+
+def _document_numbers(rows: Sequence[RowScore]) -> Indices:
+    numbers: dict[tuple[str, str], int] = {}
+    keys = ((row.corpus, row.document) for row in rows)
+    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
+
+
+_COUNTED = (
+    "distance",
+    *(
+        field.name
+        for field in fields(RowScore)
+        if field.type in (int, bool) or field.type in ("int", "bool")
+    ),
+)
+
+Column = Callable[[Table], stats.Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,100 +94,73 @@ class Ratio:
     interval: bool = False
 
 
-def _one(row: RowScore) -> float:
-    return 1.0
+def _column(name: str) -> Column:
+    return lambda table: table[name]
 
 
-def _written(row: RowScore) -> float:
-    return float(not row.blank)
+def _ratio(
+    name: str, numerator: str, denominator: str, *, complement: bool = False, interval: bool = False
+) -> Ratio:
+    return Ratio(name, _column(numerator), _column(denominator), complement, interval)
 
+
+def _f1(name: str, common: str, reference: str, predicted: str, *, interval: bool = True) -> Ratio:
+    return Ratio(
+        name,
+        lambda t: 2 * t[common],
+        lambda t: t[reference] + t[predicted],
+        interval=interval,
+    )
+
+
+def _excess(name: str, whole: str, common: str, denominator: str, *, interval: bool) -> Ratio:
+    """What one side holds and the other does not, per unit of `denominator`."""
+    return Ratio(name, lambda t: t[whole] - t[common], _column(denominator), interval=interval)
+
+
+_N, _M, _COMMON = "reference_characters", "predicted_characters", "common_characters"
+_TN, _TM, _TCOMMON = "reference_tokens", "predicted_tokens", "common_tokens"
 
 RATIOS: tuple[Ratio, ...] = (
-    Ratio("cer", lambda r: r.distance, lambda r: r.reference_characters, interval=True),
-    Ratio("cer_macro", lambda r: r.cer or 0.0, lambda r: r.cer is not None, interval=True),
-    Ratio("cer_casefold", lambda r: r.case_distance, lambda r: r.case_characters),
-    Ratio("cer_widthfold", lambda r: r.width_distance, lambda r: r.width_characters),
-    Ratio(
-        "ned",
-        lambda r: r.distance,
-        lambda r: max(r.reference_characters, r.predicted_characters),
-        interval=True,
-    ),
-    Ratio("ned_macro", lambda r: r.ned, _one),
-    Ratio("wer", lambda r: r.word_distance, lambda r: r.reference_words, interval=True),
-    Ratio("exact_match", lambda r: r.exact, _one, interval=True),
-    Ratio(
-        "character_accuracy",
-        lambda r: r.distance,
-        lambda r: max(r.reference_characters, r.predicted_characters),
-        complement=True,
-        interval=True,
-    ),
-    Ratio("character_precision", lambda r: r.common_characters, lambda r: r.predicted_characters),
-    Ratio("character_recall", lambda r: r.common_characters, lambda r: r.reference_characters),
-    Ratio(
-        "character_f1",
-        lambda r: 2 * r.common_characters,
-        lambda r: r.reference_characters + r.predicted_characters,
-        interval=True,
-    ),
-    Ratio(
-        "token_accuracy",
-        lambda r: r.token_distance,
-        lambda r: max(r.reference_tokens, r.predicted_tokens),
-        complement=True,
-        interval=True,
-    ),
-    Ratio("token_precision", lambda r: r.common_tokens, lambda r: r.predicted_tokens),
-    Ratio("token_recall", lambda r: r.common_tokens, lambda r: r.reference_tokens),
-    Ratio(
-        "token_f1",
-        lambda r: 2 * r.common_tokens,
-        lambda r: r.reference_tokens + r.predicted_tokens,
-        interval=True,
-    ),
-    Ratio(
-        "bag_of_words_f1",
-        lambda r: 2 * r.common_words,
-        lambda r: r.reference_words + r.predicted_words,
-    ),
-    Ratio(
-        "insertion_rate",
-        lambda r: r.predicted_tokens - r.common_tokens,
-        lambda r: r.reference_tokens,
-        interval=True,
-    ),
-    Ratio(
-        "deletion_rate",
-        lambda r: r.reference_tokens - r.common_tokens,
-        lambda r: r.reference_tokens,
-        interval=True,
-    ),
-    Ratio(
-        "false_discovery_rate",
-        lambda r: r.predicted_tokens - r.common_tokens,
-        lambda r: r.predicted_tokens,
-    ),
-    Ratio("blank_false_positive_rate", lambda r: r.blank_with_text, lambda r: r.blank),
-    Ratio("empty_rate", lambda r: r.empty, _written),
-    Ratio("looping_rate", lambda r: r.looping, _one),
-    Ratio("too_long_rate", lambda r: r.too_long, _written),
-    Ratio("too_short_rate", lambda r: r.too_short, _written),
-    Ratio("hallucination_rate", lambda r: r.hallucination, _one),
+    _ratio("cer", "distance", _N, interval=True),
+    _ratio("cer_macro", "cer", "cer_defined", interval=True),
+    _ratio("cer_casefold", "case_distance", "case_characters"),
+    _ratio("cer_widthfold", "width_distance", "width_characters"),
+    _ratio("ned", "distance", "longest", interval=True),
+    _ratio("ned_macro", "ned", "one"),
+    _ratio("wer", "word_distance", "reference_words", interval=True),
+    _ratio("exact_match", "exact", "one", interval=True),
+    _ratio("character_accuracy", "distance", "longest", complement=True, interval=True),
+    _ratio("character_precision", _COMMON, _M),
+    _ratio("character_recall", _COMMON, _N),
+    _f1("character_f1", _COMMON, _N, _M),
+    _ratio("token_accuracy", "token_distance", "longest_tokens", complement=True, interval=True),
+    _ratio("token_precision", _TCOMMON, _TM),
+    _ratio("token_recall", _TCOMMON, _TN),
+    _f1("token_f1", _TCOMMON, _TN, _TM),
+    _f1("bag_of_tokens_f1", "bag_tokens", _TN, _TM, interval=False),
+    _excess("insertion_rate", _TM, _TCOMMON, _TN, interval=True),
+    _excess("deletion_rate", _TN, _TCOMMON, _TN, interval=True),
+    _excess("false_discovery_rate", _TM, _TCOMMON, _TM, interval=False),
+    _ratio("blank_false_positive_rate", "blank_with_text", "blank"),
+    _ratio("empty_rate", "empty", "written"),
+    _ratio("looping_rate", "looping", "one"),
+    _ratio("too_long_rate", "too_long", "written"),
+    _ratio("too_short_rate", "too_short", "written"),
+    _ratio("hallucination_rate", "hallucination", "one"),
 )
 
-COUNTS: tuple[tuple[str, Column], ...] = (
-    ("n", _one),
-    ("missing", lambda r: r.missing),
-    ("blank", lambda r: r.blank),
-    ("reference_characters", lambda r: r.reference_characters),
-    ("predicted_characters", lambda r: r.predicted_characters),
-    ("substitutions", lambda r: r.substitutions),
-    ("deletions", lambda r: r.deletions),
-    ("insertions", lambda r: r.insertions),
-    ("reference_words", lambda r: r.reference_words),
-    ("reference_tokens", lambda r: r.reference_tokens),
-    ("predicted_tokens", lambda r: r.predicted_tokens),
+COUNTS = (
+    "missing",
+    "blank",
+    "reference_characters",
+    "predicted_characters",
+    "substitutions",
+    "deletions",
+    "insertions",
+    "reference_words",
+    "reference_tokens",
+    "predicted_tokens",
 )
 
 DIFFERENCES = (
@@ -136,16 +178,49 @@ DIFFERENCES = (
 )
 
 
-def document_key(row: RowScore) -> tuple[str, str]:
-    """Documents of two corpora may share a name."""
-    return row.corpus, row.document
+Metrics = tuple[dict[str, float], list[str]]
 
 
-def ratio_totals(rows: Sequence[RowScore], ratios: Sequence[Ratio]) -> stats.Floats:
+def summarise_group(table: Table, samples: int, seed: int) -> Metrics:
+    """Return one group's metrics, and the names of those that are undefined for it.
+
+    Intervals need two documents; below that they are among the undefined.
+    """
+    counts: dict[str, float] = {"n": len(table)}
+    counts |= {name: int(table[name].sum()) for name in COUNTS}
+    metrics, undefined = _values(table, RATIOS, samples, seed)
+    return {**counts, **metrics}, undefined
+
+
+def summarise_probe(table: Table, samples: int, seed: int) -> Metrics:
+    """Return the means of one task's scores with intervals (see `summarise_group`)."""
+    metrics, undefined = _values(table, _means(table), samples, seed)
+    return {"n": len(table), "missing": int(table["missing"].sum()), **metrics}, undefined
+
+
+def compare_group(a: Table, b: Table, samples: int, seed: int) -> Metrics:
+    """Return paired differences a - b of one group: value, interval, detectable difference.
+
+    `a` and `b` hold the same samples in the same order.
+    """
+    ratios = [ratio for ratio in RATIOS if ratio.name in DIFFERENCES]
+    return _differences(a, b, ratios, samples, seed)
+
+
+def compare_probe(a: Table, b: Table, samples: int, seed: int) -> Metrics:
+    """Return paired differences a - b of one task's scores (see `compare_group`)."""
+    return _differences(a, b, _means(a), samples, seed)
+
+
+def _means(table: Table) -> list[Ratio]:
+    names = [name for name in table.columns if name not in ("one", "missing")]
+    return [_ratio(name, name, "one", interval=True) for name in names]
+
+
+def ratio_totals(table: Table, ratios: Sequence[Ratio]) -> stats.Floats:
     """Sum numerators, then denominators, by document: (documents, 2 * ratios)."""
-    columns = [r.numerator for r in ratios] + [r.denominator for r in ratios]
-    table = np.array([[float(c(row)) for c in columns] for row in rows], dtype=np.float64)
-    return stats.document_totals([document_key(row) for row in rows], table)
+    columns = [r.numerator(table) for r in ratios] + [r.denominator(table) for r in ratios]
+    return stats.document_totals(table.documents, np.stack(columns, axis=1))
 
 
 def ratio_values(totals: stats.Floats, ratios: Sequence[Ratio]) -> stats.Floats:
@@ -156,50 +231,8 @@ def ratio_values(totals: stats.Floats, ratios: Sequence[Ratio]) -> stats.Floats:
     return np.where(complement, 1.0 - values, values)
 
 
-def summarise_group(
-    rows: Sequence[RowScore], samples: int, seed: int
-) -> tuple[dict[str, float], list[str]]:
-    """Return one group's metrics, and the names of those that are undefined for it.
-
-    Intervals need two documents; below that they are among the undefined.
-    """
-    counts: dict[str, float] = {
-        name: int(sum(column(row) for row in rows)) for name, column in COUNTS
-    }
-    metrics, undefined = _values(rows, RATIOS, samples, seed)
-    return {**counts, **metrics}, undefined
-
-
-def summarise_probe(
-    rows: Sequence[RowScore], samples: int, seed: int
-) -> tuple[dict[str, float], list[str]]:
-    """Return the means of one task's scores with intervals (see `summarise_group`)."""
-    metrics, undefined = _values(rows, _probe_ratios(rows), samples, seed)
-    return {"n": len(rows), "missing": sum(r.missing for r in rows), **metrics}, undefined
-
-
-def compare_group(
-    a: Sequence[RowScore], b: Sequence[RowScore], samples: int, seed: int
-) -> tuple[dict[str, float], list[str]]:
-    """Return paired differences a - b of one group: value, interval, detectable difference.
-
-    `a` and `b` hold the same samples in the same order.
-    """
-    ratios = [ratio for ratio in RATIOS if ratio.name in DIFFERENCES]
-    return _differences(a, b, ratios, samples, seed)
-
-
-def compare_probe(
-    a: Sequence[RowScore], b: Sequence[RowScore], samples: int, seed: int
-) -> tuple[dict[str, float], list[str]]:
-    """Return paired differences a - b of one task's scores (see `compare_group`)."""
-    return _differences(a, b, _probe_ratios(a), samples, seed)
-
-
-def _values(
-    rows: Sequence[RowScore], ratios: Sequence[Ratio], samples: int, seed: int
-) -> tuple[dict[str, float], list[str]]:
-    totals = ratio_totals(rows, ratios)
+def _values(table: Table, ratios: Sequence[Ratio], samples: int, seed: int) -> Metrics:
+    totals = ratio_totals(table, ratios)
     values = ratio_values(totals.sum(axis=0, keepdims=True), ratios)[0]
     drawn = None
     if len(totals) >= 2 and samples > 0:
@@ -222,9 +255,7 @@ def _values(
     return metrics, undefined
 
 
-def _differences(
-    a: Sequence[RowScore], b: Sequence[RowScore], ratios: Sequence[Ratio], samples: int, seed: int
-) -> tuple[dict[str, float], list[str]]:
+def _differences(a: Table, b: Table, ratios: Sequence[Ratio], samples: int, seed: int) -> Metrics:
     totals = np.concatenate([ratio_totals(a, ratios), ratio_totals(b, ratios)], axis=1)
     width = 2 * len(ratios)
 
@@ -250,12 +281,3 @@ def _differences(
             values = (found.low, found.high, found.detectable)
             metrics.update(zip(names, values, strict=True))
     return metrics, undefined
-
-
-def _probe_ratios(rows: Sequence[RowScore]) -> list[Ratio]:
-    """One mean for each score name of a task, in the order of its rule."""
-    names = [name for name, _ in rows[0].probe]
-    return [
-        Ratio(name, lambda r, i=i: r.probe[i][1], _one, interval=True)  # type: ignore[misc]
-        for i, name in enumerate(names)
-    ]

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 LONGEST_PERIOD = 200
+PIECE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,7 @@ class CohortConfig:
     must differ by `slack` characters at least. `hallucination` is the smallest NED of a
     prediction of at least `hallucination_characters` that shares almost nothing with its
     reference. A loop is one unit repeated `loop_repeats` times or more over at least
-    `loop_characters` characters, and longer than any loop of the reference.
+    `loop_characters` characters, and at least so much longer than any loop of the reference.
     """
 
     too_long: float = 1.5
@@ -31,6 +33,8 @@ class CohortConfig:
             raise ValueError("cohorts: too_short must lie in (0, 1) and too_long above 1")
         if self.loop_repeats < 2:
             raise ValueError("cohorts: loop_repeats must be at least 2")
+        if self.loop_characters < 2 * PIECE:
+            raise ValueError(f"cohorts: loop_characters must be at least {2 * PIECE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ class Cohorts:
 def classify(reference: str, prediction: str, distance: int, config: CohortConfig) -> Cohorts:
     """Classify one prediction; `distance` is the edit distance of the two texts.
 
-    A loop that the reference lacks costs at least one unit short of its length in edits, so
-    near-perfect predictions are never searched for one.
+    Predictions that differ from their reference by less than half of the shortest loop are
+    not searched for one.
     """
     n, m = len(reference), len(prediction)
     looping = distance >= config.loop_characters // 2 and _loops_more(reference, prediction, config)
@@ -66,24 +70,42 @@ def classify(reference: str, prediction: str, distance: int, config: CohortConfi
 
 
 def _loops_more(reference: str, prediction: str, config: CohortConfig) -> bool:
-    found = longest_loop(prediction, config.loop_repeats)
-    if found < config.loop_characters:
+    found = longest_loop(prediction, config.loop_repeats, config.loop_characters)
+    if found == 0:
         return False
-    return found > longest_loop(reference, config.loop_repeats)
+    known = longest_loop(reference, config.loop_repeats, config.loop_characters)
+    return found >= known + config.loop_characters
 
 
-def longest_loop(text: str, repeats: int) -> int:
+def longest_loop(text: str, repeats: int, shortest: int = 20) -> int:
     """Return the length in characters of the longest run of one unit repeated >= `repeats`.
 
-    A unit is 1 to LONGEST_PERIOD characters. A run of period p and length r is found as r-p
-    consecutive positions that equal the position p further on.
+    A unit is 1 to LONGEST_PERIOD characters; runs shorter than `shortest` count as 0. A run
+    of period p and length r is r-p consecutive positions that equal the one p further on.
+    Only periods are tried at which enough four-character pieces recur, so a unit that is
+    itself mostly a loop may be seen as that inner loop.
     """
-    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     best = 0
-    for period in range(1, min(LONGEST_PERIOD, len(codes) // repeats) + 1):
+    for period in _candidate_periods(codes, repeats, shortest):
         changes = np.flatnonzero(codes[period:] != codes[:-period])
         bounds = np.concatenate(([-1], changes, [len(codes) - period]))
         run = int(np.diff(bounds).max()) - 1 + period
-        if run >= period * repeats:
+        if run >= max(period * repeats, shortest):
             best = max(best, run)
     return best
+
+
+def _candidate_periods(codes: npt.NDArray[np.uint32], repeats: int, shortest: int) -> list[int]:
+    """Distances at which pieces of PIECE characters recur often enough for a loop."""
+    if len(codes) < shortest:
+        return []
+    pieces = np.zeros(len(codes) - PIECE + 1, dtype=np.uint64)
+    for offset in range(PIECE):
+        pieces = pieces * np.uint64(0x9E3779B97F4A7C15) + codes[offset : offset + len(pieces)]
+    order = np.argsort(pieces, kind="stable")
+    gaps = np.diff(order)[np.diff(pieces[order]) == 0]
+    counts = np.bincount(gaps[gaps <= LONGEST_PERIOD], minlength=LONGEST_PERIOD + 1)
+    periods = np.arange(LONGEST_PERIOD + 1)
+    expected = np.maximum(repeats * periods, shortest) - periods - PIECE + 1
+    return [int(p) for p in np.flatnonzero(counts * 4 >= expected) if p > 0]

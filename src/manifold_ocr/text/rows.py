@@ -16,9 +16,10 @@ WIDTH_FOLDED = "nfc_ws+width"
 class RowScore:
     """Counts of one sample; characters are code points after the profile.
 
-    `probe` holds named scores in [0, 1] of a task other than transcription, whose
-    transcription counts are all zero. `folded_*` are distances and reference lengths after
-    folding case or width on top of `nfc_ws`.
+    `common_*` are lengths of longest common subsequences, `bag_tokens` what both sides hold
+    in any order. `probe` holds named scores in [0, 1] of a task other than transcription, whose
+    transcription counts are all zero. `case_*` and `width_*` are distance and reference length
+    after folding case or width on top of `nfc_ws`.
     """
 
     id: str
@@ -42,11 +43,11 @@ class RowScore:
     reference_words: int = 0
     predicted_words: int = 0
     word_distance: int = 0
-    common_words: int = 0
     reference_tokens: int = 0
     predicted_tokens: int = 0
     token_distance: int = 0
     common_tokens: int = 0
+    bag_tokens: int = 0
     exact: bool = False
     blank: bool = False
     blank_with_text: bool = False
@@ -120,11 +121,11 @@ def score_transcription(
         reference_words=len(words),
         predicted_words=len(predicted_words),
         word_distance=edit.distance(words, predicted_words),
-        common_words=edit.bag_overlap(words, predicted_words),
         reference_tokens=len(tokens[0]),
         predicted_tokens=len(tokens[1]),
         token_distance=edit.distance(*tokens),
         common_tokens=edit.lcs_length(*tokens),
+        bag_tokens=edit.bag_overlap(*tokens),
         exact=exact,
         blank=not reference,
         blank_with_text=not reference and any(map(str.isalnum, predicted)),

@@ -6,10 +6,8 @@ Every metric here is a ratio of sums, so a resample is a weighted sum of documen
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +24,14 @@ class Interval:
     high: float
 
 
-def document_totals(documents: Sequence[Any], columns: Floats) -> Floats:
-    """Sum rows by document: (rows, K) -> (documents, K), documents in order of appearance."""
-    index: dict[Any, int] = {}
-    codes = np.fromiter((index.setdefault(d, len(index)) for d in documents), dtype=np.int64)
+def document_totals(documents: npt.ArrayLike, columns: Floats) -> Floats:
+    """Sum rows by document: (rows, K) -> (documents, K), documents in sorted order.
+
+    `documents` names the document of each row (numbers or strings).
+    """
+    names, codes = np.unique(np.asarray(documents), return_inverse=True)
     return np.stack(
-        [np.bincount(codes, weights=column, minlength=len(index)) for column in columns.T], axis=1
+        [np.bincount(codes, weights=column, minlength=len(names)) for column in columns.T], axis=1
     )
 
 
