@@ -26,6 +26,7 @@ LINE_GAP = 0.9  # widest space between rows of one block, in line heights
 HEIGHT_RATIO = 1.5  # rows of one block differ in height by less than this
 GAP_JUMP = 0.35  # a space this much wider than the block's usual one starts a paragraph
 INDENT = 0.8  # an indent or outdent that counts, in line heights
+BAND_GAP = 2.0  # white this many line heights high (and twice the gutter) cuts across columns
 VERTICAL_RATIO = 2.0  # a box this much taller than wide holds vertical text
 
 ITEM = re.compile(
@@ -321,13 +322,37 @@ def _cut(indices: list[int], boxes: Sequence[Box], height: float) -> list[int]:
         return indices
     columns = _separate(indices, boxes, 0)
     bands = _separate(indices, boxes, 1)
-    if len(columns) > 1:
+    wide = _wide_bands(bands, columns, boxes, height)
+    if len(wide) > 1:
+        parts = wide
+    elif len(columns) > 1:
         parts = columns
     elif len(bands) > 1:
         parts = _merge_bands(bands, boxes)
     else:
         return _topological(indices, boxes)
     return [index for part in parts for index in _cut(part, boxes, height)]
+
+
+def _wide_bands(
+    bands: list[list[int]], columns: list[list[int]], boxes: Sequence[Box], height: float
+) -> list[list[int]]:
+    """Join bands except where the white between them outweighs the gutters of the columns."""
+    gutter = max(_spaces(columns, boxes, 0), default=0.0)
+    merged = [bands[0]]
+    for space, band in zip(_spaces(bands, boxes, 1), bands[1:], strict=True):
+        if space > max(BAND_GAP * height, 2 * gutter):
+            merged.append(band)
+        else:
+            merged[-1] = merged[-1] + band
+    return merged
+
+
+def _spaces(groups: list[list[int]], boxes: Sequence[Box], axis: int) -> list[float]:
+    """Return the width of the white between neighbouring groups."""
+    ends = [max(boxes[index][axis + 2] for index in group) for group in groups]
+    starts = [min(boxes[index][axis] for index in group) for group in groups]
+    return [start - end for end, start in zip(ends, starts[1:], strict=False)]
 
 
 def _merge_bands(bands: list[list[int]], boxes: Sequence[Box]) -> list[list[int]]:
