@@ -13,11 +13,14 @@ from manifold_ocr.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One font file: the package it comes in, its path there, and its number in a collection."""
+    """One font file: the package it comes in, and its path there.
+
+    `scale` (percent) makes hands with small letters as large as the other faces.
+    """
 
     package: str
     file: str
-    index: int = 0
+    scale: int = 100
 
 
 DEJAVU = "mpl-data/fonts/ttf/"
@@ -44,8 +47,7 @@ SHARED = {
     "barlow": Face("fontpkg_barlow_condensed", "files/BarlowCondensed-Medium.ttf"),
     "kalam": Face("fontpkg_kalam", "files/Kalam-Regular.ttf"),
     "kalam-light": Face("fontpkg_kalam", "files/Kalam-Light.ttf"),
-    "indie-flower": Face("fontpkg_indie_flower", "files/IndieFlower-Regular.ttf"),
-    "caveat": Face("fontpkg_caveat", "files/Caveat[wght].ttf"),
+    "caveat": Face("fontpkg_caveat", "files/Caveat[wght].ttf", 125),
     "satisfy": Face("fontpkg_satisfy", "files/Satisfy-Regular.ttf"),
     "intuitive": Face("font_intuitive", "files/Intuitive.ttf"),
     "delius": Face("fontpkg_delius", "files/Delius-Regular.ttf"),
@@ -66,16 +68,16 @@ TEST_ONLY = {
     "plex-mono": Face("fontpkg_ibm_plex_mono", "files/IBMPlexMono-Regular.ttf"),
     "jetbrains-mono": Face("fontpkg_jetbrains_mono", "files/JetBrainsMono[wght].ttf"),
     "space-mono": Face("fontpkg_space_mono", "files/SpaceMono-Regular.ttf"),
-    "shadows": Face("fontpkg_shadows_into_light", "files/ShadowsIntoLight.ttf"),
-    "dancing": Face("fontpkg_dancing_script", "files/DancingScript[wght].ttf"),
-    "zeyada": Face("fontpkg_zeyada", "files/Zeyada.ttf"),
+    "shadows": Face("fontpkg_shadows_into_light", "files/ShadowsIntoLight.ttf", 115),
+    "indie-flower": Face("fontpkg_indie_flower", "files/IndieFlower-Regular.ttf"),
+    "dancing": Face("fontpkg_dancing_script", "files/DancingScript[wght].ttf", 115),
     "sarasa-mono": Face("impaper", "res/sarasa-mono-sc-regular.ttf"),
     "wqy-microhei": Face("paperang_p2_fonts_cjk", "fonts/wqy-microhei.ttc"),
 }
 
 _SANS = ("roboto", "roboto-italic", "roboto-bold", "lato", "dejavu-sans")
 _PROSE = (*_SANS, "source-serif", "source-serif-italic", "crimson", "crimson-italic")
-_HAND = ("kalam", "kalam-light", "indie-flower", "caveat", "satisfy", "intuitive", "delius")
+_HAND = ("kalam", "kalam-light", "caveat", "satisfy", "intuitive", "delius")
 _MONO = ("dejavu-mono", "dejavu-mono-bold", "roboto-mono", "inconsolata")
 
 # subset -> faces of (train and val, test only)
@@ -90,7 +92,7 @@ PARTITION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("roboto", "roboto-light", "lato", "dejavu-sans", "source-serif"),
         ("pt-sans", "source-sans", "caladea"),
     ),
-    "handwriting": (_HAND, ("shadows", "dancing", "zeyada")),
+    "handwriting": (_HAND, ("shadows", "dancing", "indie-flower")),
     "charts": (
         ("roboto", "lato", "dejavu-sans", "barlow", "roboto-light"),
         ("source-sans", "pt-sans-bold", "share-tech"),
@@ -135,15 +137,14 @@ def load(name: str, size: int) -> ImageFont.FreeTypeFont:
     """Return a face at `size` pixels, laid out without raqm so that its presence is no matter."""
     face = SHARED.get(name) or TEST_ONLY[name]
     return ImageFont.truetype(
-        str(font_path(name)), size, index=face.index, layout_engine=ImageFont.Layout.BASIC
+        str(font_path(name)), size * face.scale // 100, layout_engine=ImageFont.Layout.BASIC
     )
 
 
 @lru_cache(maxsize=64)
 def coverage(name: str) -> frozenset[int]:
     """Return the code points that a face has glyphs for."""
-    face = SHARED.get(name) or TEST_ONLY[name]
-    with TTFont(font_path(name), fontNumber=face.index, lazy=True) as font:
+    with TTFont(font_path(name), fontNumber=0, lazy=True) as font:
         return frozenset(font.getBestCmap())
 
 

@@ -7,14 +7,14 @@ from manifold_ocr.corpora.synthetic.glyphs import Pen
 from manifold_ocr.corpora.synthetic.layout import PageStyle
 
 SIZES = {
-    "printed": (13, 26),
+    "printed": (12, 24),
     "receipts": (15, 24),
-    "code": (13, 22),
+    "code": (11, 20),
     "forms": (14, 22),
     "handwriting": (22, 36),
-    "charts": (12, 22),
+    "charts": (13, 22),
     "degraded": (17, 28),
-    "chinese": (15, 28),
+    "chinese": (14, 26),
 }
 RULES = {"forms": "form", "charts": "chart"}
 
@@ -26,8 +26,9 @@ def page_style(subset: str, split: str, rng: random.Random) -> PageStyle:
     body = Pen(rng.choice(faces), size, tracking=_tracking(subset, rng))
     heading = Pen(rng.choice(faces), size + rng.randint(2, 8))
     value = _value_pen(subset, split, size, rng)
-    if subset == "receipts" and rng.random() < 0.4:
-        body = Pen(body.face, max(20, size), tracking=rng.randint(0, 2), dots=2)
+    if subset == "receipts" and rng.random() < 0.45:
+        pitch = rng.choice((2, 2, 3))
+        body = Pen(body.face, max(10 * pitch, size), tracking=rng.randint(0, 2), dots=pitch)
     if subset == "handwriting":
         body = Pen(body.face, size, tracking=rng.choice((0, 0, 1)), wobble=rng.choice((0, 1, 2)))
     rules = RULES.get(subset, "none")

@@ -1,7 +1,9 @@
 """What happened to the sheet between printing and scanning, subset by subset."""
 
+from collections.abc import Callable
+
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from manifold_ocr.augmentation import camera, ink, paper
 from manifold_ocr.augmentation.pixels import between, chance, paper_level, to_array
@@ -10,18 +12,8 @@ LEVELS = 16  # grey levels that are stored: a scan of 4 bits, which keeps the fi
 
 
 def wear(subset: str, page: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Return the page as scanned."""
-    if subset == "degraded":
-        page = _degrade(page, rng)
-    elif subset == "receipts":
-        page = _thermal(page, rng)
-    elif subset == "handwriting":
-        page = _notebook(page, rng)
-    elif subset == "chinese":
-        page = _copy(page, rng)
-    else:
-        page = _light(page, rng)
-    return quantise(page)
+    """Return the page as scanned, photographed or shown on a screen."""
+    return quantise(WEAR[subset](page, rng))
 
 
 def quantise(page: Image.Image) -> Image.Image:
@@ -29,47 +21,77 @@ def quantise(page: Image.Image) -> Image.Image:
     return page.point([((value * (LEVELS - 1) + 127) // 255) * 17 for value in range(256)])
 
 
-def _light(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _office(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Printed matter and forms: clean, coarsely scanned, copied pale, or black and white."""
+    kind = between(rng, 0, 4)
+    if kind == 1:
+        page = camera.fewer_pixels(page, between(rng, 42, 62))
+    elif kind == 2:
+        white = between(rng, 190, 255)
+        page = paper.contrast(camera.blur(page, between(rng, 5, 11)), white - 110, white)
+    elif kind == 3:
+        page = ink.binarise(camera.blur(page, between(rng, 4, 8)), between(rng, 50, 110))
+    elif kind == 4:
+        page = camera.jpeg(camera.blur(page, between(rng, 6, 12)), between(rng, 10, 30))
+    return page
+
+
+def _screen(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Code as a screenshot: every second one on a dark ground, some scaled down."""
     if chance(rng, 0.5):
-        page = camera.blur(page, between(rng, 3, 9))
-    if chance(rng, 0.35):
-        page = camera.fewer_pixels(page, between(rng, 55, 80))
+        page = paper.contrast(ImageOps.invert(page), between(rng, 15, 60), between(rng, 170, 240))
+    if chance(rng, 0.5):
+        page = camera.fewer_pixels(page, between(rng, 50, 75))
     if chance(rng, 0.3):
-        page = paper.contrast(page, between(rng, 0, 70), between(rng, 190, 255))
+        page = camera.jpeg(page, between(rng, 12, 40))
+    return page
+
+
+def _figure(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Charts: pasted into a document, blurred by scaling or grey on grey."""
+    if chance(rng, 0.4):
+        page = camera.fewer_pixels(page, between(rng, 58, 80))
+    if chance(rng, 0.3):
+        page = paper.contrast(page, between(rng, 30, 110), between(rng, 190, 255))
     return page
 
 
 def _thermal(page: Image.Image, rng: np.random.Generator) -> Image.Image:
-    page = ink.fade(rng, page, between(rng, 60, 190), cell=between(rng, 20, 60))
+    """Receipts: heat print that pales in patches, worn heads, curled paper."""
+    page = ink.fade(rng, page, between(rng, 80, 215), cell=between(rng, 20, 60))
     if chance(rng, 0.4):
         page = ink.scanline_gaps(rng, page, page.height // between(rng, 12, 30))
     if chance(rng, 0.6):
-        page = camera.blur(page, between(rng, 4, 11))
+        page = camera.blur(page, between(rng, 5, 13))
     if chance(rng, 0.5):
         page = paper.gradient(rng, page, between(rng, 20, 70))
-    return page
+    return paper.grain(rng, page, between(rng, 1, 7))
 
 
 def _notebook(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Handwriting: pencil or pen, photographed in uneven light."""
     if chance(rng, 0.5):
         page = ink.spread(page, between(rng, 60, 200))
+    else:
+        page = ink.broken(rng, page, between(rng, 20, 90))
     if chance(rng, 0.5):
         page = paper.gradient(rng, page, between(rng, 20, 80))
     if chance(rng, 0.6):
-        page = camera.blur(page, between(rng, 4, 12))
-    return page
+        page = camera.blur(page, between(rng, 6, 16))
+    page = paper.contrast(page, between(rng, 0, 100), 255)
+    return paper.grain(rng, page, between(rng, 1, 8))
 
 
 def _copy(page: Image.Image, rng: np.random.Generator) -> Image.Image:
-    if chance(rng, 0.5):
-        page = camera.fewer_pixels(page, between(rng, 45, 75))
-    if chance(rng, 0.3):
-        page = ink.broken(rng, page, between(rng, 20, 60))
-    if chance(rng, 0.25):
-        return ink.binarise(page, between(rng, 90, 150))
+    """Chinese pages: newsprint and copies of copies."""
+    if chance(rng, 0.6):
+        page = camera.fewer_pixels(page, between(rng, 48, 75))
     if chance(rng, 0.4):
-        page = paper.contrast(page, between(rng, 40, 110), between(rng, 180, 250))
-    return page
+        page = ink.broken(rng, page, between(rng, 15, 50))
+    if chance(rng, 0.3):
+        return ink.binarise(page, between(rng, 90, 150))
+    page = paper.contrast(page, between(rng, 0, 110), between(rng, 180, 255))
+    return paper.grain(rng, page, between(rng, 1, 8))
 
 
 def _degrade(page: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -91,7 +113,7 @@ def _faded_copy(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     page = camera.blur(page, between(rng, 5, 12))
     page = ink.fade(rng, page, between(rng, 60, 150), cell=between(rng, 12, 40))
     white = between(rng, 190, 240)
-    page = paper.contrast(page, white - between(rng, 75, 130), white)
+    page = paper.contrast(page, white - between(rng, 90, 140), white)
     return paper.grain(rng, page, between(rng, 4, 10))
 
 
@@ -119,3 +141,14 @@ def _coarse_scan(page: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 HISTORIES = (_fax, _faded_copy, _thin_paper, _dirty_sheet, _coarse_scan)
+
+WEAR: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
+    "printed": _office,
+    "receipts": _thermal,
+    "code": _screen,
+    "forms": _office,
+    "handwriting": _notebook,
+    "charts": _figure,
+    "degraded": _degrade,
+    "chinese": _copy,
+}

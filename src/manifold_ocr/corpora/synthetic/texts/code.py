@@ -6,6 +6,8 @@ from manifold_ocr.corpora.synthetic.grammar import TextSource
 from manifold_ocr.corpora.synthetic.texts.lines import TextLine
 from manifold_ocr.corpora.synthetic.texts.words import TEST_WORDS, TRAIN_WORDS
 
+LONGEST = 52  # characters of a line without its indent
+
 _NAMES_TRAIN = ("{verb}_{noun}", "{adjective}_{noun}", "{noun}", "{noun}_{noun}", "n_{noun}")
 _NAMES_TEST = ("{noun}{noun|cap}", "{verb}{noun|cap}", "{noun}Id", "is{adjective|cap}", "{noun}")
 
@@ -78,8 +80,16 @@ def page(rng: random.Random, source: TextSource, count: int) -> list[TextLine]:
     lines: list[TextLine] = []
     depth = 0
     while len(lines) < count:
-        lines.append(TextLine((source.write(rng, "open"),), indent=depth * step))
+        lines.append(_line(rng, source, "open", depth * step))
         for _ in range(rng.randrange(1, 4)):
-            lines.append(TextLine((source.write(rng, "body"),), indent=(depth + 1) * step))
+            lines.append(_line(rng, source, "body", (depth + 1) * step))
         depth = (depth + 1) % 3
     return lines[:count]
+
+
+def _line(rng: random.Random, source: TextSource, kind: str, indent: int) -> TextLine:
+    """Return a line that fits a column of LONGEST characters."""
+    while True:
+        text = source.write(rng, kind)
+        if len(text) <= LONGEST:
+            return TextLine((text,), indent=indent)

@@ -45,7 +45,7 @@ ENGLISH = TextSource(
             "The {adjective} {noun} (see Sect. {digit}.{digit}) is then {verb|past} to {noun}.",
             "All {noun|plural} should be sent to {first} {surname}, {street}, {place} {zip}.",
             "It was {adjective} of them to {verb}; it was {adjective} of us to {verb} {adverb}.",
-            "{noun|cap} {noun|plural} which {verb} {noun|plural} are {verb|past} {preposition} {month}.",
+            "{noun|cap} {noun|plural} which {verb} {noun|plural} {verb} {preposition} {month}.",
             "Since {date}, more than {big} {noun|plural} have {verb|past} the {noun} in {place}.",
             "He had a {noun}, a {noun} and two {adjective} {noun|plural}; she had none of these.",
             "{verb|cap} the {noun} {adverb}, then {verb} it for {small} minutes at {int} \u00b0C.",
