@@ -5,7 +5,17 @@ import sys
 import typer
 
 from manifold_ocr import __version__
-from manifold_ocr.commands import doctor, preset, stage, summary
+from manifold_ocr.commands import (
+    doctor,
+    engines,
+    eval,
+    explore,
+    monitor,
+    preset,
+    read,
+    stage,
+    summary,
+)
 from manifold_ocr.errors import UserError
 
 
@@ -34,7 +44,7 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Fine-tune, measure and compress OCR on your own documents, reproducibly."""
 
-    for command in (stage, summary, preset, doctor):
+    for command in (read, stage, summary, eval, engines, explore, monitor, preset, doctor):
         command.register(app)
     return app
 

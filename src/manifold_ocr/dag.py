@@ -2,7 +2,8 @@
 
 `python -m manifold_ocr.dag --write` rewrites the src/ entries of every stage's `deps`; a
 test asserts that they are current. What a stage lists under `meta.without` (dotted modules,
-a package stands for all below it) is left out on purpose, with the reason beside it.
+a package stands for all below it) is left out on purpose, with the reason beside it; with
+`meta.only` nothing but the modules named there counts.
 """
 
 import argparse
@@ -24,11 +25,12 @@ def stage_module(stage: Mapping[str, Any]) -> str:
 
 def code_deps(stage: Mapping[str, Any]) -> list[str]:
     """Return the source files, relative to the project, that the stage must depend on."""
-    left_out = tuple((stage.get("meta") or {}).get("without", {}))
+    meta = stage.get("meta") or {}
+    left_out, only = tuple(meta.get("without", {})), tuple(meta.get("only", {}))
     return [
         path.relative_to(PROJECT).as_posix()
         for path in import_closure([stage_module(stage)])
-        if not _covered(path, left_out)
+        if not _covered(path, left_out) and (not only or _covered(path, only))
     ]
 
 

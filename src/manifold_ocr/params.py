@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr.config import build, load_params
+from manifold_ocr.corpora.registry import select_corpora
 from manifold_ocr.errors import UserError
 
 # section -> (module, dataclass); a section's dataclass lives beside its consumer.
@@ -13,10 +14,16 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "model": ("manifold_ocr.models.config", "ModelConfig"),
     "lora": ("manifold_ocr.models.config", "LoraSettings"),
     "manifest": ("manifold_ocr.manifest.config", "ManifestConfig"),
+    "augment": ("manifold_ocr.augment", "AugmentConfig"),
     "train": ("manifold_ocr.training.config", "TrainConfig"),
+    "evaluate": ("manifold_ocr.scoring", "EvaluateConfig"),
+    "compress": ("manifold_ocr.compression.config", "CompressConfig"),
     "leaderboard": ("manifold_ocr.ranking", "LeaderboardConfig"),
+    "monitor": ("manifold_ocr.monitor.drift", "MonitorConfig"),
     "gate": ("manifold_ocr.gate", "GateConfig"),
 }
+# Checked by the corpora's own code: which keys are valid depends on the kind of a corpus.
+OPEN_SECTIONS = ("download", "corpora")
 
 
 def check_params(path: Path | str = "params.yaml") -> dict[str, Any]:
@@ -27,8 +34,9 @@ def check_params(path: Path | str = "params.yaml") -> dict[str, Any]:
             nearest valid one.
     """
     values = load_params(path)
-    schema = dataclasses.make_dataclass("Params", [(name, Any) for name in SECTIONS])
+    schema = dataclasses.make_dataclass("Params", [(name, Any) for name in (*OPEN_SECTIONS, *SECTIONS)])
     build(schema, values, str(path))
+    select_corpora(values)
     built = {}
     for section, (module, name) in SECTIONS.items():
         if section not in values:

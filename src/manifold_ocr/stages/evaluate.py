@@ -1,0 +1,96 @@
+"""Stage evaluate: read the test split with base model and adapter first, score both second."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr import perf, scoring
+from manifold_ocr.config import load_section
+from manifold_ocr.files import atomic_directory, write_json
+from manifold_ocr.inference import Reading, model_fingerprint, predict
+from manifold_ocr.manifest.shards import iter_manifest
+from manifold_ocr.models import registry
+from manifold_ocr.models.config import ModelConfig
+from manifold_ocr.records import Sample, write_rows
+from manifold_ocr.scoring import EvaluateConfig
+from manifold_ocr.stages.runner import run_stage
+
+TEST = Path("data/manifest/test.jsonl")
+ADAPTER = Path("output/adapter")
+PREDICTIONS = Path("output/predictions")
+IMAGE_ROOT = Path("data/raw")
+
+
+def main() -> None:
+    """Write output/predictions/{base,adapter}.jsonl and metrics/evaluate.json."""
+    model = load_section(ModelConfig, "model")
+    config = load_section(EvaluateConfig, "evaluate")
+    samples, unread = readable(list(iter_manifest(TEST)), registry.family(model))
+    readings = {
+        name: read(name, model, adapter, samples, config)
+        for name, adapter in (("base", None), ("adapter", ADAPTER))
+    }
+    with atomic_directory(PREDICTIONS) as folder:
+        for name, reading in readings.items():
+            write_rows(folder / f"{name}.jsonl", reading.predictions)
+    rows = {
+        name: scoring.score_rows(samples, reading.predictions, config)
+        for name, reading in readings.items()
+    }
+    report = scoring.evaluation(rows["adapter"], rows["base"], config)
+    report["not_read"] = dict(sorted(unread.items()))
+    write_json("metrics/evaluate.json", report)
+    describe(report, readings)
+
+
+def readable(
+    samples: Sequence[Sample], family: str
+) -> tuple[list[Sample], Counter[str]]:
+    """Return the rows that the family can read, and how many of each granularity it cannot.
+
+    A line recogniser reads line rows; whole pages are for `manifold-ocr read` and the
+    engines, which detect lines first.
+    """
+    kept = [s for s in samples if s.granularity in registry.granularities(family)]
+    return kept, Counter(s.granularity for s in samples) - Counter(s.granularity for s in kept)
+
+
+def read(
+    name: str,
+    model: ModelConfig,
+    adapter: Path | None,
+    samples: Sequence[Sample],
+    config: EvaluateConfig,
+) -> Reading:
+    """Read all samples with the base model or with the adapter on it, cached row by row."""
+    base = registry.base_path(model)
+    weights = [base] if adapter is None else [base, adapter]
+    settings: dict[str, Any] = {
+        "precision": model.precision,
+        "quantization": model.quantization,
+        "generation_max_length": config.generation_max_length,
+    }
+    fingerprint = model_fingerprint(weights, settings, registry.modules(registry.family(model)))
+    loaded = registry.load_model(model, adapter)
+    return predict(loaded, samples, IMAGE_ROOT, fingerprint, name)
+
+
+def describe(report: dict[str, Any], readings: dict[str, Reading]) -> None:
+    """Print what was read and the headline; clocks go to metrics/perf.json only."""
+    for name, reading in readings.items():
+        rate = reading.fresh / reading.seconds if reading.fresh else 0.0
+        print(f"evaluate: {name}: {len(reading.predictions)} rows, {reading.fresh} read anew")
+        if reading.fresh:
+            perf.record(f"evaluate_{name}", {"rows_per_second": rate, "rows": reading.fresh})
+    overall = {name: report[name]["overall"]["cer"] for name in ("base", "adapter")}
+    difference = report["difference"]["overall"]
+    print(
+        f"evaluate: CER base {overall['base']:.4f}, adapter {overall['adapter']:.4f}, difference "
+        f"{difference['cer']:+.4f} "
+        f"[{difference.get('cer_low', 0):+.4f}, {difference.get('cer_high', 0):+.4f}]"
+    )
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", main)

@@ -1,0 +1,178 @@
+"""The promises of the pipeline, held against real DVC in a temporary clone."""
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(540)]
+
+STAGES = [
+    "download@synthetic", "download_base", "manifest", "augment", "train", "evaluate",
+    "compress_check", "leaderboard",
+]  # fmt: skip
+
+
+def ran(printed):
+    return re.findall(r"Running stage '([^']+)'", printed)
+
+
+def lock(clone):
+    return yaml.safe_load((clone.root / "dvc.lock").read_text())["stages"]
+
+
+def out_hash(clone, stage, path):
+    return next(out["md5"] for out in lock(clone)[stage]["outs"] if out["path"] == path)
+
+
+def test_one_command_runs_all_stages_and_writes_every_result(repro):
+    clone, printed = repro
+    assert sorted(ran(printed)) == sorted(STAGES)
+    evaluation = json.loads((clone.root / "metrics/evaluate.json").read_text())
+    for kind in ("adapter", "base", "difference"):
+        for group in (evaluation[kind]["overall"], evaluation[kind]["by_subset"]["receipts"]):
+            assert {"cer", "cer_low", "cer_high"} <= set(group)
+    board = (clone.root / "docs/leaderboard/README.md").read_text()
+    assert "adapter" in board and "base" in board
+    adapter = {p.name for p in (clone.root / "output/adapter").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= adapter
+
+
+def test_a_second_repro_runs_nothing(repro):
+    clone, _ = repro
+    assert ran(clone.dvc("repro").stdout) == []
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_no_declared_out_or_metric_holds_a_clock_a_host_or_a_path(repro):
+    clone, _ = repro
+    import socket
+
+    suspicious = re.compile(
+        rf"{re.escape(str(clone.root))}|{re.escape(socket.gethostname())}|20\d\d-\d\d-\d\dT\d\d:"
+    )
+    for folder in ("output/adapter", "output/compress", "metrics", "docs/leaderboard"):
+        for path in (clone.root / folder).rglob("*"):
+            if path.suffix in {".json", ".md", ".tsv", ".csv"} and path.name != "perf.json":
+                found = suspicious.search(path.read_text(encoding="utf-8"))
+                assert found is None, f"{path}: {found}"
+
+
+def test_another_rank_trains_again_and_fetches_nothing_and_the_default_runs_nothing(repro):
+    clone, _ = repro
+    printed = clone.dvc("exp", "run", "-S", "lora.rank=4").stdout
+    assert ran(printed) == ["train", "evaluate", "compress_check", "leaderboard"]
+    diff = clone.dvc("metrics", "diff").stdout
+    assert "metrics/evaluate.json" in diff
+    assert re.search(r"lora\.rank\s+8\s+4", clone.dvc("params", "diff").stdout)
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("checkout", "-q")
+    assert ran(clone.dvc("exp", "run", "-S", "lora.rank=8").stdout) == []
+
+
+def test_a_changed_metric_scores_again_without_training_or_reading(repro):
+    clone, _ = repro
+    source = clone.root / "src/manifold_ocr/text/edit.py"
+    source.write_text(source.read_text() + "\n# a comment\n")
+    printed = clone.dvc("repro", "evaluate").stdout
+    assert ran(printed) == ["evaluate"]
+    assert re.findall(r"(\w+): \d+ rows, (\d+) read anew", printed) == [
+        ("base", "0"),
+        ("adapter", "0"),
+    ]
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("repro", "-q")
+
+
+def test_an_unknown_or_mistyped_param_is_refused_with_the_nearest_name(repro):
+    clone, _ = repro
+    params = clone.root / "params.yaml"
+    text = params.read_text()
+    for old, new, message in (
+        ("\n  rank:", "\n  rnak: 3\n  rank:", "rnak: unknown key; did you mean 'rank'?"),
+        ("\n  rank: 8", "\n  rank: eight", "lora.rank: must be int, not 'eight'"),
+    ):
+        params.write_text(text.replace(old, new, 1))
+        done = clone.dvc("repro", "train", check=False)
+        assert done.returncode != 0
+        assert message in done.stdout
+        assert "Traceback" not in done.stdout
+    params.write_text(text)
+
+
+def test_push_and_pull_through_a_local_remote(repro, tmp_path):
+    clone, _ = repro
+    clone.dvc("remote", "add", "--local", "-f", "-d", "store", str(tmp_path / "store"))
+    clone.dvc("push", "-q")
+    before = out_hash(clone, "train", "output/adapter")
+    other = tmp_path / "other"
+    clone.run("git", "clone", "-q", str(clone.root), str(other))
+    fresh = type(clone)(other, clone.env)
+    fresh.dvc("remote", "add", "--local", "-d", "store", str(tmp_path / "store"))
+    fresh.dvc("pull", "-q")
+    assert (other / "output/adapter/adapter_model.safetensors").is_file()
+    assert out_hash(fresh, "train", "output/adapter") == before
+    assert ran(fresh.dvc("repro").stdout) == []
+
+
+def _trainers(clone):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
+            here = os.readlink(f"/proc/{pid}/cwd") == str(clone.root)
+        except OSError:
+            continue
+        if here and b"manifold_ocr.stages.train" in words and b"python" in words[0]:
+            found.append(int(pid))
+    return found
+
+
+def _wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("timed out")
+
+
+@pytest.mark.parametrize("victim", ["trainer", "dvc"])
+def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro, victim):
+    clone, _ = repro
+    clone.set_params(
+        {"train.epochs": 3.0, "train.save_steps": 2, "train.seed": {"trainer": 5, "dvc": 6}[victim]}
+    )
+    started = time.time()
+    running = clone.start(sys.executable, "-m", "dvc", "repro", "train")
+    runs = clone.root / "output/training_runs"
+
+    def checkpoint():
+        return [
+            path
+            for path in (*runs.rglob("checkpoint-*"), *clone.root.glob("output/cache/**/checkpoint-*"))
+            if path.is_dir() and path.stat().st_mtime > started and "tmp" not in path.name
+        ]
+
+    _wait_for(checkpoint)
+    trainers = _wait_for(lambda: _trainers(clone))
+    os.kill(trainers[0] if victim == "trainer" else running.pid, signal.SIGKILL)
+    running.wait(timeout=60)
+    _wait_for(lambda: not _trainers(clone), 30)
+    (clone.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+    resumed = clone.dvc("repro", "train").stdout
+    assert "resum" in resumed.lower()
+    after_kill = out_hash(clone, "train", "output/adapter")
+    caches = clone.root / "output"
+    for folder in ("training_runs", "cache/checkpoints", "cache/runs"):
+        if (caches / folder).exists():
+            (caches / folder).rename(caches / f"{folder.replace('/', '-')}-{victim}")
+    clone.dvc("repro", "-f", "-s", "train", "-q", env={"DVC_NO_RUN_CACHE": "1"})
+    assert out_hash(clone, "train", "output/adapter") == after_kill
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("checkout", "-q")
