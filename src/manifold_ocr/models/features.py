@@ -68,6 +68,10 @@ class FeatureCache:
             flat = self._maps[path][offset : offset + self.channels * frames]
         return flat.reshape(self.channels, frames)
 
+    def frames(self, key: str) -> int:
+        """Return how many frames the features of `key` have, without reading them."""
+        return (self._open[key] if key in self._open else self._where[key][1:])[1]
+
     def put(self, key: str, features: np.ndarray) -> None:
         """Add the features (C, T) of `key`; a shard is published when it is full."""
         with self._lock:
@@ -84,7 +88,7 @@ class FeatureCache:
                 self._publish()
 
     def close(self) -> None:
-        """Publish the open shard."""
+        """Publish the open shard; the cache may be used on."""
         with self._lock:
             if self._file is not None:
                 self._publish()

@@ -1,45 +1,14 @@
 """What the training harness needs of a model family; `family_for` chooses by an explicit table."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
 
 from manifold_ocr.models.base import Recognition
-from manifold_ocr.models.config import LoraSettings, ModelConfig
-from manifold_ocr.records import Rejection, Sample
-from manifold_ocr.training.config import TrainConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """The params sections that decide a training run, and where its inputs are.
-
-    `base` is the checkpoint folder of the base model, `image_root` the folder that samples'
-    `image` paths start from.
-    """
-
-    model: ModelConfig
-    lora: LoraSettings
-    train: TrainConfig
-    base: Path
-    image_root: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Audit:
-    """Rows looked at before training: what can be learnt, what cannot and why.
-
-    `counts` are finite numbers for metrics; `details` (such as the missing characters with
-    their counts) go to the run folder.
-    """
-
-    kept: Sequence[Sample]
-    rejected: Sequence[Rejection] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
+from manifold_ocr.records import Sample
+from manifold_ocr.training.settings import Audit, TrainingSettings
 
 
 class TrainingData(Protocol):
@@ -95,7 +64,7 @@ class TrainingFamily(Protocol):
         ...
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Write adapter or full checkpoint into the existing `folder`: equal weights, equal bytes."""
+        """Write adapter or checkpoint into the existing `folder`; equal weights, equal bytes."""
         ...
 
     def restore(self, model: nn.Module, folder: Path) -> None:

@@ -1,0 +1,43 @@
+"""Stage train: fine-tune an adapter; the best checkpoint by validation error is published."""
+
+from pathlib import Path
+
+from manifold_ocr.config import load_section
+from manifold_ocr.manifest.shards import iter_manifest
+from manifold_ocr.models.config import LoraSettings, ModelConfig
+from manifold_ocr.models.registry import base_path
+from manifold_ocr.stages.runner import run_stage
+from manifold_ocr.training import session
+from manifold_ocr.training.config import TrainConfig
+from manifold_ocr.training.settings import TrainingSettings
+
+TRAIN = Path("data/augmented/train.jsonl")
+VAL = Path("data/manifest/val.jsonl")
+IMAGE_ROOT = Path("data/raw")
+ADAPTER = Path("output/adapter")
+METRICS = Path("metrics/train")
+
+
+def main() -> None:
+    """Write output/adapter and metrics/train."""
+    model = load_section(ModelConfig, "model")
+    settings = TrainingSettings(
+        model=model,
+        lora=load_section(LoraSettings, "lora"),
+        train=load_section(TrainConfig, "train"),
+        base=base_path(model),
+        image_root=IMAGE_ROOT,
+    )
+    rows = {"train": list(iter_manifest(TRAIN)), "val": list(iter_manifest(VAL))}
+    figures = session.train(settings, rows, ADAPTER, METRICS)
+    best = figures["best"]
+    metric = settings.train.metric_for_best_model
+    before = f" (before: {best[f'{metric}_before']:.4f})" if f"{metric}_before" in best else ""
+    print(
+        f"train: {figures['steps']} steps; best at step {best['step']}: validation "
+        f"{metric} {best[metric]:.4f}{before}; adapter in {ADAPTER}"
+    )
+
+
+if __name__ == "__main__":
+    run_stage("train", main)

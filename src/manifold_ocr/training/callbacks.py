@@ -1,0 +1,157 @@
+"""What happens beside training: epochs' order, stopping, DVCLive without clocks, progress."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from manifold_ocr.training.guard import StopRequest
+
+CLOCKS = ("runtime", "per_second", "total_flos", "train_loss")
+
+
+class Conductor(TrainerCallback):
+    """Tells the sampler its epoch, resumes the loss, and stops when that is wished.
+
+    `trainer` is set once the trainer exists; `resumed` is the checkpoint or None.
+    """
+
+    def __init__(self, stop: StopRequest, resumed: Path | None) -> None:
+        self.stop = stop
+        self.resumed = resumed
+        self.trainer: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Arm the stop wish; on resume restore the running loss."""
+        self.stop.armed = True
+        if self.resumed is not None:
+            self.trainer.restore_loss_state(self.resumed)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Give the sampler the epoch: its order is a function of seed and epoch."""
+        self.trainer.sampler.set_epoch(int((state.epoch or 0) + 1e-6))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop where that is wished; save here unless the end of the epoch does it anyway."""
+        if self.stop.wished:
+            control.should_training_stop = True
+            control.should_save = control.should_save or not _ends_epoch(args, state)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stopped inside an epoch, do nothing that an unbroken run does not do at this step."""
+        if self.stop.wished and not _ends_epoch(args, state):
+            control.should_log = control.should_evaluate = control.should_save = False
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Disarm the stop wish."""
+        self.stop.armed = False
+
+
+def _ends_epoch(args: TrainingArguments, state: TrainerState) -> bool:
+    whole = state.epoch is not None and float(state.epoch).is_integer()
+    return whole and args.eval_strategy == "epoch"
+
+
+class LiveLog(TrainerCallback):
+    """Losses and scores to DVCLive: finite numbers by step, no clock, no path, no arguments.
+
+    On resume the log so far is written again from the state, so that a killed run's files
+    equal an unbroken one's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from dvclive import Live
+
+        self.live = Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write what a resumed state has logged."""
+        for entry in state.log_history:
+            self._write(entry)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write one entry."""
+        if state.is_world_process_zero:
+            self._write({**(logs or {}), "step": state.global_step})
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write metrics.json: the latest values and `summary`."""
+        self.live.summary.update(summary)
+        self.live.make_summary()
+        self.live.end()
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        values = {
+            name: value
+            for name, value in entry.items()
+            if name != "step"
+            and isinstance(value, int | float)
+            and not any(clock in name for clock in CLOCKS)
+        }
+        if not values:
+            return
+        self.live.step = int(entry["step"])
+        for name, value in values.items():
+            kind, short = ("eval", name[5:]) if name.startswith("eval_") else ("train", name)
+            self.live.log_metric(f"{kind}/{short}", value)
+        self.live.make_summary()
+
+
+class ProgressLine(TrainerCallback):
+    """One line an entry of the log: step, loss, rate and time left."""
+
+    def __init__(self, rows_a_step: int) -> None:
+        self.rows_a_step = rows_a_step
+        self.started = time.monotonic()
+        self.first_step = 0
+        self.seconds = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self.started, self.first_step = time.monotonic(), state.global_step
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Print the entry."""
+        logs = logs or {}
+        self.seconds = time.monotonic() - self.started
+        steps = state.global_step - self.first_step
+        rate = steps / self.seconds if steps and self.seconds else 0.0
+        left = (state.max_steps - state.global_step) / rate if rate else 0.0
+        where = f"step {state.global_step}/{state.max_steps}"
+        if "loss" in logs:
+            print(
+                f"train: {where}  loss {logs['loss']:.4f}  {rate * self.rows_a_step:.0f} rows/s  "
+                f"{left:.0f} s left",
+                flush=True,
+            )
+        elif "eval_cer" in logs:
+            print(f"train: {where}  validation CER {logs['eval_cer']:.4f}", flush=True)

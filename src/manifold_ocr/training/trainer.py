@@ -1,0 +1,187 @@
+"""transformers' Trainer with what OCR needs: generated text, whole checkpoints, exact resume."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import Trainer, TrainingArguments
+
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json, write_json
+from manifold_ocr.records import Prediction, Sample
+from manifold_ocr.training.batches import StepSampler
+from manifold_ocr.training.checkpoints import mark_complete
+from manifold_ocr.training.family import TrainingData, TrainingFamily
+
+LOSS_STATE = "loss_state.json"
+CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it
+
+Scorer = Callable[[list[Prediction], int], dict[str, float]]
+
+
+class NumberedRows(Dataset[tuple[int, Any]]):
+    """Training rows with their number, so that a batch can be named."""
+
+    def __init__(self, rows: TrainingData) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        """Return (number, row)."""
+        return index, self.rows[index]
+
+
+class OcrTrainer(Trainer):
+    """Trains a family's model; evaluates what it reads; saves checkpoints that are whole."""
+
+    def __init__(
+        self,
+        *,
+        family: TrainingFamily,
+        model: nn.Module,
+        args: TrainingArguments,
+        train_samples: Sequence[Sample],
+        val_samples: Sequence[Sample],
+        scorer: Scorer,
+        parts: Mapping[str, Any],
+        callbacks: list[Any],
+    ) -> None:
+        """`scorer` turns predictions and a step into metrics; `parts` mark checkpoints."""
+        self.family = family
+        self.train_samples = train_samples
+        self.val_samples = val_samples
+        self.scorer = scorer
+        self.parts = parts
+        self.rows = family.data(train_samples)
+        self.sampler = StepSampler(
+            self.rows.lengths,
+            args.per_device_train_batch_size,
+            args.gradient_accumulation_steps,
+            seed=args.seed,
+        )
+        self._unchecked: list[tuple[Tensor, Tensor]] = []
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=NumberedRows(self.rows),
+            eval_dataset=list(val_samples),
+            callbacks=callbacks,
+        )
+        self.model_accepts_loss_kwargs = False
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return batches of rows of similar length, the same for any number of workers."""
+
+        def collate(numbered: list[tuple[int, Any]]) -> dict[str, Any]:
+            batch = self.family.collate([row for _, row in numbered])
+            return {**batch, "rows": torch.tensor([number for number, _ in numbered])}
+
+        workers = self.args.dataloader_num_workers
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=workers > 0,
+        )
+        return self.accelerator.prepare(loader)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the model's own loss; one that is not finite ends the run, naming its rows."""
+        rows = inputs.pop("rows")
+        outputs = model(**inputs)
+        loss = outputs["loss"]
+        self._unchecked.append((loss.detach(), rows))
+        if loss.device.type == "cpu" or len(self._unchecked) >= CHECK_EVERY:
+            self.check_losses()
+        return (loss, outputs) if return_outputs else loss
+
+    def check_losses(self) -> None:
+        """Raise UserError if a loss since the last look is NaN or infinite."""
+        for loss, rows in self._unchecked:
+            if not torch.isfinite(loss):
+                ids = ", ".join(self.train_samples[int(row)].id for row in rows)
+                raise UserError(
+                    f"the loss became {loss.item()} at step {self.state.global_step + 1} on rows "
+                    f"{ids}: look at these images and labels, or lower train.learning_rate"
+                )
+        self._unchecked.clear()
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Read the validation rows, score the generated text, log and return the metrics."""
+        model = self.accelerator.unwrap_model(self.model)
+        model.eval()
+        found = self.family.read(model, self.val_samples)
+        predictions = [
+            Prediction(id=s.id, text=r.text, confidence=r.confidence, vision_tokens=r.vision_tokens)
+            for s, r in zip(self.val_samples, found, strict=True)
+        ]
+        scores = self.scorer(predictions, self.state.global_step)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.args.should_save:
+            folder = Path(output_dir or str(self.args.output_dir))
+            folder.mkdir(parents=True, exist_ok=True)
+            self.family.save(self.accelerator.unwrap_model(self.model), folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self.family.restore(self.accelerator.unwrap_model(self.model), Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        self.family.restore(self.accelerator.unwrap_model(self.model), best)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self.check_losses()
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / LOSS_STATE, self._loss_state())
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            mark_complete(folder, self.parts)
+
+    def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
+        progress: tuple[int, int] = super()._init_training_state(*arguments)
+        if step := self.state.best_global_step:
+            best = Path(str(self.args.output_dir)) / f"checkpoint-{step}"
+            self.state.best_model_checkpoint = str(best) if best.is_dir() else None
+        return progress
+
+    def _loss_state(self) -> dict[str, float]:
+        return {
+            "since_log": float(self._tr_loss),
+            "total": float(self._total_loss_scalar),
+            "last_logged": self._globalstep_last_logged,
+        }
+
+    def restore_loss_state(self, checkpoint: Path) -> None:
+        """Go on with the mean loss where the checkpoint left it: logs equal an unbroken run's."""
+        state = read_json(checkpoint / LOSS_STATE)
+        self._tr_loss = torch.tensor(state["since_log"], device=self.args.device)
+        self._total_loss_scalar = state["total"]
+        self._globalstep_last_logged = state["last_logged"]
