@@ -8,6 +8,7 @@ signature are indistinguishable to whoever holds signatures only. A signature is
 of k and t alone, which is why the fast kernel needs two sums per window and no loop.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def measure(window: bytes) -> WindowMetrics:
     This is the reference that the fast kernel must equal bit for bit.
     """
     bits = [byte >> (7 - i) & 1 for byte in window for i in range(8)]
-    flips = sum(a != b for a, b in zip(bits, bits[1:], strict=False))
+    flips = sum(a != b for a, b in itertools.pairwise(bits))
     return metrics_of_counts(len(bits), sum(bits), flips)
 
 
@@ -116,7 +117,8 @@ def metrics_of_counts(bits: int, ones: int, flips: int) -> WindowMetrics:
 
 def quantise(value: float, precision: int) -> int:
     """Return `value`, clamped to [0, 1], as an integer count of 10^-precision, half to even."""
-    return round(min(1.0, max(0.0, value)) * 10**precision)
+    scaled: float = min(1.0, max(0.0, value)) * 10**precision
+    return round(scaled)
 
 
 def pack_code(metrics: WindowMetrics, config: CodecConfig) -> int:
@@ -173,10 +175,11 @@ def encode(data: bytes | memoryview, config: CodecConfig) -> Windows:
 
 def encode_stream(
     stream: BinaryIO, config: CodecConfig, *, chunk_bytes: int = 1 << 22
-) -> Iterator[Windows]:
-    """Yield the signatures of a text of any length, in order; memory is a few `chunk_bytes`.
+) -> Iterator[tuple[Windows, memoryview]]:
+    """Yield (signatures, bytes) of a text of any length, in order, in bounded memory.
 
-    Joined together the pieces equal `encode` of the whole text.
+    Window i of a piece starts at byte i * stride of its bytes. Joined together the
+    signatures equal `encode` of the whole text; memory is a few `chunk_bytes`.
     """
     window, stride = config.window, config.stride
     kept, offset, total = b"", 0, 0  # `kept` starts at text offset `total - len(kept)`
@@ -185,15 +188,16 @@ def encode_stream(
         base = total - len(kept)
         ready = (total - window - offset) // stride + 1 if total - window >= offset else 0
         if ready > 0:
-            array = np.frombuffer(kept, dtype=np.uint8)[offset - base :]
+            view = memoryview(kept)[offset - base :]
+            array = np.frombuffer(view, dtype=np.uint8)
             ones, flips = _count_regular(array, window, stride, ready)
-            yield Windows(_codes(8 * window, ones, flips, config), flips, 8 * window)
+            yield Windows(_codes(8 * window, ones, flips, config), flips, 8 * window), view
             offset += ready * stride
         kept = kept[max(0, min(offset, total - window) - base) :]
     if total < window or offset - stride != total - window:
         final = encode(kept[-window:], config)
         if len(final.codes):
-            yield final
+            yield final, memoryview(kept)[-window:]
 
 
 def _count_regular(

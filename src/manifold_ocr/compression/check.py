@@ -15,7 +15,7 @@ from manifold_ocr.compression.system_check import (
     check_system,
     check_verification,
 )
-from manifold_ocr.compression.text_check import Text, TextCheck, check_texts
+from manifold_ocr.compression.text_check import OURS, Text, TextCheck, check_texts
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.text.tokens import load_tokenizer
@@ -86,9 +86,7 @@ def run_check(
     )
 
 
-def _answers(
-    name: str, samples: Sequence[Sample], rows: Iterable[Prediction]
-) -> list[Prediction]:
+def _answers(name: str, samples: Sequence[Sample], rows: Iterable[Prediction]) -> list[Prediction]:
     answers = list(rows)
     known = {sample.id for sample in samples}
     if not any(row.id in known for row in answers):
@@ -123,14 +121,13 @@ def _gates(
     return found
 
 
-def measure(
-    text: TextCheck, verified: VerificationCheck, reading: SystemCheck | None
-) -> Measured:
+def measure(text: TextCheck, verified: VerificationCheck, reading: SystemCheck | None) -> Measured:
     """Reduce the checks of one corpus to the values that gates judge.
 
-    Signature ratio and verification mean nothing for texts shorter than one window.
+    Where every text is shorter than one window, nothing is applicable.
     """
-    long_enough = verified.archived > 0
+    if not verified.archived:
+        return Measured(corpus=text.corpus, why="every text is shorter than one window")
     decisions = verified.methods["with text check"]
     negatives = [item.decisions for item in decisions if not item.positive]
     wrong, asked = sum(r.successes for r in negatives), sum(r.trials for r in negatives)
@@ -138,19 +135,11 @@ def measure(
     tokens = [item.tokens for item in reading.fidelity] if reading else []
     return Measured(
         corpus=text.corpus,
-        signature_ratio=text.account.signature_ratio if long_enough else None,
-        stored_ratio=ratio(text.table.original_bytes, text.table.sizes["ours, lossless"]),
+        signature_ratio=text.account.signature_ratio,
+        stored_ratio=ratio(text.table.original_bytes, text.table.sizes[OURS]),
         ned=micro_ned(item.characters for item in reading.fidelity) if reading else None,
         token_accuracy=1 - micro_ned(tokens) if reading else None,
         recall=read.value if read else None,
         false_positive_rate=wrong / asked if asked else None,
-        why=_why(verified, reading, asked),
+        why="no predictions to judge" if reading is None else "nothing to confuse it with",
     )
-
-
-def _why(verified: VerificationCheck, reading: SystemCheck | None, asked: int) -> str:
-    if reading is None:
-        return "no predictions to judge"
-    if not verified.archived:
-        return "every text is shorter than one window"
-    return "" if asked else "one page only: nothing to confuse it with"

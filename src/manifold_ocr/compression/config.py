@@ -18,10 +18,14 @@ class Targets:
     signature_ratio_low: float = 40.0
     signature_ratio_high: float = 45.0
     min_stored_ratio: float = 1.2
-    max_ned: float = 0.05
-    min_token_accuracy: float = 0.95
+    max_ned: float = 0.10
+    min_token_accuracy: float = 0.85
     min_recall: float = 0.90
     max_false_positive_rate: float = 0.05
+
+
+REPORTED = Targets(max_ned=0.05, min_token_accuracy=0.95)  # the level older reports claimed
+DEFAULT_TARGETS = {"default": Targets(), "fox": REPORTED, "omnidocbench": REPORTED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,7 @@ class CompressConfig:
             a candidate that still says "same document".
         noise: character error rates of the perturbed copies.
         lossless: `fast` keeps to library codecs, `best` adds context mixing (about
-            25 kB/s), which wins on pages.
+            15 kB/s), which is smallest on pages.
         lossless_pages: pages a corpus that the lossless table measures (0: all), spread evenly.
         seed: of the perturbations and the random control.
         targets: per corpus; `default` serves every corpus that is not named.
@@ -60,9 +64,9 @@ class CompressConfig:
     confirm_ned: float = 0.2
     noise: tuple[float, ...] = (0.01, 0.03, 0.10)
     lossless: Literal["fast", "best"] = "best"
-    lossless_pages: int = 100
+    lossless_pages: int = 40
     seed: int = 20240601
-    targets: dict[str, Targets] = field(default_factory=lambda: {"default": Targets()})
+    targets: dict[str, Targets] = field(default_factory=lambda: dict(DEFAULT_TARGETS))
 
     def __post_init__(self) -> None:
         _ = self.codec  # its own checks

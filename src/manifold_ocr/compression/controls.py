@@ -6,7 +6,20 @@ import string
 from collections.abc import Sequence
 
 # What readers of print confuse; each is replaced by one of the others in its group.
-LOOKALIKES = ("0OoQD", "1lI|i!", "5S$s", "8B&", "2Zz", "6bG", "9gq", "cea", "vuy", "nhr", ".,'`", ";:")
+LOOKALIKES = (
+    "0OoQD",
+    "1lI|i!",
+    "5S$s",
+    "8B&",
+    "2Zz",
+    "6bG",
+    "9gq",
+    "cea",
+    "vuy",
+    "nhr",
+    ".,'`",
+    ";:",
+)
 PAIRS = (("rn", "m"), ("cl", "d"), ("vv", "w"), ("ii", "u"), ("m", "rn"), ("d", "cl"), ("w", "vv"))
 SUBSTITUTE, DELETE, INSERT = 0.6, 0.2, 0.2  # shares of the errors
 PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " \n"

@@ -9,7 +9,7 @@ from manifold_ocr.compression.accounting import ratio
 from manifold_ocr.compression.check import Check
 from manifold_ocr.compression.fidelity import lcs_scores, micro_ned, prototype_scores
 from manifold_ocr.compression.system_check import SystemCheck, VerificationCheck
-from manifold_ocr.compression.text_check import TextCheck
+from manifold_ocr.compression.text_check import OURS, OURS_WITH_SIGNATURES, TextCheck
 
 Values = dict[str, float | None]
 
@@ -63,7 +63,8 @@ def text_values(items: Sequence[TextCheck]) -> Values:
         "signatures": total.signatures,
         "signature_ratio": total.signature_ratio,
         "stored_ratio_of_signatures": total.stored_ratio,
-        "stored_ratio": ratio(original, _sum(items, "ours, lossless")),
+        "stored_ratio": ratio(original, _sum(items, OURS)),
+        "stored_ratio_with_signatures": ratio(original, _sum(items, OURS_WITH_SIGNATURES)),
         "random_signature_ratio": random.signature_ratio,
         "random_stored_ratio_of_signatures": random.stored_ratio,
         "shuffled_signature_ratio": shuffled.signature_ratio,
@@ -125,9 +126,7 @@ def verification_values(item: VerificationCheck) -> dict[str, Any]:
         curve = item.curves[method]
         values[key] = {
             "recall": ratio(sum(r.successes for r in good), sum(r.trials for r in good)),
-            "false_positive_rate": ratio(
-                sum(r.successes for r in bad), sum(r.trials for r in bad)
-            ),
+            "false_positive_rate": ratio(sum(r.successes for r in bad), sum(r.trials for r in bad)),
             "roc_area": curve.area if curve else None,
         }
     for rate, unnoticed in item.undetected.items():

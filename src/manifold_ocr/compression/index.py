@@ -97,10 +97,12 @@ class SignatureIndex:
         width = self.config.field_bits
         mask = np.uint64((1 << width) - 1)
         stability = (codes >> np.uint64(width) & mask).astype(np.int64)
-        return stability * (self.scale + 1) + (codes & mask).astype(np.int64)
+        keys: Integers = stability * (self.scale + 1) + (codes & mask).astype(np.int64)
+        return keys
 
     def _stability(self, keys: Integers) -> Integers:
-        return keys // (self.scale + 1)
+        stability: Integers = keys // (self.scale + 1)
+        return stability
 
 
 def _gate(document: Document, percentile: float, scale: int) -> int:

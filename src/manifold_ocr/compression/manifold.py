@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_ocr.codec import CodecConfig, Windows, encode, encode_stream, window_starts
+from manifold_ocr.compression import lossless
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,15 @@ class Document:
     """The manifold of one text of `length` bytes.
 
     `entries` stand in the order of first appearance; `order` names the entry of each window,
-    or is None for a summary that cannot be decoded.
+    or is None for a summary that cannot be decoded. `packed` is the text itself in a lossless
+    container, where the archive keeps it: then `rebuild` is exact.
     """
 
     id: str
     length: int
     entries: tuple[Entry, ...]
     order: tuple[int, ...] | None
+    packed: bytes | None = None
 
     @property
     def windows(self) -> int:
@@ -61,8 +64,10 @@ class Manifold:
     documents: tuple[Document, ...]
 
 
-def build_document(name: str, data: bytes, config: CodecConfig) -> Document:
-    """Return the decodable manifold of one text."""
+def build_document(
+    name: str, data: bytes, config: CodecConfig, *, keep: lossless.Effort | None = None
+) -> Document:
+    """Return the decodable manifold of one text; `keep` stores the text with that effort."""
     windows = encode(data, config)
     starts = window_starts(len(data), config)
     size = min(len(data), config.window)
@@ -75,12 +80,19 @@ def build_document(name: str, data: bytes, config: CodecConfig) -> Document:
         counts[place] += 1
         flips[place] += flip
     entries = (Entry(*row) for row in zip(places, counts, flips, spans, strict=True))
-    return Document(name, len(data), tuple(entries), tuple(order))
+    packed = None if keep is None else lossless.compress(data, effort=keep)
+    return Document(name, len(data), tuple(entries), tuple(order), packed)
 
 
-def build(documents: Iterable[tuple[str, bytes]], config: CodecConfig) -> Manifold:
+def build(
+    documents: Iterable[tuple[str, bytes]],
+    config: CodecConfig,
+    *,
+    keep: lossless.Effort | None = None,
+) -> Manifold:
     """Return the manifold of (id, bytes) pairs, in the order given."""
-    return Manifold(config, tuple(build_document(name, data, config) for name, data in documents))
+    built = (build_document(name, data, config, keep=keep) for name, data in documents)
+    return Manifold(config, tuple(built))
 
 
 def summarise_stream(name: str, stream: BinaryIO, config: CodecConfig) -> Document:
@@ -107,13 +119,16 @@ def summarise_stream(name: str, stream: BinaryIO, config: CodecConfig) -> Docume
 
 
 def rebuild(document: Document, config: CodecConfig) -> bytes:
-    """Return the text that the prototypes give: right where no two windows share a signature.
+    """Return the text: exactly where it is kept, else what the prototypes give.
 
-    Each window contributes the bytes of its prototype beyond those already written.
+    Each window contributes the bytes of its prototype beyond those already written, which is
+    right where no two windows share a signature.
 
     Raises:
         ValueError: the document is a summary without window order.
     """
+    if document.packed is not None:
+        return lossless.decompress(document.packed, name=document.id)
     if document.order is None:
         raise ValueError(f"{document.id}: a summary without window order cannot be rebuilt")
     text = bytearray()

@@ -4,20 +4,24 @@ Version 1, integers little-endian unless said, "v" = LEB128 varint, "s" = v leng
 
     magic `MNFD`, version u8 = 1, precision u8, window u32, stride u32, documents v
     per document:
-        id s, text length v, flags u8 (bit 0: window order present), entries v
+        id s, text length v, mode u8 (0 summary, 1 with window order, 2 with the text),
+        entries v
         per entry: payload (9 bytes at precision 3): coherence, stability, entropy and mean
             hazard, each ceil(log2(10^precision+1)) bits, most significant first, zero
             padded to bytes; repetition count u32
-        per entry: bit changes v (fixes the mean hazard exactly)
-        window order: one entry number a window, ceil(log2(entries)) bits each, padded
-        spans: min(text length, window) raw bytes per entry
+        modes 0 and 1, per entry: bit changes v (fixes the mean hazard exactly)
+        mode 1, window order: one entry number a window, ceil(log2(entries)) bits, padded
+        modes 0 and 1, spans: min(text length, window) raw bytes per entry
+        mode 2: length v and container (see `lossless`) of the text, from which the rest
+            of the manifold follows
     BLAKE2b of everything before, 16 bytes
 
-A reader checks the digest, then that every span has the signature it is filed under, that
-counts, bit changes and order agree, and that no byte is left over.
+A reader checks the digest, then that every span or text has the signatures it is filed
+under, that counts, bit changes and order agree, and that no byte is left over.
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from manifold_ocr.codec import (
@@ -28,15 +32,16 @@ from manifold_ocr.codec import (
     unpack_code,
     window_starts,
 )
+from manifold_ocr.compression import lossless
 from manifold_ocr.compression.binary import Reader, pack_bits, text_field, varint
-from manifold_ocr.compression.manifold import Document, Entry, Manifold
+from manifold_ocr.compression.manifold import Document, Entry, Manifold, build_document
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 
 MAGIC = b"MNFD"
 VERSION = 1
 DIGEST_BYTES = 16
-HAS_ORDER = 1
+SUMMARY, ORDERED, TEXT = range(3)
 
 
 def to_bytes(manifold: Manifold) -> bytes:
@@ -99,8 +104,7 @@ def load(path: Path | str) -> Manifold:
         return from_bytes(Path(path).read_bytes(), str(path))
     except FileNotFoundError as error:
         raise UserError(
-            f"{path}: no such file; build it with "
-            f"`manifold-ocr compress --build FOLDER -o {path}`"
+            f"{path}: no such file; build it with `manifold-ocr compress --build FOLDER -o {path}`"
         ) from error
     except OSError as error:
         raise UserError(f"{path}: could not be read ({error.strerror or error})") from error
@@ -122,14 +126,20 @@ def _digest(body: bytes) -> bytes:
 
 
 def _document_bytes(document: Document, config: CodecConfig) -> bytes:
-    entries, order = document.entries, document.order
+    entries, order, packed = document.entries, document.order, document.packed
+    mode = TEXT if packed is not None else SUMMARY if order is None else ORDERED
+    head = [
+        text_field(document.id),
+        varint(document.length),
+        bytes([mode]),
+        varint(len(entries)),
+        *(payload(entry, config) for entry in entries),
+    ]
+    if packed is not None:
+        return b"".join([*head, varint(len(packed)), packed])
     return b"".join(
         [
-            text_field(document.id),
-            varint(document.length),
-            bytes([HAS_ORDER if order is not None else 0]),
-            varint(len(entries)),
-            *(payload(entry, config) for entry in entries),
+            *head,
             *(varint(entry.flips) for entry in entries),
             pack_bits(list(order or ()), order_width(len(entries))),
             *(entry.span for entry in entries),
@@ -138,21 +148,24 @@ def _document_bytes(document: Document, config: CodecConfig) -> bytes:
 
 
 def _read_document(reader: Reader, config: CodecConfig) -> Document:
-    name, length, flags, number = (
+    name, length, mode, number = (
         reader.text(),
         reader.varint(),
         reader.integer(1),
         reader.varint(),
     )
-    if flags > HAS_ORDER:
-        raise reader.damaged(f"unknown flags {flags}")
+    if mode > TEXT:
+        raise reader.damaged(f"unknown mode {mode}")
     size = min(length, config.window)
-    if number * (config.payload_bytes + 1 + size) > reader.left or (number == 0) != (length == 0):
+    least = config.payload_bytes + (1 + size) * (mode != TEXT)
+    if number * least > reader.left or (number == 0) != (length == 0):
         raise reader.damaged(f"{number} signatures for {length} bytes of text")
     payloads = [reader.take(config.payload_bytes) for _ in range(number)]
+    if mode == TEXT:
+        return _read_text(reader, name, length, payloads, config)
     flips = [reader.varint() for _ in range(number)]
     order = None
-    if flags & HAS_ORDER:
+    if mode == ORDERED:
         windows = sum(_count(item) for item in payloads)
         if windows != _window_count(length, config):
             raise reader.damaged("repetition counts do not add up to the windows of the text")
@@ -160,6 +173,17 @@ def _read_document(reader: Reader, config: CodecConfig) -> Document:
     spans = [reader.take(size) for _ in range(number)]
     document = Document(name, length, _entries(reader, payloads, flips, spans, config), order)
     _check(document, reader, config)
+    return document
+
+
+def _read_text(
+    reader: Reader, name: str, length: int, payloads: list[bytes], config: CodecConfig
+) -> Document:
+    packed = reader.take(reader.varint())
+    text = lossless.decompress(packed, name=f"{reader.name}: {name}")
+    document = replace(build_document(name, text, config), packed=packed)
+    if len(text) != length or [payload(entry, config) for entry in document.entries] != payloads:
+        raise reader.damaged("the signatures do not fit the text")
     return document
 
 

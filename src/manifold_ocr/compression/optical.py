@@ -51,9 +51,7 @@ def reference() -> dict[str, Any]:
 def modes() -> dict[str, Mode]:
     """Return the published modes by name: tiny 64, small 100, base 256, large 400 tokens."""
     return {
-        name: Mode(
-            name, row["resolution"], row["vision_tokens"], row["positions"], row["fit"]
-        )
+        name: Mode(name, row["resolution"], row["vision_tokens"], row["positions"], row["fit"])
         for name, row in reference()["modes"].items()
     }
 
@@ -101,7 +99,9 @@ def bucket_pages(pages: Sequence[OpticalPage]) -> list[Bucket]:
     found = []
     for low, high in limits:
         inside = [
-            page for page in pages if page.text_tokens >= low and (high is None or page.text_tokens < high)
+            page
+            for page in pages
+            if page.text_tokens >= low and (high is None or page.text_tokens < high)
         ]
         if inside:
             label = f"{low}+" if high is None else f"{low}-{high}"

@@ -87,9 +87,7 @@ def gated(
             if other.id == document.id:
                 continue
             negatives += len(other.entries)
-            wrong += sum(
-                entry.code in own and entry.hazard <= threshold for entry in other.entries
-            )
+            wrong += sum(entry.code in own and entry.hazard <= threshold for entry in other.entries)
     return PrototypeVerification(positives, accepted, negatives, wrong)
 
 

@@ -60,10 +60,11 @@ characters wrong as OCR makes them, as read by the systems; and, for false posit
 other archived pages and with pages of other splits. Three ways to decide:
 
 - *signatures, exact*: at least {percent(config.match_share)} of the compared windows have an
-  archived signature (windows above the {config.hazard_percentile:g}th hazard percentile are not compared);
+  archived signature (windows above the {config.hazard_percentile:g}th hazard percentile are
+  not compared);
 - *signatures, tolerant*: the same within {config.tolerance} quantisation steps;
-- *with text check*: of those, the archived text must differ by at most {percent(config.confirm_ned)}
-  (NED). This one is used by `manifold-ocr verify` and judged by the gates.
+- *with text check*: of those, the archived text must differ by at most
+  {percent(config.confirm_ned)} (NED). This one is used by `manifold-ocr verify` and judged by the gates.
 
 Share of queries answered "same page", with 95 % Wilson intervals. For the first rows that is
 recall (higher is better), for the last two the false positive rate (lower is better)."""
@@ -91,7 +92,9 @@ def _corpus_table(check: Check, item: VerificationCheck) -> str:
         sets = [item.methods[name][place] for name in names]
         rows.append([sets[0].name, *(_rate(one) for one in sets)])
     areas = [item.curves[name] for name in names]
-    rows.append(["area under the ROC curve of the share", *(f"{a.area:.3f}" if a else "n/a" for a in areas)])
+    rows.append(
+        ["area under the ROC curve of the share", *(f"{a.area:.3f}" if a else "n/a" for a in areas)]
+    )
     compat = next(text for text in check.texts if text.corpus == item.corpus)
     return f"""{head}
 

@@ -1,9 +1,10 @@
 """What can be said of a system's readings: fidelity, verification, optical compression."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from manifold_ocr.compression import accounting
+from manifold_ocr.compression import accounting, lossless
 from manifold_ocr.compression.config import CompressConfig
 from manifold_ocr.compression.controls import perturb
 from manifold_ocr.compression.fidelity import Fidelity, compare
@@ -59,15 +60,17 @@ class VerificationCheck:
 
 def methods(config: CompressConfig) -> dict[str, VerifierSettings]:
     """Return the three ways to decide that the report compares."""
-    common = {"percentile": config.hazard_percentile, "match_share": config.match_share}
+    exact = VerifierSettings(
+        percentile=config.hazard_percentile,
+        match_share=config.match_share,
+        tolerance=0,
+        max_ned=None,
+    )
+    tolerant = dataclasses.replace(exact, tolerance=config.tolerance)
     return {
-        "signatures, exact": VerifierSettings(**common, tolerance=0, max_ned=None),
-        "signatures, tolerant": VerifierSettings(
-            **common, tolerance=config.tolerance, max_ned=None
-        ),
-        "with text check": VerifierSettings(
-            **common, tolerance=config.tolerance, max_ned=config.confirm_ned
-        ),
+        "signatures, exact": exact,
+        "signatures, tolerant": tolerant,
+        "with text check": dataclasses.replace(tolerant, max_ned=config.confirm_ned),
     }
 
 
@@ -83,18 +86,25 @@ def check_verification(
     `pages` are (id, reference text) in the order of `documents`; `unseen` are texts of
     pages that are not in the archive.
     """
-    fits = [len(text.encode("utf-8")) >= config.window for _, text in pages]
-    kept = [page for page, fit in zip(pages, fits, strict=True) if fit]
-    archive = Manifold(config.codec, tuple(d for d, fit in zip(documents, fits, strict=True) if fit))
-    foreign = [text.encode("utf-8") for text in unseen if len(text.encode("utf-8")) >= config.window]
+    encoded = [text.encode("utf-8") for _, text in pages]
+    kept = [page for page, data in zip(pages, encoded, strict=True) if len(data) >= config.window]
+    archive = Manifold(
+        config.codec,
+        tuple(
+            dataclasses.replace(document, packed=lossless.compress(data, effort="fast"))
+            for document, data in zip(documents, encoded, strict=True)
+            if len(data) >= config.window
+        ),
+    )
+    foreign = [
+        text.encode("utf-8") for text in unseen if len(text.encode("utf-8")) >= config.window
+    ]
     copies = {
         rate: [perturb(text, rate, config.seed, name).encode("utf-8") for name, text in kept]
         for rate in config.noise
     }
     verifiers = {name: Verifier(archive, item) for name, item in methods(config).items()}
-    outcome = {
-        name: _ask(kept, copies, foreign, verifier) for name, verifier in verifiers.items()
-    }
+    outcome = {name: _ask(kept, copies, foreign, verifier) for name, verifier in verifiers.items()}
     return VerificationCheck(
         corpus=corpus,
         archived=len(kept),

@@ -1,8 +1,9 @@
 """Does a text match an archived document? Recall and false positives on queries never indexed.
 
-What is decided, and how, stands in `verifier`. Positives are altered copies and real readings of archived pages, negatives are
-other archived documents, pages that are not archived, and (for the question "unaltered?")
-the windows of perturbed copies whose bytes did change.
+What is decided, and how, stands in `verifier`. Positives are altered copies and real
+readings of archived pages, negatives are other archived documents, pages that are not
+archived, and (for the question "unaltered?") the windows of perturbed copies whose bytes did
+change.
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,9 +56,7 @@ class QuerySet:
     histogram: tuple[int, ...] = field(default=(), repr=False)
 
 
-def score_own(
-    name: str, queries: Iterable[tuple[int, bytes]], verifier: Verifier
-) -> QuerySet:
+def score_own(name: str, queries: Iterable[tuple[int, bytes]], verifier: Verifier) -> QuerySet:
     """Score queries against their own document, given by its place in the archive: positives."""
     tally = _Tally()
     for place, data in queries:
@@ -79,9 +78,7 @@ def score_foreign(
     return tally.result(name, positive=False)
 
 
-def undetected_changes(
-    pairs: Iterable[tuple[bytes, bytes]], config: CodecConfig
-) -> Rate:
+def undetected_changes(pairs: Iterable[tuple[bytes, bytes]], config: CodecConfig) -> Rate:
     """Return how many changed windows a signature fails to notice.
 
     Windows of (original, altered) are compared place by place while both have one; a
@@ -115,9 +112,7 @@ class Roc:
     def area(self) -> float:
         """Area under the curve by the trapezoid rule: 0.5 is guessing, 1 is perfect."""
         x, y = (0.0, *self.false_positive_rates), (0.0, *self.true_positive_rates)
-        return sum(
-            (x[i + 1] - x[i]) * (y[i + 1] + y[i]) / 2 for i in range(len(x) - 1)
-        )
+        return sum((x[i + 1] - x[i]) * (y[i + 1] + y[i]) / 2 for i in range(len(x) - 1))
 
 
 def roc(positives: Sequence[QuerySet], negatives: Sequence[QuerySet]) -> Roc | None:
@@ -145,9 +140,7 @@ class _Tally:
         self.windows, self.decisions = Rate(0, 0), Rate(0, 0)
         self.histogram = np.zeros(BINS + 1, np.int64)
 
-    def add(
-        self, scores: Scores, accepted: NDArray[np.bool_], chosen: NDArray[np.bool_]
-    ) -> None:
+    def add(self, scores: Scores, accepted: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> None:
         shares = scores.shares[chosen]
         self.windows += Rate(int(scores.matched[chosen].sum()), int(scores.compared[chosen].sum()))
         self.decisions += Rate(int(accepted[chosen].sum()), len(shares))

@@ -38,7 +38,9 @@ def main() -> None:
     if config.enforce and check.failed:
         raise UserError(
             "compress.enforce is true and "
-            + "; ".join(f"{g.corpus}: {g.name} {g.value:.4g}, wanted {g.wanted}" for g in check.failed)
+            + "; ".join(
+                f"{g.corpus}: {g.name} {g.value:.4g}, wanted {g.wanted}" for g in check.failed
+            )
             + f". The report is {OUT}/report.md"
         )
 
