@@ -48,7 +48,8 @@ class Tesseract:
         """Yield one result an image; the mean word confidence is not asked for."""
         for image in images:
             buffer = io.BytesIO()
-            image.save(buffer, "PNG")
+            known = {"dpi": image.info["dpi"]} if image.info.get("dpi") else {}
+            image.save(buffer, "PNG", **known)  # its segmentation depends on the resolution
             arguments = ["stdin", "stdout", "-l", self.languages, "--psm", str(self.psm)]
             text = _run(arguments, buffer.getvalue()).decode("utf-8", "replace")
             yield Recognition(re.sub(r"\n{3,}", "\n\n", text.replace("\f", "")).strip())

@@ -1,13 +1,17 @@
 """Evaluations of past runs: from files, git commits, or DVC revisions and experiments."""
 
+import csv
+import io
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import read_json
+from manifold_ocr.files import atomic_write, read_json
 
 EVALUATION = "metrics/evaluate.json"
 
@@ -21,13 +25,25 @@ def load_evaluation(source: str, path: str = EVALUATION) -> Mapping[str, Any]:
     Raises:
         UserError: neither a file nor a revision that holds `path`.
     """
-    if Path(source).is_file():
-        value = read_json(source)
-    else:
-        value = _parse(_git_show(source, path) or _dvc_read(source, path), source)
+    value = read_json(source) if Path(source).is_file() else load_at(source, path)
     if not isinstance(value, Mapping):
         raise UserError(f"{source}: an evaluation must be a JSON object")
     return value
+
+
+def load_at(revision: str, path: str) -> Any:
+    """Return the JSON or YAML file `path` as it stands at `revision`.
+
+    Raises:
+        UserError: no such revision, no such file in it, or not JSON or YAML.
+    """
+    text = _git_show(revision, path)
+    if text is None:
+        text = _dvc_read(revision, path)
+    try:
+        return yaml.safe_load(text) if path.endswith((".yaml", ".yml")) else json.loads(text)
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise UserError(f"{revision}:{path}: cannot be parsed ({error})") from error
 
 
 def _git_show(revision: str, path: str) -> str | None:
@@ -42,21 +58,61 @@ def _git_show(revision: str, path: str) -> str | None:
 def _dvc_read(revision: str, path: str) -> str:
     import dvc.api
     from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
 
     try:
         return str(dvc.api.read(path, rev=revision, encoding="utf-8"))
-    except (DvcException, OSError, ValueError) as error:
+    except (DvcException, SCMError, OSError, ValueError) as error:
         raise UserError(
             f"{revision!r} is neither a file nor a revision that holds {path}; "
             "`git log` and `dvc exp show` list revisions"
         ) from error
 
 
-def _parse(text: str, source: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{source}:{EVALUATION}: not valid JSON ({error.msg})") from error
+def curve_rows(runs: Sequence[str], x: str, y: str) -> list[dict[str, Any]]:
+    """Return {run, x, y, y_low, y_high} of each run, sorted by x.
+
+    `x` and `y` are `FILE:key.key`; `y_low` and `y_high` are left out where a run has none.
+
+    Raises:
+        UserError: a run, file or key that does not exist, or a value that is no number.
+    """
+    rows = []
+    for run in runs:
+        row: dict[str, Any] = {"run": run, "x": _value(run, x), "y": _value(run, y)}
+        for end in ("low", "high"):
+            bound = _lookup(run, f"{y}_{end}")
+            if isinstance(bound, (int, float)):
+                row[f"y_{end}"] = float(bound)
+        rows.append(row)
+    return sorted(rows, key=lambda row: (row["x"], row["run"]))
+
+
+def _value(run: str, where: str) -> float:
+    value = _lookup(run, where)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"{run}: {where} is no number ({value!r}); the form is FILE:key.key")
+    return float(value)
+
+
+def _lookup(run: str, where: str) -> Any:
+    path, _, keys = where.partition(":")
+    value = load_at(run, path)
+    for key in keys.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def write_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows as CSV for DVC's plots."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(
+        buffer, ("run", "x", "y", "y_low", "y_high"), restval="", lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
 
 
 def past_revisions(count: int, path: str = EVALUATION) -> list[str]:
