@@ -87,12 +87,17 @@ HANDBOOKS = TextSource(
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Return lines of `width` characters; closing punctuation never opens a line."""
+    """Return lines of `width` characters; closing punctuation never opens a line.
+
+    A last line of up to three characters joins the line before it, as in `lines.wrap`.
+    """
     lines = [""]
     for char in text:
         if len(lines[-1]) >= width and char not in NO_LINE_START:
             lines.append("")
         lines[-1] += char
+    if len(lines) > 1 and len(lines[-1]) <= 3:
+        lines[-2:] = [lines[-2] + lines[-1]]
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -1,7 +1,6 @@
 """What a writer of texts hands to the layout: lines made of parts that stand apart."""
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -25,17 +24,21 @@ class TextLine:
         return " ".join(self.parts)
 
 
-def wrap(text: str, width: int) -> Iterator[str]:
-    """Yield the lines of a paragraph, at most `width` characters each (longer words whole)."""
-    line = ""
+def wrap(text: str, width: int) -> list[str]:
+    """Return the lines of a paragraph, at most `width` characters each (longer words whole).
+
+    A last line of one word joins the line before it: alone, a year or a price says nothing
+    of the text it comes from, and would stand in several splits.
+    """
+    lines: list[str] = []
     for word in text.split():
-        if line and len(line) + 1 + len(word) > width:
-            yield line
-            line = word
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
         else:
-            line = f"{line} {word}" if line else word
-    if line:
-        yield line
+            lines.append(word)
+    if len(lines) > 1 and " " not in lines[-1]:
+        lines[-2:] = [f"{lines[-2]} {lines[-1]}"]
+    return lines
 
 
 def english_words(
@@ -58,6 +61,6 @@ def english_words(
 
 def paragraph(rng: random.Random, sentences: list[str], width: int) -> list[TextLine]:
     """Return sentences as wrapped lines; the first is indented now and then."""
-    lines = list(wrap(" ".join(sentences), width))
+    lines = wrap(" ".join(sentences), width)
     first = rng.choice((0, 0, 3))
     return [TextLine((line,), indent=first if i == 0 else 0) for i, line in enumerate(lines)]
