@@ -6,7 +6,6 @@ by `+casefold`, `+width` or both: `nfc_ws+casefold` compares without case.
 
 import functools
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -155,9 +154,5 @@ def _steps(profile: str) -> tuple[Callable[[str], str], ...]:
 
 @functools.cache
 def _width_table() -> dict[int, str]:
-    table = {}
-    for code in range(sys.maxunicode + 1):
-        decomposition = unicodedata.decomposition(chr(code))
-        if decomposition.startswith(("<wide>", "<narrow>")):
-            table[code] = unicodedata.normalize("NFKC", chr(code))
-    return table
+    forms = (0x3000, *range(0xFF00, 0xFFF0))  # all that Unicode decomposes as wide or narrow
+    return {code: unicodedata.normalize("NFKC", chr(code)) for code in forms}

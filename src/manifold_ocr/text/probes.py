@@ -11,7 +11,9 @@ from typing import Any
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Sample
 from manifold_ocr.text import edit
+from manifold_ocr.text.layout import parse_regions, region_f1
 from manifold_ocr.text.normalize import normalise
+from manifold_ocr.text.omnidocbench.markdown import markdown_table_to_html
 
 Scores = tuple[tuple[str, float], ...]
 
@@ -41,7 +43,13 @@ def score_json(sample: Sample, prediction: str) -> Scores:
     `similarity` gives each matched path 1 - NED of its two values instead of all or nothing,
     divided by the number of paths in either tree (list positions are part of a path).
     """
-    expected = _leaves(json.loads(sample.text))
+    try:
+        expected = _leaves(json.loads(sample.text))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"sample {sample.id}: the reference of a json task is not JSON ({error.msg}); "
+            "mend the manifest row"
+        ) from error
     try:
         found = _leaves(json.loads(strip_fence(prediction)))
     except (json.JSONDecodeError, RecursionError):
@@ -85,6 +93,28 @@ def score_question(sample: Sample, prediction: str) -> Scores:
     said = normalise(prediction, "nfc_ws+casefold")
     exact = any(said == normalise(answer, "nfc_ws+casefold") for answer in answers)
     return (("anls", edit.anls(prediction, answers)), ("exact", float(exact)))
+
+
+def score_table(sample: Sample, prediction: str) -> Scores:
+    """TEDS and TEDS-S of one HTML table (pipe tables in the answer are converted)."""
+    from manifold_ocr.text.tables import table_scores
+
+    answer = strip_fence(prediction)
+    if "<table" not in answer and "|" in answer:
+        answer = markdown_table_to_html(answer)
+    scores = table_scores(sample.text, answer)
+    return (("teds", scores.teds), ("teds_structure", scores.teds_structure))
+
+
+def score_layout(sample: Sample, prediction: str) -> Scores:
+    """F1 of page regions at an overlap of 0.5 with equal labels, and whether it was a list."""
+    expected = parse_regions(sample.text)
+    if expected is None:
+        raise UserError(f"sample {sample.id}: the reference is no list of label and box")
+    found = parse_regions(strip_fence(prediction))
+    if found is None:
+        return (("region_f1", 0.0), ("valid", 0.0))
+    return (("region_f1", region_f1(expected, found)), ("valid", 1.0))
 
 
 def strip_fence(text: str) -> str:
@@ -135,4 +165,6 @@ RULES: dict[str, Callable[[Sample, str], Scores]] = {
     "latex": score_latex,
     "needle": score_needle,
     "qa": score_question,
+    "table": score_table,
+    "layout": score_layout,
 }

@@ -147,7 +147,10 @@ def wilson_interval(successes: int, trials: int, level: float = 0.95) -> Interva
     centre = p + z * z / (2 * trials)
     half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    return Interval(max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
+    return Interval(  # exact at the ends, where rounding would leave 1e-17
+        (centre - half) / scale if successes else 0.0,
+        (centre + half) / scale if successes < trials else 1.0,
+    )
 
 
 def tie_groups(scores: Floats, resampled: Floats, level: float = 0.95) -> list[int]:
