@@ -21,6 +21,7 @@ from manifold_ocr.manifest.leakage import LeakReport, find_near_duplicates
 from manifold_ocr.manifest.parts import PARTS, PartResult, PartTask, work
 from manifold_ocr.manifest.runs import Run, merge
 from manifold_ocr.manifest.shards import write_lines
+from manifold_ocr.manifest.shingles import SignatureCache
 from manifold_ocr.manifest.splits import SPLITS, TEST, TRAIN, VAL, Splitter
 from manifold_ocr.manifest.verdicts import KEEP, OVER_LIMIT, REASONS, Verdicts, judge
 from manifold_ocr.progress import progress
@@ -70,6 +71,7 @@ def build_rows(
     started_ns = time.time_ns()
     names = [corpus.name for corpus in corpora]
     images = prepare_images(raw_root, names, cache_path, started_ns, workers)
+    SignatureCache(cache_path.with_name("signatures.sqlite")).close()  # made before it is shared
     clock.lap("images")
     with tempfile.TemporaryDirectory(prefix="manifest-", dir=cache_path.parent) as scratch:
         tasks = [

@@ -11,16 +11,16 @@ from manifold_ocr.errors import UserError
 class LeakageConfig:
     """When a training page counts as known to validation, test or a benchmark.
 
-    `image_bits` is the largest Hamming distance of two 1,024-bit page descriptors,
-    `text_similarity` the smallest Jaccard similarity of their character shingles, judged
-    on texts of at least `min_text_length` characters: short lines (a date, a price) repeat
-    by nature. `max_fraction` is the largest share of training rows that may be removed
-    before the stage fails. `max_index` bounds the pages that training is compared with.
+    `image_distance` is the largest distance of two page descriptors (share of differing
+    bits), `text_similarity` the smallest edit similarity of two page texts, judged on texts
+    of at least `min_text_length` characters: short lines (a date, a price) repeat by
+    nature. `max_fraction` is the largest share of training rows that may be removed before
+    the stage fails. `max_index` bounds the pages that training is compared with.
     """
 
     enabled: bool = True
-    image_bits: int = 60
-    text_similarity: float = 0.6
+    image_distance: float = 0.11
+    text_similarity: float = 0.9
     min_text_length: int = 200
     max_fraction: float = 0.05
     max_index: int = 50_000
@@ -28,8 +28,7 @@ class LeakageConfig:
     def __post_init__(self) -> None:
         _check_share("max_fraction", self.max_fraction)
         _check_share("text_similarity", self.text_similarity)
-        if not 0 <= self.image_bits < 512:
-            raise ValueError(f"image_bits must be in [0, 512), not {self.image_bits}")
+        _check_share("image_distance", self.image_distance)
 
 
 @dataclass(frozen=True, kw_only=True)

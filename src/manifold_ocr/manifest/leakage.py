@@ -1,9 +1,30 @@
-"""The leak gate: training pages that validation, test or a benchmark knows already."""
+"""The leak gate: training pages that validation, test or a benchmark knows already.
 
+Only evaluation pages are indexed; training pages stream past the index one by one. A pair
+is a leak by its look (descriptors within `image_distance`) or by its text (long texts that
+are one text with scattered errors). Small images, such as single lines, look alike when
+they say the same in one typeface: for these the text must be equal as well.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import orjson
+from datasketch import MinHashLSH
+
 from manifold_ocr.manifest.config import LeakageConfig
+from manifold_ocr.manifest.descriptor import DescriptorIndex
+from manifold_ocr.manifest.shingles import as_minhash, fold, same_text
+from manifold_ocr.manifest.splits import TRAIN
+from manifold_ocr.manifest.verdicts import LEAK_IMAGE, LEAK_TEXT
+from manifold_ocr.progress import progress
+
+LSH_THRESHOLD = 0.4  # Jaccard similarity for which the bands are tuned: 7 % typos
+CANDIDATES = 20  # texts compared closely for one training page
+SMALL_SIDE = 96  # pixels: a line, not a page
+FEW_BITS = 48  # a nearly blank page says too little by its look
 
 
 @dataclass(frozen=True)
@@ -16,6 +37,107 @@ class LeakReport:
     train_pages: int = 0
 
 
+@dataclass(frozen=True)
+class _Table:
+    """The units of one part."""
+
+    units: np.ndarray
+    texts: Path
+
+    def content(self, number: int) -> tuple[str, str]:
+        """Return (image name, folded text) of a unit."""
+        unit = self.units[number]
+        with open(self.texts, "rb") as file:
+            file.seek(int(unit["offset"]))
+            name, text = orjson.loads(file.read(int(unit["length"])))
+        return str(name), fold(str(text))
+
+
+def _open(table: Path) -> _Table:
+    return _Table(np.load(table, mmap_mode="r"), table.with_suffix("").with_suffix(".texts"))
+
+
 def find_near_duplicates(tables: list[Path], config: LeakageConfig) -> LeakReport:
-    """Compare training pages with those of the other splits."""
-    return LeakReport()
+    """Return the training images that nearly repeat an evaluation page (exact ones excepted)."""
+    parts = [_open(table) for table in tables]
+    places = [
+        (table, int(number))
+        for table in parts
+        for number in np.flatnonzero(table.units["split"] != TRAIN.encode())
+    ]
+    train = sum(int((t.units["split"] == TRAIN.encode()).sum()) for t in parts)
+    if not config.enabled or not places or not train:
+        return LeakReport(train_pages=train)
+    places.sort(key=lambda place: int(place[0].units[place[1]]["image"]))
+    chosen, uncovered = places[: config.max_index], max(0, len(places) - config.max_index)
+    index = _Index(chosen, config)
+    near = {}
+    for table, number in progress(_training(parts), "leak check", train, unit="page"):
+        if verdict := index.verdict(table, number):
+            near[int(table.units[number]["image"])] = verdict
+    return LeakReport(near, len(chosen), uncovered, train)
+
+
+def _training(parts: list[_Table]) -> Iterator[tuple[_Table, int]]:
+    for table in parts:
+        for number in np.flatnonzero(table.units["split"] == TRAIN.encode()):
+            yield table, int(number)
+
+
+class _Index:
+    def __init__(self, places: list[tuple[_Table, int]], config: LeakageConfig) -> None:
+        self._places = places
+        self._config = config
+        units = [table.units[number] for table, number in places]
+        self._keys = {int(unit["image"]) for unit in units}
+        self._looks = DescriptorIndex(np.array([unit["descriptor"] for unit in units]))
+        self._texts = MinHashLSH(threshold=LSH_THRESHOLD, num_perm=len(units[0]["signature"]))
+        for row, unit in enumerate(units):
+            if unit["characters"] >= config.min_text_length:
+                self._texts.insert(row, as_minhash(unit["signature"]))
+
+    def verdict(self, table: _Table, number: int) -> tuple[int, str] | None:
+        """Return (code, twin) if the training unit repeats an evaluation page nearly."""
+        unit = table.units[number]
+        if int(unit["image"]) in self._keys:
+            return None  # an exact copy: the verdicts find it by its hash
+        twin = self._by_look(table, number)
+        if twin:
+            return LEAK_IMAGE, twin
+        twin = self._by_text(table, number)
+        return (LEAK_TEXT, twin) if twin else None
+
+    def _by_look(self, table: _Table, number: int) -> str:
+        unit = table.units[number]
+        bits = int(np.bitwise_count(unit["descriptor"]).sum())
+        telling = min(unit["width"], unit["height"]) >= SMALL_SIDE and bits >= FEW_BITS
+        for _, row in self._looks.near(unit["descriptor"], self._config.image_distance):
+            name, text = self._content(row)
+            if telling or (text and table.content(number)[1] == text):
+                return name
+        return ""
+
+    def _by_text(self, table: _Table, number: int) -> str:
+        unit = table.units[number]
+        if unit["characters"] < self._config.min_text_length:
+            return ""
+        own = as_minhash(unit["signature"])
+        rows = self._texts.query(own)
+        if not rows:
+            return ""
+        scored = [(-float(np.mean(own.hashvalues == self._signature(row))), row) for row in rows]
+        text = table.content(number)[1]
+        for _, row in sorted(scored)[:CANDIDATES]:
+            name, known = self._content(row)
+            if same_text(known, text, self._config.text_similarity):
+                return name
+        return ""
+
+    def _content(self, row: int) -> tuple[str, str]:
+        table, number = self._places[row]
+        return table.content(number)
+
+    def _signature(self, row: int) -> np.ndarray:
+        table, number = self._places[row]
+        signature: np.ndarray = table.units[number]["signature"]
+        return signature

@@ -19,6 +19,7 @@ from manifold_ocr.manifest.image_cache import ImageCache
 from manifold_ocr.manifest.lengths import LengthCheck, length_check
 from manifold_ocr.manifest.rows import BuiltRow, RowBuilder
 from manifold_ocr.manifest.runs import Group, Run, write_run
+from manifold_ocr.manifest.shingles import SignatureCache
 from manifold_ocr.manifest.splits import TRAIN, Splitter
 from manifold_ocr.manifest.units import UnitWriter
 from manifold_ocr.records import Rejection
@@ -67,8 +68,9 @@ class PartResult:
 def work(task: PartTask) -> PartResult:
     """Read, filter, build and write one part."""
     cache = ImageCache(task.cache_path, task.started_ns)
+    signatures = SignatureCache(task.cache_path.with_name("signatures.sqlite"))
     try:
-        worker = _Worker(task, cache)
+        worker = _Worker(task, cache, signatures)
         rows = part_rows(task.corpus, task.raw_root / task.corpus.name, task.part)
         if "needle" in task.config.include_tasks:
             rows = with_needles(rows)
@@ -77,6 +79,7 @@ def work(task: PartTask) -> PartResult:
         return worker.finish()
     finally:
         cache.close()
+        signatures.close()
 
 
 def part_rows(corpus: SelectedCorpus, root: Path, part: int) -> Iterator[RawRow | Rejection]:
@@ -88,7 +91,7 @@ def part_rows(corpus: SelectedCorpus, root: Path, part: int) -> Iterator[RawRow 
 
 
 class _Worker:
-    def __init__(self, task: PartTask, cache: ImageCache) -> None:
+    def __init__(self, task: PartTask, cache: ImageCache, signatures: SignatureCache) -> None:
         config = task.config
         self._task = task
         self._config = config
@@ -108,7 +111,7 @@ class _Worker:
         )
         self._too_long: LengthCheck = length_check(config.length_unit, task.max_target_length)
         self._name = f"{task.corpus.name}-{task.part:02d}"
-        self._units = UnitWriter(task.scratch, self._name, config.leakage)
+        self._units = UnitWriter(task.scratch, self._name, config.leakage, signatures)
         self._rows: dict[str, list[tuple[bytes, bytes, tuple[int, ...]]]] = {}
         self._groups: dict[Group, int] = {}
         self._result = PartResult()

@@ -13,6 +13,7 @@ from manifold_ocr.corpora.base import RawRow
 from manifold_ocr.manifest.config import LeakageConfig
 from manifold_ocr.manifest.descriptor import BYTES
 from manifold_ocr.manifest.rows import BuiltRow
+from manifold_ocr.manifest.shingles import PERMUTATIONS, SignatureCache
 
 UNIT = np.dtype(
     [
@@ -21,16 +22,24 @@ UNIT = np.dtype(
         ("descriptor", "<u8", BYTES // 8),
         ("width", "<u4"),
         ("height", "<u4"),
+        ("signature", "<u4", PERMUTATIONS),
+        ("characters", "<u4"),
         ("offset", "<u8"),
         ("length", "<u4"),
     ]
 )
 
+_NO_SIGNATURE = np.zeros(PERMUTATIONS, dtype="<u4")
+
 
 class UnitWriter:
     """Collects the text of consecutive rows of one image; writes a record an image."""
 
-    def __init__(self, folder: Path, name: str, config: LeakageConfig) -> None:
+    def __init__(
+        self, folder: Path, name: str, config: LeakageConfig, signatures: SignatureCache
+    ) -> None:
+        self._signatures = signatures
+        self._shortest = config.min_text_length
         self._table = folder / f"{name}.units.npy"
         self._texts = folder / f"{name}.texts"
         self._file = open(self._texts, "wb") if config.enabled else None  # noqa: SIM115
@@ -76,6 +85,8 @@ class UnitWriter:
                 np.frombuffer(row.facts.descriptor, dtype="<u8"),
                 row.facts.width,
                 row.facts.height,
+                self._signatures.get(text) if len(text) >= self._shortest else _NO_SIGNATURE,
+                len(text),
                 self._offset,
                 len(line),
             )
