@@ -92,13 +92,21 @@ def test_page_values_april_2025(values, texts, truth):
 
 
 def test_invented_paragraphs_move_the_insertion_rate_only(values, texts, truth, scores):
-    tally = Tally("OmniDocBench v1.5, invented paragraphs")
+    tally, pages = Tally("OmniDocBench v1.5, invented paragraphs"), []
     for name, page in values["pages"].items():
         probed = score_page(truth[name], texts[name]["prediction"] + INVENTED, V1_5)
         theirs = page[PROBE_KEY]["text_block_Edit_dist"]
         tally.check(_close(probed.text_edit_distance, theirs), f"{name} {theirs}")
         assert probed.insertion_rate > scores[name].insertion_rate + 0.01
+        pages.append(probed)
     tally.finish()
+    before, _ = summarise_pages(list(scores.values()))
+    after, _ = summarise_pages(pages)
+    text, rate = (
+        f"omnidocbench_v1_5_{n}" for n in ("text_edit_distance", "whole_page_insertion_rate")
+    )
+    assert after[text] < before[text] + 0.003
+    assert after[rate] > 2 * before[rate]
 
 
 def test_overall_values(values, scores):
