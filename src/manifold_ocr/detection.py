@@ -2,7 +2,7 @@
 
 import importlib.util
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -159,8 +159,22 @@ def model_folder() -> Path:
     return folder
 
 
-def crop_line(page: Image.Image, line: DetectedLine) -> Image.Image:
-    """Return the RGB pixels of a line, upright: a skewed line is warped, vertical text turned."""
+def usual_height(lines: Sequence[DetectedLine]) -> float:
+    """Return the median height in pixels of the lines that are wider than high; 0 without any."""
+    heights = [line.height for line in lines if _width(line) >= line.box[3] - line.box[1]]
+    return median(heights) if heights else 0.0
+
+
+def _width(line: DetectedLine) -> float:
+    return line.box[2] - line.box[0]
+
+
+def crop_line(page: Image.Image, line: DetectedLine, usual: float = 0.0) -> Image.Image:
+    """Return the RGB pixels of a line, upright: a skewed line is warped, vertical text turned.
+
+    A narrow box is taken for vertical text only where it is clearly higher than the page's
+    `usual` line height: a lone digit is narrow too.
+    """
     if _skew(line) <= SKEW_PIXELS:
         piece = crop(page, line.box)
     else:
@@ -173,7 +187,7 @@ def crop_line(page: Image.Image, line: DetectedLine) -> Image.Image:
             (*top_left, *bottom_left, *bottom_right, *top_right),
             Image.Resampling.BICUBIC,
         )
-    if piece.height >= VERTICAL_RATIO * piece.width:
+    if piece.height >= max(VERTICAL_RATIO * piece.width, VERTICAL_RATIO * usual):
         piece = piece.transpose(Image.Transpose.ROTATE_90)
     return piece
 

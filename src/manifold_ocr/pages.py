@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from PIL import Image
 
-from manifold_ocr.detection import DetectedLine, crop_line
+from manifold_ocr.detection import DetectedLine, crop_line, usual_height
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import MAX_IMAGE_PIXELS, open_image
 from manifold_ocr.models.base import OcrModel
@@ -124,7 +124,8 @@ class PageReader:
         return PageText(tuple(paragraphs), image.size, "line")
 
     def _read_lines(self, image: Image.Image, found: list[DetectedLine]) -> PageText:
-        results = self.recogniser.recognise(crop_line(image, line) for line in found)
+        usual = usual_height(found)
+        results = self.recogniser.recognise(crop_line(image, line, usual) for line in found)
         lines = [
             Line(where.box, result.text, result.confidence)
             for where, result in zip(found, results, strict=True)

@@ -119,7 +119,8 @@ def arrange(lines: Sequence[Line]) -> list[Paragraph]:
     rows = join_rows(sorted(upright, key=lambda line: (line.box, line.text)))
     paragraphs = [part for chain in link_rows(rows) for part in split_paragraphs(chain)]
     paragraphs += sorted(vertical, key=lambda part: (part.box, part.text))
-    order = reading_order([part.box for part in paragraphs])
+    height = median(row.height for row in rows) if rows else 0.0
+    order = reading_order([part.box for part in paragraphs], height)
     return [paragraphs[index] for index in order]
 
 
@@ -305,16 +306,14 @@ def _ends_short(row: Row, following: Row, right: float, height: float) -> bool:
     return room > (word + 1.5) * per_character + 0.5 * height
 
 
-def reading_order(boxes: Sequence[Box]) -> list[int]:
+def reading_order(boxes: Sequence[Box], height: float) -> list[int]:
     """Return the indices of `boxes` in reading order: top to bottom, columns left to right.
 
+    `height` is that of a line of text, in the unit of the boxes.
     Recursive XY-cut. At each step the boxes are separated by a horizontal band of white
     where one exists and no column gutter runs through it, otherwise by a gutter.
     """
-    if not boxes:
-        return []
-    height = median(box[3] - box[1] for box in boxes)
-    return _cut(list(range(len(boxes))), boxes, min(height, 40.0))
+    return _cut(list(range(len(boxes))), boxes, height)
 
 
 def _cut(indices: list[int], boxes: Sequence[Box], height: float) -> list[int]:

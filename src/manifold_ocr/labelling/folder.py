@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from manifold_ocr.detection import DetectedLine, crop_line
+from manifold_ocr.detection import DetectedLine, crop_line, usual_height
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, read_json
 from manifold_ocr.labelling.align import Alignment, align
@@ -127,8 +127,8 @@ def read_lines(
     result = reader.read_detected(page, found, mode)
     if result.mode == "line":
         return result.lines, [page] * len(result.lines)
-    by_box = {line.box: line for line in found}
-    return result.lines, [crop_line(page, by_box[line.box]) for line in result.lines]
+    by_box, usual = {line.box: line for line in found}, usual_height(found)
+    return result.lines, [crop_line(page, by_box[line.box], usual) for line in result.lines]
 
 
 def _labels(

@@ -1,0 +1,135 @@
+"""Columns, paragraphs and order, on drawn layouts and on arbitrary boxes."""
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifold_ocr.reading_order import Line, arrange, join_rows, reading_order
+
+HEIGHT = 20
+
+
+def line(x0, y0, x1, text, height=HEIGHT):
+    return Line((x0, y0, x1, y0 + height), text)
+
+
+def column(x0, x1, top, rows, name, step=26):
+    return [line(x0, top + i * step, x1, f"{name} {i} " + "word " * 6) for i in range(rows)]
+
+
+def texts(lines):
+    return [[row.text.split(" word")[0] for row in part.rows] for part in arrange(lines)]
+
+
+def test_two_columns_are_read_one_after_the_other_whatever_the_input_order():
+    lines = column(50, 400, 100, 8, "left") + column(430, 780, 100, 8, "right")
+    expected = [[f"left {i}" for i in range(8)], [f"right {i}" for i in range(8)]]
+    assert texts(lines) == expected
+    random.Random(3).shuffle(lines)
+    assert texts(lines) == expected
+
+
+def test_a_heading_across_both_columns_comes_first_and_a_footer_last():
+    lines = [
+        line(50, 20, 780, "Heading", 40),
+        *column(50, 400, 100, 6, "left"),
+        *column(430, 780, 100, 6, "right"),
+        line(50, 400, 780, "Footer"),
+    ]
+    order = [part[0] for part in texts(lines)]
+    assert order == ["Heading", "left 0", "right 0", "Footer"]
+
+
+def test_a_far_block_below_two_columns_is_not_drawn_into_the_left_one():
+    lines = [
+        *column(50, 400, 100, 2, "left"),
+        *column(450, 780, 100, 2, "right"),
+        line(50, 300, 420, "below"),
+    ]
+    assert [part[0] for part in texts(lines)] == ["left 0", "right 0", "below"]
+
+
+def test_an_indent_starts_a_paragraph_and_the_margin_continues_it():
+    first = column(50, 400, 100, 3, "a")
+    second = [line(75, 178, 400, "b 0 " + "word " * 6), *column(50, 400, 204, 2, "b rest")]
+    assert [len(part) for part in texts(first + second)] == [3, 3]
+
+
+def test_a_short_row_ends_a_paragraph_but_ragged_rows_do_not():
+    full = column(50, 400, 100, 3, "a")
+    short = [line(50, 178, 120, "end.")]
+    more = column(50, 400, 204, 3, "b")
+    assert [len(part) for part in texts(full + short + more)] == [4, 3]
+    ragged = [line(50, 100 + 26 * i, 390 - 7 * i, f"r {i} extraordinary") for i in range(4)]
+    assert [len(part) for part in texts(ragged)] == [4]
+
+
+def test_bullets_and_numbers_start_items_and_hanging_rows_stay_with_them():
+    lines = [
+        line(50, 100, 400, "1. the first item that runs"),
+        line(80, 126, 400, "over two rows of the page"),
+        line(50, 152, 400, "2. the second item that runs"),
+        line(80, 178, 400, "over two rows of the page"),
+    ]
+    assert [len(part) for part in texts(lines)] == [2, 2]
+
+
+def test_a_wider_gap_starts_a_paragraph():
+    lines = column(50, 400, 100, 3, "a") + column(50, 400, 190, 3, "b")
+    assert [len(part) for part in texts(lines)] == [3, 3]
+
+
+def test_pieces_of_a_row_are_joined_but_a_gutter_keeps_columns_apart():
+    pieces = [line(50, 100, 200, "one"), line(215, 101, 400, "two")]
+    assert [row.text for row in join_rows(pieces)] == ["one two"]
+    narrow = [p for i in range(4) for p in (line(50, 100 + 26 * i, 200, f"l{i}"),
+                                            line(212, 100 + 26 * i, 400, f"r{i}"))]  # fmt: skip
+    assert len(join_rows(narrow)) == 8
+
+
+def test_wide_characters_flow_without_spaces_and_words_with_them():
+    (chinese,) = arrange(
+        [line(50, 100, 400, "在西北黄土高原区中"), line(50, 126, 400, "甘肃省数量最多")]
+    )
+    assert chinese.flowing_text == "在西北黄土高原区中甘肃省数量最多"
+    (english,) = arrange([line(50, 100, 400, "one two three"), line(50, 126, 400, "four five")])
+    assert english.flowing_text == "one two three four five"
+    assert english.text == "one two three\nfour five"
+
+
+def test_vertical_text_stands_alone():
+    lines = [*column(50, 400, 100, 4, "a"), Line((420, 100, 445, 300), "vertical")]
+    assert ["vertical"] in [[row.text for row in part.rows] for part in arrange(lines)]
+
+
+def test_nothing_gives_nothing():
+    assert arrange([]) == [] and reading_order([], 20.0) == []
+
+
+coordinates = st.integers(0, 2000)
+boxes = st.builds(
+    lambda x, y, w, h: (float(x), float(y), float(x + w), float(y + h)),
+    coordinates, coordinates, st.integers(1, 900), st.integers(1, 90),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(boxes, max_size=25), st.randoms(use_true_random=False))
+def test_every_line_stands_in_exactly_one_paragraph(found, rng):
+    lines = [Line(box, f"text {i}") for i, box in enumerate(found)]
+    arranged = [part.lines for part in arrange(lines)]
+    assert sorted(x.text for part in arranged for x in part) == sorted(x.text for x in lines)
+    shuffled = list(lines)
+    rng.shuffle(shuffled)
+    assert [part.lines for part in arrange(shuffled)] == arranged
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(boxes, max_size=15), st.sampled_from([2, 4]))
+def test_the_resolution_does_not_matter(found, factor):
+    def grouped(scale):
+        lines = [Line(tuple(v * scale for v in box), f"t {i}") for i, box in enumerate(found)]
+        return [[line.text for line in part.lines] for part in arrange(lines)]
+
+    assert grouped(1) == grouped(factor)
