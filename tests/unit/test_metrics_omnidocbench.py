@@ -17,9 +17,8 @@ from manifold_ocr.text.omnidocbench.markdown import markdown_table_to_html, pred
 from manifold_ocr.text.omnidocbench.matching import (
     APRIL_2025,
     quick_match,
-    window_distance,
 )
-from manifold_ocr.text.omnidocbench.merging import merge_runs
+from manifold_ocr.text.omnidocbench.merging import merge_runs, window_distance
 from manifold_ocr.text.omnidocbench.order import Placed, reading_order_distance
 
 FIRST = "The quick brown fox jumps over the lazy dog"
@@ -158,7 +157,9 @@ def test_runs_partition_the_predictions(reference, prediction):
 def test_window_distance():
     assert window_distance("xxabcxx", "abc") == 0
     assert window_distance("xxabdxx", "abc") == pytest.approx(1 / 3)
-    assert window_distance("ab", "abc") == 1
+    assert window_distance("ab", "abc") is None
+    assert window_distance("ab", "") is None
+    assert window_distance("x" * 2000 + "abcd", "abcd") == 0
 
 
 def test_markdown_is_cut_into_blocks():

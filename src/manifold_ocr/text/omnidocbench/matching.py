@@ -25,7 +25,7 @@ from rapidfuzz.process import cdist
 from scipy.optimize import linear_sum_assignment
 
 from manifold_ocr.text.omnidocbench.blocks import IGNORED_CATEGORIES, Block
-from manifold_ocr.text.omnidocbench.merging import merge_runs
+from manifold_ocr.text.omnidocbench.merging import merge_runs, window_distance
 
 IGNORED_BELOW = 0.25
 REJECTED_ABOVE = 0.7
@@ -165,26 +165,12 @@ def _rescue(
     """
     placed: set[int] = set()
     for j, text in enumerate(prediction):
-        inside = [i for i in lost if window_distance(text, reference[i]) < FOUND_WITHIN]
+        inside = [i for i in lost if _holds(text, reference[i])]
         if inside:
             groups.setdefault((j,), []).extend(i for i in inside if i not in placed)
             placed.update(inside)
 
 
-def window_distance(text: str, part: str) -> float:
-    """Smallest edit distance of `part` to a window of its own length, by that length.
-
-    1 if `text` is shorter than `part`.
-    """
-    size = len(part)
-    if size == 0 or len(text) < size:
-        return 1.0
-    best = size
-    for start in range(len(text) - size + 1):
-        limit = best - 1
-        d = Levenshtein.distance(text[start : start + size], part, score_cutoff=limit)
-        if d <= limit:
-            best = d
-        if best == 0:
-            break
-    return best / size
+def _holds(text: str, part: str) -> bool:
+    found = window_distance(text, part)
+    return found is not None and found < FOUND_WITHIN

@@ -1,14 +1,18 @@
 """Runs of neighbouring predictions that together are one reference block."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
 
 from manifold_ocr.text import edit
 
 CERTAIN_BELOW = 0.25
 PART_WITHIN = 0.6
+WINDOWS = 512
 
 Run = tuple[int, ...]
 
@@ -59,19 +63,30 @@ def _belongs(text: str, parts: Sequence[str]) -> bool:
     before, after = " ".join(parts[:-1]), " ".join(parts)
     if edit.ned(text, after) > edit.ned(text, before):
         return False
-    inside = [_part_distance(text, part) for part in parts]
+    inside = [window_distance(text, part) for part in parts]
     return all(d is not None and d <= PART_WITHIN for d in inside[:-1]) and (
         inside[-1] is not None and inside[-1] < PART_WITHIN
     )
 
 
-def _part_distance(text: str, part: str) -> float | None:
-    """Smallest distance of `part` to a window of `text` of its length; None if longer."""
+@functools.lru_cache(maxsize=50_000)
+def window_distance(text: str, part: str) -> float | None:
+    """Smallest edit distance of `part` to a window of `text` of its length, by that length.
+
+    None if `part` is empty or longer than `text`.
+    """
     size = len(part)
     if size == 0 or size > len(text):
         return None
-    windows = (text[k : k + size] for k in range(len(text) - size + 1))
-    return min(edit.distance(window, part) for window in windows) / size
+    best = size
+    for first in range(0, len(text) - size + 1, WINDOWS):
+        last = min(first + WINDOWS, len(text) - size + 1)
+        windows = [text[k : k + size] for k in range(first, last)]
+        found = cdist([part], windows, scorer=Levenshtein.distance, dtype=np.int32)
+        best = min(best, int(found.min()))
+        if best == 0:
+            break
+    return best / size
 
 
 def _compatible(wanted: list[tuple[Run, float]]) -> list[Run]:
