@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
@@ -47,21 +48,34 @@ def draw_run(text: str, pen: Pen, rng: random.Random) -> Image.Image:
 
 
 def _draw_spread(text: str, pen: Pen, rng: random.Random, height: int) -> Image.Image:
-    font = fonts.load(pen.face, pen.size)
-    advances = [int(font.getlength(char) + 0.5) + pen.tracking for char in text]
+    advances = [_advance(pen.face, pen.size, char) + pen.tracking for char in text]
     mask = Image.new("L", (sum(advances) + 2 * PAD + pen.size, height))
-    x, y = PAD, PAD
+    x, shift = PAD, 0
     for char, advance in zip(text, advances, strict=True):
         if pen.wobble:
-            y = min(PAD + pen.wobble, max(PAD - pen.wobble, y + rng.randint(-1, 1)))
+            shift = min(pen.wobble, max(-pen.wobble, shift + rng.randint(-1, 1)))
         if char != " ":
-            glyph = Image.new("L", (advance + pen.size, height))
-            ImageDraw.Draw(glyph).text((pen.size // 2, y), char, font=font, fill=255)
-            left = x - pen.size // 2
-            region = (left, 0, left + glyph.width, height)
+            glyph = _glyph(pen.face, pen.size, char)
+            left, top = x - pen.size // 2, shift
+            region = (left, top, left + glyph.width, top + height)
             mask.paste(ImageChops.lighter(mask.crop(region), glyph), region[:2])
         x += max(1, advance)
     return mask
+
+
+@lru_cache(maxsize=16384)
+def _advance(face: str, size: int, char: str) -> int:
+    return int(fonts.load(face, size).getlength(char) + 0.5)
+
+
+@lru_cache(maxsize=4096)
+def _glyph(face: str, size: int, char: str) -> Image.Image:
+    """Return the mask of one character, drawn half a size from the left and PAD from the top."""
+    font = fonts.load(face, size)
+    height = line_height(Pen(face, size)) + 2 * PAD
+    glyph = Image.new("L", (int(font.getlength(char)) + 2 * size, height))
+    ImageDraw.Draw(glyph).text((size // 2, PAD), char, font=font, fill=255)
+    return glyph
 
 
 def _needle_print(mask: Image.Image, pitch: int) -> Image.Image:

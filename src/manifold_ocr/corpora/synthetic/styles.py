@@ -7,7 +7,7 @@ from manifold_ocr.corpora.synthetic.glyphs import Pen
 from manifold_ocr.corpora.synthetic.layout import PageStyle
 
 SIZES = {
-    "printed": (12, 24),
+    "printed": (12, 22),
     "receipts": (15, 24),
     "code": (11, 20),
     "forms": (14, 22),

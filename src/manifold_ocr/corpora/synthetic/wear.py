@@ -25,14 +25,14 @@ def _office(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Printed matter and forms: clean, coarsely scanned, copied pale, or black and white."""
     kind = between(rng, 0, 4)
     if kind == 1:
-        page = camera.fewer_pixels(page, between(rng, 42, 62))
+        page = camera.fewer_pixels(page, between(rng, 40, 58))
     elif kind == 2:
         white = between(rng, 190, 255)
-        page = paper.contrast(camera.blur(page, between(rng, 5, 11)), white - 110, white)
+        page = paper.contrast(camera.blur(page, between(rng, 6, 12)), white - 100, white)
     elif kind == 3:
         page = ink.binarise(camera.blur(page, between(rng, 4, 8)), between(rng, 50, 110))
     elif kind == 4:
-        page = camera.jpeg(camera.blur(page, between(rng, 6, 12)), between(rng, 10, 30))
+        page = camera.jpeg(camera.blur(page, between(rng, 8, 15)), between(rng, 8, 25))
     return page
 
 
@@ -103,8 +103,8 @@ def _degrade(page: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _fax(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     page = camera.fewer_pixels(page, between(rng, 52, 75))
-    page = ink.broken(rng, page, between(rng, 20, 60))
-    page = paper.grain(rng, page, between(rng, 6, 18))
+    page = ink.broken(rng, page, between(rng, 25, 65))
+    page = paper.grain(rng, page, between(rng, 8, 20))
     page = ink.binarise(page, between(rng, 80, 150))
     return ink.scanline_gaps(rng, page, page.height // between(rng, 14, 40))
 
@@ -119,8 +119,8 @@ def _faded_copy(page: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _thin_paper(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     page = paper.contrast(page, between(rng, 40, 100), between(rng, 200, 245))
-    page = paper.show_through(rng, page, between(rng, 60, 120))
-    page = camera.blur(page, between(rng, 6, 13))
+    page = paper.show_through(rng, page, between(rng, 80, 140))
+    page = camera.blur(page, between(rng, 8, 16))
     return paper.grain(rng, page, between(rng, 3, 9))
 
 
@@ -134,7 +134,7 @@ def _dirty_sheet(page: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _coarse_scan(page: Image.Image, rng: np.random.Generator) -> Image.Image:
-    page = camera.fewer_pixels(page, between(rng, 42, 58))
+    page = camera.fewer_pixels(page, between(rng, 38, 53))
     page = paper.contrast(page, between(rng, 30, 100), between(rng, 190, 250))
     page = paper.grain(rng, page, between(rng, 4, 10))
     return camera.jpeg(page, between(rng, 12, 35))
