@@ -21,8 +21,9 @@ from manifold_ocr.augmentation.pixels import generator
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.images import crop, open_image, scaled_size
+from manifold_ocr.manifest.shards import iter_manifest
 from manifold_ocr.progress import progress
-from manifold_ocr.records import Sample, read_samples, to_json
+from manifold_ocr.records import Sample, to_json
 
 IMAGE_PREFIX = "../augmented/images"  # relative to data/raw, as every image of a manifest is
 PARALLEL_FROM = 256  # lines; below that a pool costs more than it saves
@@ -123,7 +124,7 @@ def _subset_sizes(manifest: Path) -> dict[str, int]:
     """Return the number of lines of each subset (pages are not augmented, so not counted)."""
     sizes: Counter[str] = Counter()
     rows = 0
-    for row in read_samples(manifest):
+    for row in iter_manifest(manifest):
         rows += 1
         if row.granularity == "line":
             sizes[row.subset] += 1
@@ -136,7 +137,7 @@ def _jobs(
     manifest: Path, image_root: Path, folder: Path, config: AugmentConfig, sizes: dict[str, int]
 ) -> Iterator[_Job]:
     seen: Counter[str] = Counter()
-    for batch in _batched(read_samples(manifest), BATCH):
+    for batch in _batched(iter_manifest(manifest), BATCH):
         variants = []
         for row in batch:
             variants.append(_variants(row, config, sizes, seen[row.subset]))

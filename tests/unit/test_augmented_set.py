@@ -192,4 +192,15 @@ def test_stage_writes_the_declared_outs(project, capsys):
     metrics = json.loads((root / "metrics/augment.json").read_text())
     assert metrics["rows"]["augmented"] == 6
     assert "6 augmented lines" in capsys.readouterr().out
-    assert "seconds" in json.loads((root / "metrics/perf.json").read_text())["augment"]
+
+
+def test_a_sharded_manifest_gives_the_same_set(project):
+    root, rows = project
+    (root / "shards").mkdir()
+    run(root)
+    manifest = root / "data/manifest/train.jsonl"
+    manifest.unlink()
+    write_rows(manifest / "shard-00000.jsonl", rows[:3])
+    write_rows(manifest / "shard-00001.jsonl", rows[3:])
+    run(root, folder="shards")
+    assert sha256_tree(root / "shards") == sha256_tree(root / "out")
