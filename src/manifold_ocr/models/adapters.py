@@ -5,6 +5,7 @@ import importlib
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,24 @@ from manifold_ocr.models.config import LoraSettings
 
 
 def import_peft() -> Any:
-    """Return the peft module; bitsandbytes' notes on missing CPU kernels are not shown."""
+    """Return the peft module; bitsandbytes' notes on missing CPU kernels are not shown.
+
+    Call it before transformers' Trainer is imported, which imports peft itself.
+    """
     with quiet("bitsandbytes", "bitsandbytes.backends.cpu.ops", "bitsandbytes.cextension"):
         return importlib.import_module("peft")
+
+
+@contextmanager
+def without_library_notes() -> Iterator[None]:
+    """Hide progress bars and notes on deprecations that only the libraries can mend."""
+    from transformers.utils import logging as library_logging
+
+    library_logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=Warning)
+        yield
+    library_logging.enable_progress_bar()
 
 
 @contextmanager
@@ -93,7 +109,8 @@ def add_lora(
         target_modules=match_targets(model, wanted, within),
         **extra,
     )
-    return peft.get_peft_model(model, settings)
+    with without_library_notes():
+        return peft.get_peft_model(model, settings)
 
 
 def _as_list(targets: str | list[str]) -> list[str]:
@@ -110,7 +127,8 @@ def attach(model: nn.Module, adapter: Path, trainable: bool = False) -> Any:
     if not (adapter / ADAPTER_WEIGHTS).is_file():
         raise UserError(f"{adapter / ADAPTER_WEIGHTS}: no such file; train the adapter again")
     try:
-        return peft.PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+        with without_library_notes():
+            return peft.PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{adapter}: does not fit this base model ({error})") from error
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_file
 from manifold_ocr.models.adapter_weights import is_adapter
-from manifold_ocr.models.adapters import attach
+from manifold_ocr.models.adapters import attach, without_library_notes
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.precision import weights_dtype
 
@@ -25,9 +25,10 @@ def load_recogniser(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Modu
     from transformers import AutoModelForTextRecognition
 
     try:
-        model: nn.Module = AutoModelForTextRecognition.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True
-        )
+        with without_library_notes():
+            model: nn.Module = AutoModelForTextRecognition.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: not a usable CTC checkpoint ({error})") from error
     return model.eval()

@@ -78,12 +78,15 @@ def import_base(destination: Path, source: Path | None = None) -> dict[str, int 
     """
     import onnx
 
+    from manifold_ocr.models.adapters import without_library_notes
+
     source = source or wheel_onnx()
     graph = onnx.load(str(source))
     characters = read_characters(graph)
     model, renamed = build_model(graph, len(characters))
     with atomic_directory(destination) as folder:
-        model.save_pretrained(folder)
+        with without_library_notes():
+            model.save_pretrained(folder)
         (folder / "model.safetensors").chmod(0o644)
         write_json(folder / "preprocessor_config.json", preprocessor_facts(characters))
         split_graph(graph, renamed, folder)

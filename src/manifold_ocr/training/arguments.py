@@ -39,7 +39,8 @@ def training_arguments(
         eval_steps=config.eval_steps or None,
         save_strategy=evaluation,
         save_steps=config.save_steps or config.eval_steps or 500,
-        save_total_limit=config.save_total_limit,
+        # beside the best, and beside the one that is being written
+        save_total_limit=config.save_total_limit + 2,
         logging_steps=config.logging_steps,
         load_best_model_at_end=True,
         metric_for_best_model=config.metric_for_best_model,

@@ -103,7 +103,7 @@ class LiveLog(TrainerCallback):
     def _write(self, entry: dict[str, Any]) -> None:
         values = {
             name: value
-            for name, value in entry.items()
+            for name, value in sorted(entry.items())
             if name != "step"
             and isinstance(value, int | float)
             and not any(clock in name for clock in CLOCKS)

@@ -51,7 +51,7 @@ class TrainConfig:
     include_languages: tuple[str, ...] = ()
     include_subsets: tuple[str, ...] = ()
     rehearsal: float = 0.0
-    rehearsal_degraded: bool = True
+    rehearsal_degraded: float = 0.5
     rehearsal_languages: tuple[str, ...] = ("en", "zh")
     freeze: Literal["backbone", "none"] = "backbone"
     init_from: str = ""
@@ -67,6 +67,8 @@ class TrainConfig:
         for name in ("warmup", "rehearsal"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is a share in [0, 1), not {getattr(self, name)}")
+        if not 0.0 <= self.rehearsal_degraded <= 1.0:
+            raise ValueError(f"rehearsal_degraded is a share, not {self.rehearsal_degraded}")
         counts = ("max_steps", "train_batch_size", "eval_steps", "save_steps", "max_train_samples")
         others = ("max_val_samples", "early_stopping_patience", "dataloader_workers")
         for name in (*counts, *others, "weight_decay", "max_grad_norm"):
@@ -77,9 +79,9 @@ class TrainConfig:
     def _check_schedule(self) -> None:
         if self.eval_batch_size < 1:
             raise ValueError(f"eval_batch_size must be 1 or more, not {self.eval_batch_size}")
-        if self.save_total_limit < 2:
+        if self.save_total_limit < 1:
             raise ValueError(
-                "save_total_limit must be 2 or more: while a checkpoint is written, the one "
+                "save_total_limit must be 1 or more: while a checkpoint is written, the one "
                 f"before it is the only whole one; it is {self.save_total_limit}"
             )
         if self.save_steps and (not self.eval_steps or self.save_steps % self.eval_steps):

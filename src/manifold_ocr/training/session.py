@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manifold_ocr import perf
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, cache_root, read_json, write_json
 from manifold_ocr.models import registry
@@ -150,6 +151,9 @@ def _train_in_memory(
 ) -> dict[str, Any]:
     import torch
 
+    from manifold_ocr.models.adapters import import_peft
+
+    import_peft()
     from manifold_ocr.training.family import family_for
 
     config = settings.train
@@ -193,7 +197,7 @@ def _one_attempt(
     counts: Mapping[str, int],
 ) -> dict[str, Any]:
     from torch.utils.tensorboard import SummaryWriter
-    from transformers import EarlyStoppingCallback
+    from transformers import EarlyStoppingCallback, PrinterCallback
     from transformers.integrations import TensorBoardCallback
 
     from manifold_ocr.training.arguments import training_arguments
@@ -224,6 +228,7 @@ def _one_attempt(
         parts=parts,
         callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)
     conductor.trainer = trainer
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.wished:
@@ -231,7 +236,9 @@ def _one_attempt(
     figures = _figures(trainer, counts)
     live.finish({"rows": dict(counts), "best": figures["best"]})
     _keep_result(home, trainer, folder, figures)
-    folder.update(seconds=round(line.seconds, 1), rows_per_second=_rate(trainer, line, batch))
+    speed = {"seconds": round(line.seconds, 1), "rows_per_second": _rate(trainer, line, batch)}
+    folder.update(**speed)
+    perf.record("train_loop", speed)
     return figures
 
 
@@ -258,6 +265,7 @@ def _keep_result(home: RunHome, trainer: Any, folder: RunFolder, figures: dict[s
         trainer.family.save(trainer.accelerator.unwrap_model(trainer.model), adapter)
         metrics = result / "metrics"
         shutil.copytree(folder.path / "dvclive", metrics)
+        write_json(metrics / "metrics.json", read_json(metrics / "metrics.json"))  # sorted keys
         trainer.state.save_to_json(str(result / checkpoints.STATE))
         write_json(result / "state.json", figures)
 
@@ -307,6 +315,7 @@ def make_deterministic(seed: int, threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid, and slow
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
