@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from manifold_ocr.augment import AugmentConfig
-from manifold_ocr.augmented_set import write_augmented
+from manifold_ocr.augmentation.train_set import write_augmented
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_file, sha256_tree
 from manifold_ocr.images import load_sample
@@ -110,8 +110,8 @@ def test_no_variants_keeps_the_clean_rows_and_reads_no_image(project):
 
 def test_worker_count_and_order_of_other_rows_change_no_byte(project, monkeypatch):
     root, rows = project
-    monkeypatch.setattr("manifold_ocr.augmented_set.PARALLEL_FROM", 1)
-    monkeypatch.setattr("manifold_ocr.augmented_set.BATCH", 2)
+    monkeypatch.setattr("manifold_ocr.augmentation.train_set.PARALLEL_FROM", 1)
+    monkeypatch.setattr("manifold_ocr.augmentation.train_set.BATCH", 2)
     for workers in (1, 2):
         (root / str(workers)).mkdir()
         run(root, folder=str(workers), workers=workers)
