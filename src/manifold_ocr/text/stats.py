@@ -5,6 +5,7 @@ Every metric here is a ratio of sums, so a resample is a weighted sum of documen
 10,000 resamples are one matrix product.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.uint16]
 BLOCK_VALUES = 4_000_000
 
 
@@ -47,16 +49,29 @@ def resampled_totals(totals: Floats, samples: int, seed: int) -> Floats:
     count = len(totals)
     if count == 0:
         raise ValueError("a bootstrap needs at least one document")
+    if samples * count <= BLOCK_VALUES:
+        return _drawn_weights(count, samples, seed).astype(np.float64) @ totals
     generator = np.random.default_rng(seed)
     result = np.empty((samples, totals.shape[1]))
     block = max(1, BLOCK_VALUES // count)
     for start in range(0, samples, block):
-        size = min(block, samples - start)
-        drawn = generator.integers(0, count, size=(size, count), dtype=np.int32)
-        drawn += (np.arange(size, dtype=np.int32) * count)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        result[start : start + size] = weights.astype(np.float64) @ totals
+        weights = _weights(generator, count, min(block, samples - start))
+        result[start : start + len(weights)] = weights.astype(np.float64) @ totals
     return result
+
+
+@functools.lru_cache(maxsize=4)
+def _drawn_weights(count: int, samples: int, seed: int) -> Weights:
+    """Groups and systems of one evaluation often have equally many documents."""
+    return _weights(np.random.default_rng(seed), count, samples)
+
+
+def _weights(generator: np.random.Generator, count: int, samples: int) -> Weights:
+    """How often each of `count` documents is drawn in each of `samples` resamples."""
+    drawn = generator.integers(0, count, size=(samples, count), dtype=np.int32)
+    drawn += (np.arange(samples, dtype=np.int32) * count)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=samples * count)
+    return counts.astype(np.uint16).reshape(samples, count)
 
 
 def percentile_interval(values: Floats, level: float = 0.95) -> Interval | None:
