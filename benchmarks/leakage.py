@@ -26,7 +26,28 @@ from manifold_ocr.records import Sample, to_json
 
 SIZE = (744, 1052)
 TEMPLATES = 20
-SYLLABLES = "ba ce di fo gu la me ni po ru sa te vi xo za ar en il or us".split()
+SYLLABLES = [
+    "ba",
+    "ce",
+    "di",
+    "fo",
+    "gu",
+    "la",
+    "me",
+    "ni",
+    "po",
+    "ru",
+    "sa",
+    "te",
+    "vi",
+    "xo",
+    "za",
+    "ar",
+    "en",
+    "il",
+    "or",
+    "us",
+]
 
 
 def word(rng):
@@ -149,9 +170,7 @@ def make(root, pages, copies):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description="Measure the leak gate.")
     parser.add_argument("--pages", type=int, default=1000)
     parser.add_argument("--copies", type=int, default=100, help="planted copies of each kind")
     arguments = parser.parse_args()

@@ -7,6 +7,7 @@ import typer
 from manifold_ocr import __version__
 from manifold_ocr.commands import (
     doctor,
+    download,
     engines,
     eval,
     explore,
@@ -44,7 +45,7 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Fine-tune, measure and compress OCR on your own documents, reproducibly."""
 
-    for command in (read, stage, summary, eval, engines, explore, monitor, preset, doctor):
+    for command in (download, read, stage, summary, eval, engines, explore, monitor, preset, doctor):
         command.register(app)
     return app
 

@@ -1,6 +1,7 @@
 """Language names in their common spellings, as BCP-47 tags."""
 
 import re
+from functools import lru_cache
 
 from manifold_ocr.errors import UserError
 
@@ -36,6 +37,7 @@ _TAGS = {spelling: tag for tag, names in _SPELLINGS.items() for spelling in name
 _WELL_FORMED = re.compile(r"[a-z]{2,3}(-[a-z]{4})?(-([a-z]{2}|\d{3}))?", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1024)  # asked for every row
 def language_tag(name: str) -> str:
     """Return the BCP-47 tag for a language name or code in any common spelling.
 

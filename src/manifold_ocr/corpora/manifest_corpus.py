@@ -6,10 +6,10 @@ Older rows have `doc_id`, `text` or `text_path`, `image_path` or `source_path`, 
 """
 
 import json
-import os
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
@@ -88,10 +88,10 @@ def _find_manifest(root: Path, options: ManifestOptions) -> Path:
     )
 
 
-def _image_root(root: Path, options: ManifestOptions) -> PurePosixPath:
+def _image_root(root: Path, options: ManifestOptions) -> str:
     if options.image_root:
-        return PurePosixPath(options.image_root)
-    return PurePosixPath("raw" if (root / "raw").is_dir() else ".")
+        return options.image_root
+    return "raw" if (root / "raw").is_dir() else "."
 
 
 def _lines(path: Path, part: int, parts: int) -> Iterator[tuple[int, bytes]]:
@@ -123,7 +123,7 @@ def _count_lines(file: BinaryIO, stop: int) -> int:
 class _RowReader:
     corpus: str
     root: Path
-    image_root: PurePosixPath
+    image_root: str
     options: ManifestOptions
 
     def read(self, line: bytes, where: str) -> RawRow | Rejection:
@@ -155,7 +155,7 @@ class _RowReader:
         answers = value.get("answers") or ()
         return RawRow(
             document=str(value.get("document") or value.get("doc_id") or image),
-            image=os.path.normpath(self.image_root / image),
+            image=posixpath.normpath(f"{self.image_root}/{image}"),
             text=self._text(value),
             source=where,
             subset=value.get("subset") or "all",

@@ -92,7 +92,8 @@ def build_rows(
         results = _run(tasks, workers)
         clock.lap("rows")
         runs = [run for result in results for run in result.runs]
-        leaks = find_near_duplicates([u for r in results for u in r.units], config.leakage)
+        units = [table for result in results for table in result.units]
+        leaks = find_near_duplicates(units, config.leakage, workers)
         clock.lap("leakage")
         verdicts = judge(runs, config, leaks.near)
         rejections = [r for result in results for r in result.rejections]

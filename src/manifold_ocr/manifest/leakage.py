@@ -7,6 +7,7 @@ they say the same in one typeface: for these the text must be equal as well.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,25 +58,47 @@ def _open(table: Path) -> _Table:
     return _Table(np.load(table, mmap_mode="r"), table.with_suffix("").with_suffix(".texts"))
 
 
-def find_near_duplicates(tables: list[Path], config: LeakageConfig) -> LeakReport:
+def find_near_duplicates(tables: list[Path], config: LeakageConfig, workers: int = 1) -> LeakReport:
     """Return the training images that nearly repeat an evaluation page (exact ones excepted)."""
-    parts = [_open(table) for table in tables]
+    counts = [_counts(_open(table)) for table in tables]
+    train, evaluation = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    if not config.enabled or not evaluation or not train:
+        return LeakReport(train_pages=train)
+    tasks = [(tables, tables[i::workers], config) for i in range(workers)]
+    near: dict[int, tuple[int, str]] = {}
+    if workers == 1:
+        near = _check(tasks[0])
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            for found in pool.map(_check, tasks):
+                near |= found
+    uncovered = max(0, evaluation - config.max_index)
+    return LeakReport(near, evaluation - uncovered, uncovered, train)
+
+
+def _counts(table: _Table) -> tuple[int, int]:
+    """Return how many units are of training and of evaluation."""
+    train = int((table.units["split"] == TRAIN.encode()).sum())
+    return train, len(table.units) - train
+
+
+def _check(task: tuple[list[Path], list[Path], LeakageConfig]) -> dict[int, tuple[int, str]]:
+    """Compare the training units of some tables with the evaluation units of all."""
+    everything, own, config = task
     places = [
         (table, int(number))
-        for table in parts
+        for table in map(_open, everything)
         for number in np.flatnonzero(table.units["split"] != TRAIN.encode())
     ]
-    train = sum(int((t.units["split"] == TRAIN.encode()).sum()) for t in parts)
-    if not config.enabled or not places or not train:
-        return LeakReport(train_pages=train)
     places.sort(key=lambda place: int(place[0].units[place[1]]["image"]))
-    chosen, uncovered = places[: config.max_index], max(0, len(places) - config.max_index)
-    index = _Index(chosen, config)
+    index = _Index(places[: config.max_index], config)
+    tables = [_open(table) for table in own]
+    total = sum(_counts(table)[0] for table in tables)
     near = {}
-    for table, number in progress(_training(parts), "leak check", train, unit="page"):
+    for table, number in progress(_training(tables), "leak check", total, unit="page"):
         if verdict := index.verdict(table, number):
             near[int(table.units[number]["image"])] = verdict
-    return LeakReport(near, len(chosen), uncovered, train)
+    return near
 
 
 def _training(parts: list[_Table]) -> Iterator[tuple[_Table, int]]:

@@ -30,7 +30,7 @@ def manifest_metrics(report: BuildReport) -> dict[str, Any]:
     }
     metrics["filtered"] = dict(sorted(report.filtered.items()))
     metrics["leakage"] = leakage_metrics(report)
-    metrics["truncated"] = _truncated(report)
+    metrics["truncated"] = truncated(report)
     return metrics
 
 
@@ -50,7 +50,7 @@ def leakage_metrics(report: BuildReport) -> dict[str, Any]:
     }
 
 
-def _truncated(report: BuildReport) -> dict[str, Any]:
+def truncated(report: BuildReport) -> dict[str, Any]:
     """Return how many labels are longer than train.max_target_length, by subset."""
     by_subset: dict[str, int] = {}
     for counts in report.splits.values():

@@ -113,7 +113,8 @@ class _Worker:
         self._name = f"{task.corpus.name}-{task.part:02d}"
         self._units = UnitWriter(task.scratch, self._name, config.leakage, signatures)
         self._rows: dict[str, list[tuple[bytes, bytes, tuple[int, ...]]]] = {}
-        self._groups: dict[Group, int] = {}
+        self._groups: dict[tuple[str, str, str, str, str], int] = {}
+        self._corpus_seed = xxhash.xxh3_64_intdigest(task.corpus.name.encode())
         self._result = PartResult()
 
     def take(self, raw: RawRow | Rejection) -> None:
@@ -160,25 +161,34 @@ class _Worker:
         return ""
 
     def _keys(self, row: BuiltRow, raw: RawRow) -> tuple[int, ...]:
-        group = Group(
-            self._task.corpus.name,
-            raw.subset,
-            raw.language,
-            self._task.corpus.licence if raw.license == "unknown" else raw.license,
-            raw.granularity,
-            raw.task,
-        )
+        group = (raw.subset, raw.language, raw.license, raw.granularity, raw.task)
         text = raw.text.strip()
+        width, height = row.size
         return (
             row.input_key,
             row.text_key,
             int.from_bytes(row.facts.sha256[:8], "big"),
-            xxhash.xxh3_64_intdigest(f"{self._task.corpus.name}/{raw.document}".encode()),
+            xxhash.xxh3_64_intdigest(raw.document.encode(), self._corpus_seed),
             row.order_key,
             self._groups.setdefault(group, len(self._groups)),
             len(text),
-            *(min(side, MAX_DIMENSION) for side in row.size),
+            min(width, MAX_DIMENSION),
+            min(height, MAX_DIMENSION),
             self._too_long(text),
+        )
+
+    def _named_groups(self) -> tuple[Group, ...]:
+        corpus = self._task.corpus
+        return tuple(
+            Group(
+                corpus.name,
+                subset,
+                language,
+                corpus.licence if licence == "unknown" else licence,
+                granularity,
+                task,
+            )
+            for subset, language, licence, granularity, task in self._groups
         )
 
     def _flush(self, split: str) -> None:
@@ -186,6 +196,6 @@ class _Worker:
         if not rows:
             return
         name = f"{self._name}-{split}-{len(self._result.runs):03d}"
-        run = write_run(self._task.scratch, name, split, rows, tuple(self._groups))
+        run = write_run(self._task.scratch, name, split, rows, self._named_groups())
         self._result.runs.append(run)
         self._rows[split] = []

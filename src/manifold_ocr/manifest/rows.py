@@ -146,13 +146,15 @@ class RowBuilder:
 
     def _scale(self, box: Box | None, facts: ImageFacts) -> tuple[Box | None, tuple[int, int]]:
         """Return the box in pixels of the scaled page, and the (width, height) a reader gets."""
+        if box is not None and not self._max_pixels:
+            return box, (int(box[2] - box[0]) or 1, int(box[3] - box[1]) or 1)
         width, height = scaled_size((facts.width, facts.height), self._max_pixels)
         if box is None:
             return None, (width, height)
         across, down = width / facts.width, height / facts.height
         x0, y0 = round(box[0] * across, 2), round(box[1] * down, 2)
         x1, y1 = round(box[2] * across, 2), round(box[3] * down, 2)
-        return (x0, y0, x1, y1), (round(x1 - x0) or 1, round(y1 - y0) or 1)
+        return (x0, y0, x1, y1), (int(x1 - x0) or 1, int(y1 - y0) or 1)
 
     def _read_facts(self, image: str) -> ImageFacts:
         path = self._raw_root / image

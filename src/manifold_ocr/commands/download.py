@@ -1,0 +1,112 @@
+"""`manifold-ocr download`: add corpora to params.yaml and fetch them through DVC."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manifold_ocr.errors import UserError
+
+
+def add_corpora(
+    params: Path, names: Sequence[str], options: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Add corpora to `download.corpora` of a params file, comments kept; return the new ones.
+
+    `options` are set for each of them. Every corpus is checked (name, kind, options,
+    licence) before the file is written.
+
+    Raises:
+        UserError: unknown corpus, or a licence the run does not allow; nothing is written.
+    """
+    from ruamel.yaml import YAML
+
+    from manifold_ocr.corpora.registry import select_corpora
+    from manifold_ocr.files import atomic_write
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    if not params.is_file():
+        raise UserError(f"{params}: no such file; run from the project's root")
+    document = yaml.load(params.read_text(encoding="utf-8"))
+    listed = document["download"]["corpora"]
+    added = [name for name in names if name not in listed]
+    for name in names:
+        entry = document["corpora"].setdefault(name, {})
+        entry.update(options or {})
+    listed.extend(added)
+    wanted = {
+        "download": {"corpora": list(names)},
+        "corpora": document["corpora"],
+    }
+    select_corpora(wanted)
+    with atomic_write(params) as file:
+        yaml.dump(document, file)
+    return added
+
+
+def changed_locally(name: str, options: Mapping[str, Any]) -> bool:
+    """Say whether a corpus's local folder holds other files than were fetched from it.
+
+    DVC cannot see a folder outside the project, so the command looks: same number of files
+    and bytes means unchanged, which is quick and catches all but edits of equal length.
+    """
+    from manifold_ocr.files import read_json
+
+    path, metrics = Path(str(options.get("path") or "")), Path(f"metrics/download/{name}.json")
+    if not options.get("path") or not path.is_dir() or not metrics.is_file():
+        return False
+    files = [
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(part[0] == "." for part in file.relative_to(path).parts)
+    ]
+    known = read_json(metrics)
+    return (known["files"], known["bytes"]) != (len(files), sum(f.stat().st_size for f in files))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def download(
+        datasets: Annotated[
+            list[str] | None, typer.Option("--datasets", help="Corpora to add; several may follow.")
+        ] = None,
+        more: Annotated[list[str] | None, typer.Argument(help="More corpora.")] = None,
+        path: Annotated[
+            str, typer.Option(help="Local folder or archive (for a single corpus).")
+        ] = "",
+        kind: Annotated[
+            str, typer.Option(help="Layout of your own data: folder, manifest, icdar_sroie ...")
+        ] = "",
+        force: Annotated[bool, typer.Option(help="Fetch again even if nothing changed.")] = False,
+        fetch: Annotated[bool, typer.Option(help="Fetch now, through DVC.")] = True,
+    ) -> None:
+        """Add corpora to params.yaml (download.corpora) and fetch them.
+
+        Without names, fetches all that are selected and missing.
+        """
+        from manifold_ocr.config import load_params
+
+        names = [*(datasets or ()), *(more or ())]
+        if (path or kind) and len(names) != 1:
+            raise UserError("--path and --kind describe one corpus: name exactly one")
+        options = {key: value for key, value in (("kind", kind), ("path", path)) if value}
+        if names:
+            added = add_corpora(Path("params.yaml"), names, options)
+            typer.echo(f"params.yaml: added {', '.join(added) or 'nothing new'}")
+        params = load_params()
+        for name in names or params["download"]["corpora"]:
+            if not fetch:
+                continue
+            entry = (params.get("corpora") or {}).get(name) or {}
+            command = [sys.executable, "-m", "dvc", "repro", f"download@{name}"]
+            if force or changed_locally(name, entry):
+                command.append("--force")
+            if status := subprocess.run(command, check=False).returncode:
+                raise typer.Exit(status)
