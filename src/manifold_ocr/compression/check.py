@@ -9,6 +9,7 @@ from manifold_ocr.compression.config import CompressConfig
 from manifold_ocr.compression.fidelity import micro_ned
 from manifold_ocr.compression.gates import Gate, Measured
 from manifold_ocr.compression.pages import Page, Pages, gather
+from manifold_ocr.compression.replay import gather_system
 from manifold_ocr.compression.system_check import (
     SystemCheck,
     VerificationCheck,
@@ -51,18 +52,17 @@ def run_check(
     gates judge the first of `systems`; without any, what needs a reading is not applicable.
 
     Raises:
-        UserError: no transcription row, or a system whose predictions name no row of the
-            manifest.
+        UserError: no transcription row, or predictions that name nothing of the manifest.
     """
     tokenizer = load_tokenizer(config.metric_tokenizer)
     references = gather(samples, None)
     if not references.pages:
         raise UserError("no transcription row to check; see the manifest's rejected rows")
-    read = {name: gather(samples, _answers(name, samples, rows)) for name, rows in systems.items()}
+    read = {name: gather_system(name, samples, rows) for name, rows in systems.items()}
     elsewhere = _by_corpus(gather(others, None).pages)
     texts, verification = [], []
     results: dict[str, list[SystemCheck]] = {name: [] for name in systems}
-    first = next(iter(read.values()), references)
+    first = next(iter(read.values()), references)  # its unit, lines or page rows, is the text
     for corpus, pages in _by_corpus(first.pages).items():
         unseen = [page.reference for page in elsewhere.get(corpus, [])]
         named = [Text(page.id, page.reference) for page in pages]
@@ -84,17 +84,6 @@ def run_check(
         pages=read or {"reference": references},
         gates=_gates(config, texts, verification, next(iter(results.values()), [])),
     )
-
-
-def _answers(name: str, samples: Sequence[Sample], rows: Iterable[Prediction]) -> list[Prediction]:
-    answers = list(rows)
-    known = {sample.id for sample in samples}
-    if not any(row.id in known for row in answers):
-        raise UserError(
-            f"the predictions of {name} name no row of the manifest; "
-            "were they made from another manifest? run `evaluate` again"
-        )
-    return answers
 
 
 def _by_corpus(pages: Iterable[Page]) -> dict[str, list[Page]]:

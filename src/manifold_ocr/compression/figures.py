@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from manifold_ocr.compression import accounting, optical
@@ -132,6 +133,22 @@ def verification_values(item: VerificationCheck) -> dict[str, Any]:
     for rate, unnoticed in item.undetected.items():
         values[f"undetected_at_{rate:g}".replace(".", "_")] = unnoticed.value
     return values
+
+
+def summary(check: Check, folder: Path) -> str:
+    """Return the few lines that the terminal shows."""
+    values = metrics(check)
+    overall, gates = values["reference"]["overall"], values["gates"]
+    return (
+        f"compress_check: {overall['pages']:.0f} pages; signature ratio "
+        f"{overall.get('signature_ratio', 0):.1f}x (random text "
+        f"{overall.get('random_signature_ratio', 0):.1f}x), all bytes counted "
+        f"{overall.get('stored_ratio_of_signatures', 0):.2f}x; lossless "
+        f"{overall['stored_ratio']:.2f}x (zstd -19 {overall['zstd_ratio']:.2f}x)\n"
+        f"compress_check: gates: {gates['passed']} pass, {gates['failed']} fail "
+        f"({gates['failed_enforced']} binding), {gates['not_applicable']} not applicable: "
+        f"{folder}/report.md"
+    )
 
 
 def _sum(items: Iterable[TextCheck], name: str) -> int:

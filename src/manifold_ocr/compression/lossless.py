@@ -33,7 +33,7 @@ PRIMED_METHODS = (PRIMED, PRIMED_GB)
 MIX_LIMIT = 1 << 18  # bytes; beyond that the model is too slow and library codecs do well
 MIX_MOST_RATIO = 4096  # a model's output per input byte, above which a file is refused
 LENGTH_LIMIT = 1 << 32
-BROTLI_STEP = 1 << 16
+STEP = 1 << 16
 
 Effort = Literal["fast", "best"]
 
@@ -127,11 +127,7 @@ def _decode(reader: Reader, method: int, length: int, coded: bytes, primer: Prim
         if method == STORED:
             return coded
         if method == ZSTD:
-            return bytes(
-                zstandard.ZstdDecompressor().decompress(
-                    coded, max_output_size=max(1, length), allow_extra_data=False
-                )
-            )
+            return _unzstd(coded, length)
         if method == BROTLI:
             return _unbrotli(coded, length)
     except (zstandard.ZstdError, brotli.error) as error:
@@ -139,12 +135,21 @@ def _decode(reader: Reader, method: int, length: int, coded: bytes, primer: Prim
     return _unmix(reader, method, length, coded, primer)
 
 
+def _unzstd(coded: bytes, length: int) -> bytes:
+    """Decompress piece by piece: a promised length is never allocated before it is there."""
+    out = bytearray()
+    with zstandard.ZstdDecompressor().stream_reader(coded) as reader:
+        while len(out) <= length and (piece := reader.read(STEP)):
+            out += piece
+    return bytes(out)
+
+
 def _unbrotli(coded: bytes, length: int) -> bytes:
     """Decompress without ever holding more than one step beyond the promised length."""
     decoder, out = brotli.Decompressor(), bytearray()
-    out += decoder.process(coded, output_buffer_limit=BROTLI_STEP)
+    out += decoder.process(coded, output_buffer_limit=STEP)
     while not decoder.is_finished() and len(out) <= length:
-        piece = decoder.process(b"", output_buffer_limit=BROTLI_STEP)
+        piece = decoder.process(b"", output_buffer_limit=STEP)
         if not piece:
             break
         out += piece

@@ -17,6 +17,8 @@ class Page:
     """
 
     id: str
+    document: str
+    image: str
     corpus: str
     subset: str
     language: str
@@ -28,7 +30,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Pages in a stable order, and counts of what could not be used."""
+    """Pages in a stable order, and counts of what was left out or not answered."""
 
     pages: list[Page]
     other_task: int = 0
@@ -107,10 +109,13 @@ def _page(rows: list[Sample], read: Mapping[str, Prediction] | None) -> Page:
         row.text if read is None else answer.text if answer else ""
         for row, answer in zip(rows, answers, strict=True)
     ]
-    place = "" if first.box is None else f"#{first.image}"
+    line_image = first.box is None and first.granularity != "page"
+    place = "" if line_image else f"#{first.image}"
     known = [count for count in tokens if count is not None]
     return Page(
         id=first.document + place,
+        document=first.document,
+        image=first.image,
         corpus=first.corpus,
         subset=first.subset,
         language=first.language,

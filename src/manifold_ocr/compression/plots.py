@@ -141,7 +141,8 @@ def draw_optical(points: Sequence[optical.Point], path: Path) -> None:
             label=system,
             alpha=0.6 if published else 1.0,
         )
-    axes.set_xlabel("compression: text tokens per vision token")
+    axes.set_xscale("log")
+    axes.set_xlabel("compression: text tokens per vision token (logarithmic)")
     axes.set_ylabel("precision (%)")
     axes.set_title("Reading precision against optical compression, by text length")
     axes.grid(alpha=0.3)
@@ -164,6 +165,27 @@ def draw_roc(rows: Rows, path: Path) -> None:
     axes.set_xlabel("false positive rate: foreign pages called the same")
     axes.set_ylabel("recall: altered copies recognised")
     axes.set_title("Signatures as evidence: all thresholds of the share of matching windows")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def draw_sweep(rows: Rows, path: Path) -> None:
+    """Draw token accuracy and token F1 against optical compression, one point a preset."""
+    figure, axes = _figure()
+    ordered = sorted(rows, key=lambda row: row["compression"])
+    for key, marker in (("token_accuracy", "o"), ("token_f1", "s")):
+        axes.plot(
+            [row["compression"] for row in ordered],
+            [100 * row[key] for row in ordered],
+            marker=marker,
+            label=key.replace("_", " "),
+        )
+    for row in ordered:
+        axes.annotate(row["preset"], (row["compression"], 100 * row["token_accuracy"]))
+    axes.set_xlabel("compression: text tokens per vision token")
+    axes.set_ylabel("%")
+    axes.set_title("Presets: reading accuracy against optical compression")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     _save(figure, path)

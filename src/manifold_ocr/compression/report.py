@@ -150,9 +150,10 @@ The same figures for random characters and for shuffled words of the same length
 
 Noise "compresses" as well as the documents, so the signature ratio says nothing about the
 text. It is {codec.payload_bytes} bytes a distinct signature against one window every
-{codec.stride} bytes, which tends to {limit:.1f}x for any long text; shorter texts give less, and
-more than that means that different windows share a signature and can no longer be told
-apart. With the raw text that decoding copies counted too, the scheme expands: below 1x."""
+{codec.stride} bytes, which tends to {limit:.1f}x while all signatures differ, whatever the
+text; shorter texts give less, and more than that means that different windows share a signature and come back as the
+wrong text. With the raw spans that decoding copies counted too, pages of documents and of
+noise expand (below 1x), unless that many windows are confused with one another."""
 
 
 def _fidelity_section(check: Check) -> str:
@@ -265,10 +266,9 @@ def _reference_tables() -> str:
         ]
         for mode in optical.modes().values()
     ]
-    headings = [
-        "text tokens", "pages", "ratio at 64", "precision at 64", "ratio at 100", "precision at 100",
-    ]  # fmt: skip
-    return f"""Published figures of DeepSeek-OCR on English Fox pages, transcribed, not measured here.
+    headings = ["text tokens", "pages"]
+    headings += [f"{what} at {tokens}" for tokens in (64, 100) for what in ("ratio", "precision")]
+    return f"""Published figures of DeepSeek-OCR on English Fox pages, not measured here.
 {published["source"]}
 
 {table(headings, rows)}

@@ -64,7 +64,8 @@ other archived pages and with pages of other splits. Three ways to decide:
   not compared);
 - *signatures, tolerant*: the same within {config.tolerance} quantisation steps;
 - *with text check*: of those, the archived text must differ by at most
-  {percent(config.confirm_ned)} (NED). This one is used by `manifold-ocr verify` and judged by the gates.
+  {percent(config.confirm_ned)} (NED). This one is used by `manifold-ocr verify` and judged
+  by the gates.
 
 Share of queries answered "same page", with 95 % Wilson intervals. For the first rows that is
 recall (higher is better), for the last two the false positive rate (lower is better)."""

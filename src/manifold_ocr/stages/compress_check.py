@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from manifold_ocr.compression.check import Check, run_check
+from manifold_ocr.compression.check import run_check
 from manifold_ocr.compression.config import CompressConfig
-from manifold_ocr.compression.figures import metrics
+from manifold_ocr.compression.figures import metrics, summary
 from manifold_ocr.compression.output import write_check
 from manifold_ocr.config import load_section
 from manifold_ocr.errors import UserError
@@ -34,7 +34,7 @@ def main() -> None:
     )
     write_check(check, OUT)
     write_json("metrics/compress.json", metrics(check))
-    print(summary(check))
+    print(summary(check, OUT))
     if config.enforce and check.failed:
         raise UserError(
             "compress.enforce is true and "
@@ -52,22 +52,6 @@ def _others() -> list[Sample]:
         if (MANIFEST / f"{split}.jsonl").is_file()
         for sample in read_samples(MANIFEST / f"{split}.jsonl")
     ]
-
-
-def summary(check: Check) -> str:
-    """Return the few lines that the terminal shows."""
-    values = metrics(check)
-    overall, gates = values["reference"]["overall"], values["gates"]
-    return (
-        f"compress_check: {overall['pages']:.0f} pages; signature ratio "
-        f"{overall.get('signature_ratio', 0):.1f}x (random text "
-        f"{overall.get('random_signature_ratio', 0):.1f}x), all bytes counted "
-        f"{overall.get('stored_ratio_of_signatures', 0):.2f}x; lossless "
-        f"{overall['stored_ratio']:.2f}x (zstd -19 {overall['zstd_ratio']:.2f}x)\n"
-        f"compress_check: gates: {gates['passed']} pass, {gates['failed']} fail "
-        f"({gates['failed_enforced']} binding), {gates['not_applicable']} not applicable: "
-        f"{OUT}/report.md"
-    )
 
 
 if __name__ == "__main__":

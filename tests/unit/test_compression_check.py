@@ -1,0 +1,390 @@
+import csv
+import json
+import math
+
+import pytest
+from typer.testing import CliRunner
+
+from manifold_ocr.compression import accounting, gates, optical, prototype
+from manifold_ocr.compression.check import run_check
+from manifold_ocr.compression.config import CompressConfig, Targets
+from manifold_ocr.compression.controls import perturb, random_text, shuffled_text
+from manifold_ocr.compression.fidelity import PairCounts, compare, prototype_scores
+from manifold_ocr.compression.figures import metrics
+from manifold_ocr.compression.index import SignatureIndex
+from manifold_ocr.compression.manifold import build, build_document
+from manifold_ocr.compression.output import write_check
+from manifold_ocr.compression.pages import gather, reading_order
+from manifold_ocr.compression.replay import gather_system, read_replay
+from manifold_ocr.compression.report import markdown
+from manifold_ocr.compression.verification import undetected_changes
+from manifold_ocr.compression.verifier import Verifier, VerifierSettings
+from manifold_ocr.config import build as build_config
+from manifold_ocr.config import load_section
+from manifold_ocr.errors import UserError
+from manifold_ocr.records import Prediction, Sample, write_rows
+from manifold_ocr.text.tokens import load_tokenizer
+
+WORDS = ["total", "amount", "invoice", "delivery", "paper", "street", "item", "paid", "date", "tax"]
+
+
+def page_text(seed, words=160):
+    import random
+
+    rng = random.Random(seed)
+    return " ".join(rng.choice(WORDS) + str(rng.randrange(100)) for _ in range(words))
+
+
+def page_lines(document, corpus="forms", words=160, split="test"):
+    chunks = page_text(f"{corpus}{document}", words).split(" ")
+    lines = [" ".join(chunks[i : i + 8]) for i in range(0, len(chunks), 8)]
+    return [
+        Sample(
+            id=f"{corpus}/{document}/{i}", document=document, corpus=corpus, subset="s",
+            image=f"{corpus}/{document}.png", text=line, split=split,
+            box=(0, 10 * i, 90, 10 * i + 9),
+        )
+        for i, line in enumerate(lines)
+    ]  # fmt: skip
+
+
+def corpus_rows():
+    rows = [row for name in ("a", "b", "c") for row in page_lines(name)]
+    return rows + page_lines("tiny", "labels", words=3)
+
+
+def read_with_noise(rows, rate):
+    return [
+        Prediction(id=r.id, text=perturb(r.text, rate, 1, r.id), vision_tokens=12) for r in rows
+    ]
+
+
+@pytest.fixture(scope="module")
+def check():
+    config = CompressConfig(lossless_pages=2, metric_tokenizer="whitespace")
+    rows = corpus_rows()
+    unseen = page_lines("z", split="train")
+    systems = {"good": read_with_noise(rows, 0.01), "bad": read_with_noise(rows, 0.5)}
+    return run_check(config, rows, systems, unseen)
+
+
+def test_gates_judge_the_first_system_and_short_texts_never_pass(check):
+    verdicts = {(gate.corpus, gate.name): gate.verdict for gate in check.gates}
+    assert verdicts["forms", "ned"] == "pass"
+    assert verdicts["forms", "recall"] == "pass"
+    assert {v for (corpus, _), v in verdicts.items() if corpus == "labels"} == {"not applicable"}
+    assert {v for (corpus, _), v in verdicts.items() if corpus == "fox"} == {"not applicable"}
+    assert all(gate.name != "signature_ratio" for gate in check.failed)
+
+
+def test_a_bad_reader_fails_the_gates():
+    config = CompressConfig(lossless_pages=1, metric_tokenizer="whitespace")
+    rows = corpus_rows()
+    check = run_check(config, rows, {"bad": read_with_noise(rows, 0.5)})
+    assert {"ned", "token_accuracy", "recall"} <= {gate.name for gate in check.failed}
+
+
+def test_metrics_are_finite_scalars_and_name_what_is_missing(check):
+    values = metrics(check)
+    json.dumps(values, allow_nan=False)
+
+    def walk(value):
+        for item in value.values():
+            if isinstance(item, dict):
+                walk(item)
+            else:
+                assert isinstance(item, str) or math.isfinite(item)
+
+    walk(values)
+    assert "recall_text_checked" in values["undefined"]["good.by_corpus.labels"]
+    assert values["good"]["overall"]["ned"] < values["bad"]["overall"]["ned"]
+    assert values["reference"]["overall"]["stored_ratio"] > 1
+    assert values["reference"]["overall"]["stored_ratio_of_signatures"] < 1
+    assert values["reference"]["overall"]["random_stored_ratio_of_signatures"] < 1
+
+
+def test_the_report_shows_the_control_beside_the_signature_ratio(check):
+    text = markdown(check)
+    for words in ("random text", "shuffled words", "zstd -19", "not applicable", "DeepSeek-OCR"):
+        assert words in text
+    assert "nan" not in text.lower().replace("finance", "")
+
+
+def test_the_files_are_the_same_each_time(check, tmp_path):
+    for name in ("first", "second"):
+        write_check(check, tmp_path / name)
+    names = sorted(path.name for path in (tmp_path / "first").iterdir())
+    expected = "documents.csv optical.csv optical.png report.md roc.csv roc.png sizes.csv"
+    assert names == expected.split()
+    for name in names:
+        first, second = (tmp_path / run / name for run in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+    rows = list(csv.DictReader((tmp_path / "first" / "documents.csv").open()))
+    assert [row["page"] for row in rows][:1] == ["a#forms/a.png"]
+
+
+def test_signature_ratio_of_any_long_text_tends_to_the_same_value():
+    config = CompressConfig().codec
+    pages = [random_text(4000, 1, str(i)).encode() for i in range(20)]
+    accounts = [accounting.account(build_document("n", page, config), config) for page in pages]
+    account = accounting.total(accounts)
+    assert account.signature_ratio > 40  # noise "compresses" as well as any text
+    assert account.decodable_ratio < 1
+    assert account.stored_ratio < 1
+
+
+def test_prototype_verification_has_recall_one_whatever_the_texts():
+    pages = [("a", page_text(1).encode()), ("b", page_text(2).encode())]
+    documents = build(pages, CompressConfig().codec).documents
+    pooled = prototype.pooled(prototype.membership(documents))
+    assert pooled.recall == 1.0
+    assert pooled.positives == sum(d.windows for d in documents)
+
+
+def archive(settings):
+    pages = [(f"p{i}", page_text(i).encode()) for i in range(6)]
+    return pages, Verifier(build(pages, CompressConfig().codec, keep="fast"), settings)
+
+
+@pytest.mark.parametrize("tolerance", [0, 2, 4])
+def test_index_equals_a_plain_loop_over_windows(tolerance):
+    from manifold_ocr.codec import encode, unpack_code
+
+    config = CompressConfig(precision=2).codec
+    documents = build([(f"p{i}", page_text(i).encode()) for i in range(4)], config).documents
+    index = SignatureIndex(documents, config, percentile=80, tolerance=tolerance)
+    query = encode(page_text(9).encode() + page_text(1).encode(), config)
+    scores = index.scores(query)
+    for place, document in enumerate(documents):
+        gate = index.gates[place]
+        kept = [unpack_code(e.code, config) for e in document.entries]
+        kept = [item for item in kept if item[1] >= gate]
+        compared = [unpack_code(code, config) for code in query.codes.tolist()]
+        compared = [item for item in compared if item[1] >= gate]
+        matched = sum(
+            any(abs(a[1] - b[1]) <= tolerance and abs(a[2] - b[2]) <= tolerance for b in kept)
+            for a in compared
+        )
+        assert scores.compared[place] == len(compared)
+        assert scores.matched[place] == matched
+
+
+def test_a_reading_with_errors_finds_its_page_and_a_foreign_text_none():
+    _, verifier = archive(VerifierSettings())
+    found = verifier.check(perturb(page_text(3), 0.02, 1).encode())
+    assert found[0].id == "p3"
+    assert found[0].accepted
+    assert not [c for c in verifier.check(page_text(77).encode()) if c.accepted]
+    assert verifier.check(b"") == []
+
+
+def test_undetected_changes_counts_only_windows_that_changed():
+    config = CompressConfig().codec
+    text = page_text(1).encode()
+    assert undetected_changes([(text, text)], config).trials == 0
+    swapped = bytearray(text)
+    swapped[0], swapped[1] = swapped[1], swapped[0]
+    assert undetected_changes([(text, bytes(swapped))], config).trials == 1
+
+
+def test_noise_has_about_the_rate_asked_for():
+    from rapidfuzz.distance import Levenshtein
+
+    text = page_text(1, 2000)
+    for rate in (0.01, 0.1):
+        errors = Levenshtein.distance(text, perturb(text, rate, 1)) / len(text)
+        assert 0.5 * rate < errors < 1.5 * rate
+    assert perturb(text, 0.1, 1) == perturb(text, 0.1, 1) != perturb(text, 0.1, 2)
+
+
+def test_shuffled_text_keeps_its_words():
+    assert sorted(shuffled_text("one two three", 1).split()) == ["one", "three", "two"]
+    assert sorted(shuffled_text("深度学习的文字", 1)) == sorted("深度学习的文字")
+    assert shuffled_text("", 1) == ""
+
+
+def test_lines_are_joined_in_reading_order():
+    def line(name, box):
+        return Sample(id=name, document="d", corpus="c", subset="s", image="i", text=name, box=box)
+
+    rows = [
+        line("right", (50, 1, 90, 10)),
+        line("below", (0, 20, 90, 30)),
+        line("left", (0, 0, 40, 11)),
+    ]
+    assert [row.id for row in reading_order(rows)] == ["left", "right", "below"]
+
+
+def test_a_page_row_stands_for_its_lines_unless_only_lines_were_read():
+    lines = page_lines("a")
+    whole = Sample(
+        id="a/page", document="a", corpus="forms", subset="s", image="forms/a.png",
+        text="whole page", granularity="page",
+    )  # fmt: skip
+    by_page = gather([*lines, whole], [Prediction(id="a/page", text="read")])
+    assert [page.reference for page in by_page.pages] == ["whole page"]
+    assert by_page.covered_by_page_row == len(lines)
+    by_line = gather([*lines, whole], [Prediction(id=lines[0].id, text="read")])
+    assert by_line.pages[0].reference.startswith(lines[0].text)
+    assert by_line.unread == len(lines) - 1
+    assert by_line.pages[0].id == by_page.pages[0].id
+
+
+def test_predictions_of_pages_are_found_by_image_name(tmp_path):
+    rows = corpus_rows()
+    path = tmp_path / "other.jsonl"
+    path.write_text(
+        '{"image_path": "a", "answer": "read as this", "image_tokens": 100}\n'
+        '{"image_path": "forms/b.png", "answer": "and this"}\n'
+    )
+    pages = gather_system("other", rows, read_replay(path, 73)).pages
+    assert [(p.reading, p.vision_tokens) for p in pages[:3]] == [
+        ("read as this", 100), ("and this", 73), ("", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"id": "a"}', "needs an id"),
+        ('{"id": "a", "text": "b", "vision_tokens": -1}', "whole number"),
+    ],
+)
+def test_a_broken_prediction_row_is_named(tmp_path, line, problem):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"id": "x", "text": "y"}\n' + line + "\n")
+    with pytest.raises(UserError, match=f"p.jsonl:2.*{problem}"):
+        list(read_replay(path))
+
+
+def test_predictions_of_another_manifest_are_refused():
+    with pytest.raises(UserError, match="name no row"):
+        run_check(CompressConfig(), corpus_rows(), {"x": [Prediction(id="nothing", text="")]})
+
+
+def test_a_manifest_without_text_rows_is_refused():
+    with pytest.raises(UserError, match="no transcription row"):
+        run_check(CompressConfig(), [], {})
+
+
+def test_published_modes_and_rows_are_complete():
+    modes = optical.modes()
+    assert {n: (m.vision_tokens, m.positions) for n, m in modes.items()} == {
+        "tiny": (64, 73), "small": (100, 111), "base": (256, 273), "large": (400, 421),
+    }  # fmt: skip
+    assert modes["base"].valid_tokens(1000, 710) == 182
+    assert modes["tiny"].valid_tokens(1000, 710) == 64
+    assert [row["pages"] for row in optical.reference()["fox"]] == [7, 28, 28, 14, 11, 8, 4]
+    assert len(optical.reference_points()) == 14
+
+
+def test_buckets_pool_tokens_and_keep_every_page():
+    tokenizer = load_tokenizer("whitespace")
+    pages = [
+        optical.OpticalPage(str(n), "c", 64, compare("w " * n, "w " * n, tokenizer))
+        for n in (10, 600, 699, 700, 1299, 1300)
+    ]
+    buckets = optical.bucket_pages(pages)
+    labels = {bucket.label: bucket.pages for bucket in buckets}
+    assert labels == {"0-600": 1, "600-700": 2, "700-800": 1, "1200-1300": 1, "1300+": 1}
+    assert buckets[1].ratio == (600 + 699) / 128
+    assert buckets[1].precision == 1.0
+
+
+def test_pareto_front_keeps_what_nobody_beats():
+    assert optical.pareto([("a", 0.9, 1.0), ("b", 0.8, 2.0), ("c", 0.8, 1.0)]) == ["a", "b"]
+    assert optical.pareto([("a", 0.9, 1.0), ("b", 0.9, 1.0)]) == ["a", "b"]
+
+
+def test_prototype_scores_can_leave_the_unit_interval():
+    scores = prototype_scores([PairCounts(n=2, m=10, d=9, c=1)])
+    assert scores.recall < 0
+    assert scores.accuracy == pytest.approx(0.1)
+
+
+def test_gate_verdicts_at_the_limits():
+    measured = gates.Measured(corpus="c", ned=0.1, stored_ratio=1.19)
+    verdicts = {gate.name: gate.verdict for gate in gates.judge(measured, Targets())}
+    assert verdicts["ned"] == "pass"
+    assert verdicts["stored_ratio"] == "fail"
+    assert verdicts["recall"] == "not applicable"
+
+
+def test_params_hold_every_knob_with_its_default():
+    assert load_section(CompressConfig, "compress") == CompressConfig()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"window": 0}, {"match_share": 0.0}, {"noise": [2.0]}, {"targets": {}}, {"lossless": "x"}],
+)
+def test_impossible_settings_are_refused(values):
+    with pytest.raises(UserError, match="compress"):
+        build_config(CompressConfig, values, "compress")
+
+
+def test_commands_build_an_archive_and_find_a_page_in_it(tmp_path, monkeypatch):
+    import typer
+
+    from manifold_ocr.commands import compress, verify
+
+    app = typer.Typer()
+    compress.register(app)
+    verify.register(app)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"p{i}.txt").write_text(page_text(i))
+    (tmp_path / "query.txt").write_text(perturb(page_text(1), 0.01, 1))
+    (tmp_path / "foreign.txt").write_text(page_text(50))
+    run = CliRunner().invoke
+    built = run(app, ["compress", "--build", "texts", "-o", "m.bin"])
+    assert built.exit_code == 0, built.output
+    assert "3 texts" in built.output
+    found = run(app, ["verify", "query.txt", "--against", "m.bin"])
+    assert found.exit_code == 0
+    assert "match: p1.txt" in found.output
+    assert run(app, ["verify", "foreign.txt", "--against", "m.bin"]).exit_code == 1
+    missing = run(app, ["verify", "foreign.txt", "--against", "no.bin"])
+    assert isinstance(missing.exception, UserError)
+
+
+def test_command_reports_any_predictions(tmp_path, monkeypatch):
+    from manifold_ocr.commands.compress import check_predictions
+
+    rows = corpus_rows()
+    write_rows(tmp_path / "test.jsonl", rows)
+    write_rows(tmp_path / "mine.jsonl", read_with_noise(rows, 0.02))
+    (tmp_path / "params.yaml").write_text(
+        "compress: {metric_tokenizer: whitespace, lossless: fast}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    check_predictions(
+        [tmp_path / "mine.jsonl"], tmp_path / "test.jsonl", [], tmp_path / "out", None
+    )
+    assert "read by mine" in (tmp_path / "out" / "report.md").read_text()
+    assert (
+        json.loads((tmp_path / "out" / "metrics.json").read_text())["mine"]["overall"]["pages"] == 4
+    )
+
+
+def test_finished_presets_are_found_in_what_dvc_shows():
+    from manifold_ocr.commands.sweep import experiments_of, sweep_rows
+
+    overall = {"optical_ratio": 2.0, "token_accuracy": 0.9, "token_f1": 0.95}
+    done = {"metrics": {"metrics/compress.json": {"data": {"adapter": {"overall": overall}}}}}
+    shown = [
+        {"rev": "workspace"},
+        {
+            "rev": "main",
+            "experiments": [
+                {"name": "preset-tiny", "revs": [{"name": "preset-tiny", "data": done}]},
+                {"name": "preset-small", "revs": [{"name": "preset-small", "data": None}]},
+            ],
+        },
+    ]
+    rows = sweep_rows(list(experiments_of(shown)), ["tiny", "small"])
+    assert rows == [{"compression": 2.0, "token_accuracy": 0.9, "token_f1": 0.95, "preset": "tiny"}]
