@@ -1,6 +1,7 @@
 """Foreign predictions joined to a manifest: nothing guessed, nothing lost, everything counted."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,18 @@ def test_the_last_of_repeated_rows_counts(tmp_path):
     rows = [{"id": "id-a/001", "text": "old"}, {"id": "id-a/001", "text": "new"}]
     found = read(tmp_path, rows)
     assert by_id(found)["id-a/001"] == "new" and found.repeated == 1
+
+
+def test_a_path_means_the_page_and_an_id_the_line(tmp_path):
+    whole = Sample(id="fox/p.png", document="p", corpus="c", subset="s", image="fox/p.png",
+                   text="t", granularity="page")  # fmt: skip
+    lines = [replace(whole, id=f"fox/p.png#{i}", box=(0, i, 9, i + 5)) for i in range(3)]
+    path = write(tmp_path / "run.jsonl", [
+        {"id": "fox/p.png#1", "text": "line"}, {"image_path": "p.png", "text": "page"},
+    ])  # fmt: skip
+    found = import_predictions(path, [whole, *lines])
+    assert by_id(found) == {"fox/p.png": "page", "fox/p.png#0": "", "fox/p.png#1": "line",
+                            "fox/p.png#2": ""}  # fmt: skip
 
 
 def test_a_markdown_folder_joins_by_image_name(tmp_path):

@@ -107,23 +107,34 @@ def _prediction(sample: str, candidate: Candidate | None) -> Prediction:
 
 
 class SampleIndex:
-    """Samples by id, and by every ending of their image's path."""
+    """Samples by id, by document, and by every ending of their image's path."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         """Index `samples`; a key that fits several keeps them all."""
+        self._ids: set[str] = set()
+        self._whole: set[str] = set()
         self._by_key: dict[str, list[str]] = {}
         for sample in samples:
-            keys = {sample.id, *_endings(sample.image), sample.document}
-            for key in keys:
+            self._ids.add(sample.id)
+            if sample.box is None:
+                self._whole.add(sample.id)
+            for key in {*_endings(sample.image), sample.document}:
                 self._by_key.setdefault(key, []).append(sample.id)
 
     def find(self, keys: Iterable[str]) -> list[str]:
-        """Return the ids of the first key that fits exactly one sample, else the most exact."""
+        """Return the ids of the first key that fits exactly one sample, else the most exact.
+
+        An id is exact. A path that several samples share means the one that is the whole
+        image, where there is one: a text by path is the text of the page, not of a line.
+        """
         several: list[str] = []
         for key in keys:
+            if key in self._ids:
+                return [key]
             matches = self._by_key.get(key, [])
-            if len(matches) == 1:
-                return matches
+            whole = [match for match in matches if match in self._whole]
+            if len(matches) == 1 or len(whole) == 1:
+                return whole or matches
             several = several or matches
         return several
 

@@ -103,8 +103,10 @@ def bleu(reference: Sequence[str], prediction: Sequence[str]) -> float | None:
 def meteor(reference: Sequence[str], prediction: Sequence[str]) -> float | None:
     """METEOR: lower case, Porter stems, WordNet 3.0 synonyms; None without their data."""
     try:
+        from nltk.corpus import wordnet
         from nltk.translate.meteor_score import meteor_score
 
+        wordnet.ensure_loaded()  # an empty text asks for no synonym and would score 0
         return float(meteor_score([list(reference)], list(prediction)))
     except (ImportError, LookupError):
         return None
