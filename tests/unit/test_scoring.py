@@ -200,6 +200,9 @@ def test_profile_and_tokenizer_stand_in_every_result():
     assert kept["overall"]["cer"] == pytest.approx(4 / 5)
     assert kept["overall"]["cer_casefold"] == pytest.approx(1 / 5)
     assert kept["overall"]["cer_widthfold"] == pytest.approx(3 / 5)
+    _, words_only = score_texts(["a, b"], ["ab"], profile="odb")
+    assert words_only["overall"]["exact_match"] == 1
+    assert words_only["overall"]["cer_casefold"] == pytest.approx(2 / 4)
     _, clusters = score_texts(["e\u0301\u0302x"], ["e\u0301x"], profile="grapheme")
     assert clusters["overall"]["cer"] == 0.5
 

@@ -1,7 +1,7 @@
 """One sample's score: plain counts that add up, so that any grouping is a sum of rows."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from manifold_ocr.records import Sample
 from manifold_ocr.text import edit
@@ -94,10 +94,9 @@ def score_transcription(
     if profile.startswith("grapheme"):
         characters = (units(sample.text, profile), units(prediction, profile))
     counts = edit.edit_counts(*characters)
-    exact = reference == predicted
     words, predicted_words = reference.split(), predicted.split()
-    case = _folded(sample.text, prediction, CASE_FOLDED, exact)
-    width = _folded(sample.text, prediction, WIDTH_FOLDED, exact)
+    case = _folded(sample.text, prediction, CASE_FOLDED)
+    width = _folded(sample.text, prediction, WIDTH_FOLDED)
     flags = classify(reference, predicted, counts.distance, cohorts)
     return RowScore(
         id=sample.id,
@@ -126,20 +125,14 @@ def score_transcription(
         token_distance=edit.distance(*tokens),
         common_tokens=edit.lcs_length(*tokens),
         bag_tokens=edit.bag_overlap(*tokens),
-        exact=exact,
+        exact=reference == predicted,
         blank=not reference,
         blank_with_text=not reference and any(map(str.isalnum, predicted)),
-        empty=flags.empty,
-        looping=flags.looping,
-        too_long=flags.too_long,
-        too_short=flags.too_short,
-        hallucination=flags.hallucination,
+        **asdict(flags),
     )
 
 
-def _folded(reference: str, prediction: str, profile: str, exact: bool) -> tuple[int, int]:
+def _folded(reference: str, prediction: str, profile: str) -> tuple[int, int]:
     """Return (distance, reference length) under a folding profile."""
     folded = normalise(reference, profile)
-    if exact:
-        return 0, len(folded)
     return edit.distance(folded, normalise(prediction, profile)), len(folded)
