@@ -9,6 +9,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,15 @@ def ours(args: argparse.Namespace, paths: list[Path], batch: int) -> dict[str, f
     model = shapes.trocr(args.size, args.device, args.dtype).eval()
     model.config.use_cache = True
     accelerate_encoder_decoder(model, list(HALF), list(HALF))
-    model.config.eos_token_id = -1  # random weights must not stop early: every text is 32 tokens
+    model.config.eos_token_id = -7  # random weights must not stop early: every text is 32 tokens
     prepare = ResizeInput((args.side, args.side), 2, HALF, HALF)
     reader = EncoderDecoder(
         model, Numbers(), prepare, name="x", batch_size=batch, max_new_tokens=args.tokens
     )
-    images = lambda count: (open_image(paths[i % len(paths)]) for i in range(count))  # noqa: E731
+
+    def images(count: int) -> Any:
+        return (partial(open_image, paths[i % len(paths)]) for i in range(count))
+
     assert len(list(reader.recognise(images(batch)))) == batch
     count = max(args.batches * batch, batch)
     start = time.perf_counter()

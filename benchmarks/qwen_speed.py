@@ -21,10 +21,11 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from manifold_ocr.models import chat_vlm
+from manifold_ocr.models.adapters import match_targets
 from manifold_ocr.models.config import LoraSettings
 from manifold_ocr.models.fast.chat_step import accelerate_chat_model, freeze_graph_below
-from manifold_ocr.models.peft_layers import wrap_for_training
-from manifold_ocr.training.chat_vlm_data import collate_chat
+from manifold_ocr.models.peft_layers import present, wrap_for_training
+from manifold_ocr.training.chat_vlm_data import RopePositions, collate_chat
 from manifold_ocr.training.gpu_monitor import GpuMonitor
 
 PEAK_FLOPS = 990e12
@@ -66,14 +67,16 @@ def model_for(args: argparse.Namespace, quantised: bool, *, fast: bool, dtype: t
     if quantised:
         shapes.quantise_nf4(model.model.language_model)
         model.is_loaded_in_4bit = True
-    targets = chat_vlm.lora_targets(model, freeze_backbone=True)
+    targets, within = chat_vlm.lora_scope(model, freeze_backbone=True)
+    targets = present(model, targets, within)
     if fast:
         accelerate_chat_model(model)
         freeze_graph_below(chat_vlm.vision_tower(model))
-        return wrap_for_training(model, LoraSettings(rank=8, alpha=16), targets).train()
+        return wrap_for_training(model, LoraSettings(rank=8, alpha=16), targets, within).train()
     from peft import LoraConfig, get_peft_model
 
-    return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=targets)).train()
+    names = match_targets(model, targets, within)
+    return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=names)).train()
 
 
 def peak() -> dict[str, float]:
@@ -84,17 +87,21 @@ def peak() -> dict[str, float]:
     }
 
 
-def ours(args: argparse.Namespace, data: Dataset, batch: int, *, quantised: bool, checkpointing: bool) -> Any:
+def ours(args: argparse.Namespace, data: Dataset, batch: int, *, quantised: bool, checkpointing: bool, graphs: bool = True) -> Any:
     """The product's step."""
     model = model_for(args, quantised, fast=True, dtype=torch.bfloat16)
     if checkpointing:
-        model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        model.get_base_model().gradient_checkpointing_enable(
+            {"use_reentrant": False, "preserve_rng_state": False}
+        )
+    model.get_base_model().training_step.graphs_allowed = graphs
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=1e-4, fused=True)
     image_id = model.get_base_model().config.image_token_id
+    positions = RopePositions(model.get_base_model())
     loader = DataLoader(
         data, batch, num_workers=args.workers, pin_memory=True, prefetch_factor=2,
-        collate_fn=lambda rows: collate_chat(rows, 0, image_id),
+        collate_fn=lambda rows: collate_chat(rows, 0, image_id, positions),
     )  # fmt: skip
 
     def step(rows: dict[str, torch.Tensor]) -> None:
@@ -104,10 +111,11 @@ def ours(args: argparse.Namespace, data: Dataset, batch: int, *, quantised: bool
         optimizer.zero_grad(set_to_none=True)
 
     batches = iter(loader)
-    for _ in range(3):
+    model.get_base_model().training_step.graphs_allowed = False
+    with FlopCounterMode(display=False, custom_mapping=shapes.ATTENTION_FLOPS) as counter:
         step(next(batches))
-    counter = FlopCounterMode(display=False)
-    with counter:
+    model.get_base_model().training_step.graphs_allowed = graphs
+    for _ in range(4):
         step(next(batches))
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
@@ -145,7 +153,7 @@ def plain(args: argparse.Namespace, data: Dataset, *, quantised: bool) -> Any:
             times.append(time.perf_counter())
 
     def collate(rows: list[Any]) -> dict[str, torch.Tensor]:
-        batch = collate_chat(rows, 0, image_id)
+        batch = collate_chat(rows, 0, image_id)  # the library computes positions itself
         batch.pop("answer_index")
         return batch
 

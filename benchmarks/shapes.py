@@ -12,6 +12,27 @@ from manifold_ocr.records import Sample
 GIB = 1024**3
 
 
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """FLOPs of grouped-query attention (torch's counter takes equal head counts only)."""
+    batch, heads, length, width = query
+    return 2 * batch * heads * length * key[2] * (width + value[3])
+
+
+def _attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return 5 * _attention_flops(query, key, value) // 2
+
+
+_ATEN = torch.ops.aten
+ATTENTION_FLOPS = {
+    _ATEN._scaled_dot_product_flash_attention: _attention_flops,
+    _ATEN._scaled_dot_product_efficient_attention: _attention_flops,
+    _ATEN._scaled_dot_product_cudnn_attention: _attention_flops,
+    _ATEN._scaled_dot_product_flash_attention_backward: _attention_backward_flops,
+    _ATEN._scaled_dot_product_efficient_attention_backward: _attention_backward_flops,
+    _ATEN._scaled_dot_product_cudnn_attention_backward: _attention_backward_flops,
+}
+
+
 def trocr(size: str, device: str, dtype: torch.dtype) -> Any:
     """TrOCR of `base` (ViT-B/16), `large` (ViT-L/16) or `tiny` shapes, 384 x 384 pixels."""
     from transformers import TrOCRConfig, TrOCRForCausalLM, ViTConfig, ViTModel

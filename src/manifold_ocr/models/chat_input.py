@@ -108,7 +108,14 @@ class ChatInput:
 
     @lru_cache(maxsize=1024)  # noqa: B019
     def _vision_tokens(self, size: tuple[int, int]) -> int:
-        return self._count_tokens(self._image_arrays(Image.new("RGB", size)))
+        patches = getattr(self.image_processor, "get_number_of_image_patches", None)
+        if patches is None:
+            return self._count_tokens(self._image_arrays(Image.new("RGB", size)))
+        budget = self._budget() if self.max_pixels else dict(self.image_processor.size)
+        limits = {"min_pixels": budget["shortest_edge"], "max_pixels": budget["longest_edge"]}
+        return int(patches(size[1], size[0], {**limits, "size": budget})) // (
+            self.image_processor.merge_size**2
+        )
 
 
 def load_chat_input(model_config: Any, path: Path | str, max_pixels: int = 0) -> ChatInput:

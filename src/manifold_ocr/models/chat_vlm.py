@@ -1,6 +1,6 @@
 """Family `chat_vlm`: vision-language models that are asked in a chat (Qwen2-VL, PaddleOCR-VL, ...)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.models.adapter_weights import is_adapter
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.chat_input import ChatInput, Encoded, load_chat_input
 from manifold_ocr.models.confidence import ConfidenceRecorder
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.fast.chat_step import accelerate_chat_model
 from manifold_ocr.models.peft_layers import add_adapter, base_model
-from manifold_ocr.models.prefetch import prepared_batches
+from manifold_ocr.models.prefetch import opened, prepared_batches
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
 
 FAMILY = "chat_vlm"
@@ -47,25 +48,24 @@ class ChatVlm:
         self.name = name
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
-        self.end_ids = end_of_answer(model, self.tokenizer)
-
-    def encode_answer(self, text: str, limit: int) -> list[int]:
-        """Return the answer's ids and the end token, at most `limit` of them.
-
-        A text that is too long loses its end *and* the end token: a cut answer that ended
-        properly would teach the model to stop early.
-        """
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [*ids, self.end_ids[0]][:limit]
+        self.end_ids = end_tokens(base_model(model).generation_config, self.tokenizer)
 
     def recognise(
-        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+        self,
+        images: Iterable[Image.Image | Callable[[], Image.Image]],
+        prompts: Sequence[str | None] | None = None,
     ) -> Iterator[Recognition]:
-        """Yield one result an image, in order; an empty prompt means plain transcription."""
+        """Yield one result an image, in order; an empty prompt means plain transcription.
+
+        An item may be a function that opens its image: files are then read on threads.
+        """
         asked = chain(prompts or [], repeat(""))
         pairs = zip(images, asked, strict=False)
-        encode = self.chat_input.encode
-        for batch in prepared_batches(pairs, lambda pair: encode(*pair), self.batch_size):
+
+        def prepare(pair: tuple[Any, str | None]) -> Encoded:
+            return self.chat_input.encode(opened(pair[0]), pair[1])
+
+        for batch in prepared_batches(pairs, prepare, self.batch_size):
             yield from self.read_encoded(batch)
 
     @torch.inference_mode()
@@ -108,21 +108,22 @@ class ChatVlm:
         return self.chat_input.vision_tokens(size)
 
 
-def end_of_answer(model: Any, tokenizer: Any) -> list[int]:
+def end_tokens(generation: Any | None, tokenizer: Any) -> list[int]:
     """Return the ids that end an answer, the one to train on first.
 
+    `generation` is the checkpoint's GenerationConfig, or None.
+
     Raises:
-        UserError: neither generation configuration nor tokenizer names one.
+        UserError: neither it nor the tokenizer names one.
     """
-    ends = getattr(base_model(model).generation_config, "eos_token_id", None)
+    ends = getattr(generation, "eos_token_id", None)
     ends = [ends] if isinstance(ends, int) else list(ends or [])
-    if not ends and tokenizer.eos_token_id is not None:
-        ends = [tokenizer.eos_token_id]
+    own = tokenizer.eos_token_id
+    if not ends and own is not None:
+        ends = [own]
     if not ends:
         raise UserError("neither generation_config.json nor the tokenizer has an end token")
-    if tokenizer.eos_token_id in ends:
-        ends.sort(key=lambda end: end != tokenizer.eos_token_id)
-    return ends
+    return sorted(ends, key=lambda end: end != own)
 
 
 def collate_prompts(
@@ -214,9 +215,11 @@ def load(
     Raises:
         UserError: checkpoint or adapter cannot be read.
     """
+    if adapter is not None and not is_adapter(adapter):
+        return load_base(config, adapter, device)  # a fully fine-tuned checkpoint
     recogniser = load_base(config, base_path, device)
     if adapter is not None:
-        recogniser.model = add_adapter(recogniser.model, adapter, base_path)
+        recogniser.model = add_adapter(recogniser.model, adapter).eval()
     return recogniser
 
 
@@ -238,14 +241,17 @@ def freeze_vision(model: Any) -> None:
     vision_tower(model).requires_grad_(False)
 
 
-def lora_targets(model: Any, *, freeze_backbone: bool) -> str:
-    """Return PEFT's pattern of the modules that `target_modules: auto` means.
+def lora_scope(model: Any, *, freeze_backbone: bool) -> tuple[list[str], str]:
+    """Return the module name endings of `target_modules: auto` and where they are looked for.
 
-    All attention and feed-forward projections of the language model; the vision tower's
-    too unless it is frozen.
+    All attention and feed-forward projections of the language model; the vision tower's too
+    unless it is frozen.
     """
-    text = rf".*language_model\..*\.({'|'.join(LORA_TARGETS)})"
     if freeze_backbone:
-        return text
-    towers = "|".join(TOWERS)
-    return rf"({text}|.*({towers})\..*\.({'|'.join(VISION_TARGETS + LORA_TARGETS)}))"
+        return list(LORA_TARGETS), language_scope(model)
+    return [*LORA_TARGETS, *VISION_TARGETS], ""
+
+
+def language_scope(model: Any) -> str:
+    """Return the prefix of the language model's module names."""
+    return "model.language_model." if hasattr(model.model, "language_model") else "model."

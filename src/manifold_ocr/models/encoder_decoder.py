@@ -1,6 +1,6 @@
 """Family `encoder_decoder`: an image encoder and a text decoder with cross-attention (TrOCR, Donut)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,21 @@ from PIL import Image
 from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderModel
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.models.adapter_weights import is_adapter
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.confidence import ConfidenceRecorder
+from manifold_ocr.models.fast import greedy_decode
 from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_decoder
 from manifold_ocr.models.peft_layers import add_adapter, base_model
+from manifold_ocr.models.fast.greedy_decode import GreedyDecoder
 from manifold_ocr.models.image_input import LibraryInput, ResizeInput, load_image_input
-from manifold_ocr.models.prefetch import prepared_batches
+from manifold_ocr.models.prefetch import opened, prepared_batches
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
 
 FAMILY = "encoder_decoder"
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+ENCODER_TARGETS = ("query", "key", "value", "o_proj", "dense")
 
 
 class EncoderDecoder:
@@ -59,32 +63,53 @@ class EncoderDecoder:
         return [*ids, self.model.config.eos_token_id][:limit]
 
     def recognise(
-        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+        self,
+        images: Iterable[Image.Image | Callable[[], Image.Image]],
+        prompts: Sequence[str] | None = None,
     ) -> Iterator[Recognition]:
-        """Yield one result an image, in order. Prompts are ignored: the decoder takes none."""
-        for batch in prepared_batches(images, self.image_input, self.batch_size):
-            yield from self.read_pixels(torch.from_numpy(np.stack(batch)))
+        """Yield one result an image, in order. Prompts are ignored: the decoder takes none.
 
-    @torch.inference_mode()
-    def read_pixels(self, pixel_values: torch.Tensor) -> list[Recognition]:
+        An item may be a function that opens its image: files are then read on threads.
+        """
+        decoder: GreedyDecoder | None = None
+
+        def prepare(item: Image.Image | Callable[[], Image.Image]) -> np.ndarray:
+            return self.image_input(opened(item))
+
+        for batch in prepared_batches(images, prepare, self.batch_size):
+            if decoder is None and greedy_decode.supports(base_model(self.model)):
+                decoder = GreedyDecoder(base_model(self.model), len(batch), self.max_new_tokens)
+            yield from self._read(torch.from_numpy(np.stack(batch)), decoder)
+
+    def _read(self, pixel_values: torch.Tensor, decoder: GreedyDecoder | None) -> list[Recognition]:
         """Return the texts of prepared images, [batch, 3, height, width] (see `image_input`)."""
         base = base_model(self.model)
         was_training = self.model.training
         self.model.eval()
-        recorder = ConfidenceRecorder(base.config.eos_token_id)
         pixels = pixel_values.to(base.device, non_blocking=True)
-        tokens = base.generate(
-            pixel_values=base.normalise(pixels),
-            generation_config=self._generation_config(),
-            logits_processor=[recorder],
-        )
+        if decoder is None:
+            tokens, means = self._generate(pixels)
+        else:
+            tokens, means = decoder(pixels)
         self.model.train(was_training)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         cost = self.vision_tokens((0, 0))
         return [
             Recognition(text.strip(), confidence, cost)
-            for text, confidence in zip(texts, recorder.means(), strict=True)
+            for text, confidence in zip(texts, means, strict=True)
         ]
+
+    @torch.no_grad()
+    def _generate(self, pixels: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+        """Decode with the library's generate(), for decoders that GreedyDecoder cannot drive."""
+        base = base_model(self.model)
+        recorder = ConfidenceRecorder(base.config.eos_token_id)
+        tokens = base.generate(
+            pixel_values=base.normalise(pixels),
+            generation_config=self._generation_config(),
+            logits_processor=[recorder],
+        )
+        return tokens, recorder.means()
 
     def _generation_config(self) -> GenerationConfig:
         config = base_model(self.model).config
@@ -181,9 +206,11 @@ def load(
     Raises:
         UserError: checkpoint or adapter cannot be read.
     """
+    if adapter is not None and not is_adapter(adapter):
+        return load_base(config, adapter, device)  # a fully fine-tuned checkpoint
     recogniser = load_base(config, base_path, device)
     if adapter is not None:
-        recogniser.model = add_adapter(recogniser.model, adapter, base_path)
+        recogniser.model = add_adapter(recogniser.model, adapter).eval()
     return recogniser
 
 
@@ -192,12 +219,11 @@ def freeze_vision(model: Any) -> None:
     base_model(model).encoder.requires_grad_(False)
 
 
-def lora_targets(model: Any, *, freeze_backbone: bool) -> str:
-    """Return PEFT's pattern of the modules that `target_modules: auto` means.
+def lora_scope(*, freeze_backbone: bool) -> tuple[list[str], str]:
+    """Return the module name endings of `target_modules: auto` and where they are looked for.
 
     Attention and feed-forward projections of the decoder; the encoder's too unless frozen.
     """
-    names = "|".join(LORA_TARGETS)
     if freeze_backbone:
-        return rf"decoder\..*\.({names})"
-    return rf"(decoder\..*\.({names})|encoder\..*\.(query|key|value|dense|{names}|o_proj))"
+        return list(LORA_TARGETS), "decoder."
+    return [*LORA_TARGETS, *ENCODER_TARGETS], ""

@@ -11,9 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from PIL import Image
+
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
 LOOKAHEAD = 2  # batches in preparation
+
+
+def opened(item: Image.Image | Callable[[], Image.Image]) -> Image.Image:
+    """Return the image, or what the callable opens: then opening is done on the threads too."""
+    return item() if callable(item) else item
 
 
 def prepared_batches(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.fast.linear_cross_entropy import IGNORED, answer_positions
+from manifold_ocr.models.fast.step_graphs import padded_length
 from manifold_ocr.records import Sample
 
 Row = tuple[np.ndarray, list[int]]
@@ -28,6 +29,11 @@ class EncoderDecoderRows(torch.utils.data.Dataset[Row]):
     image_root: Path
     image_input: Any
 
+    @property
+    def lengths(self) -> list[int]:
+        """Return the label tokens of each row."""
+        return [len(target) for target in self.targets]
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.samples)
@@ -38,9 +44,12 @@ class EncoderDecoderRows(torch.utils.data.Dataset[Row]):
         return self.image_input(image), self.targets[index]
 
 
-def collate_encoder_decoder(rows: list[Row]) -> dict[str, Tensor]:
-    """Return a batch: pixel_values, labels padded on the right with -100, answer_index."""
-    longest = max(len(target) for _, target in rows)
+def collate_encoder_decoder(rows: list[Row], limit: int = 1 << 30) -> dict[str, Tensor]:
+    """Return a batch: pixel_values, labels padded on the right with -100, answer_index.
+
+    Lengths are rounded up, so that few shapes occur, but never beyond `limit` tokens.
+    """
+    longest = padded_length(max(len(target) for _, target in rows), limit)
     labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
     for row, (_, target) in enumerate(rows):
         labels[row, : len(target)] = torch.tensor(target)

@@ -4,17 +4,19 @@ logits for prompt tokens, fused norms and SwiGLU. Weights and results are the li
 
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from manifold_ocr.models.fast.autocast import half_precision_as_is
 from manifold_ocr.models.fast.kernels import swiglu
-from manifold_ocr.models.fast.linear_cross_entropy import IGNORED, answer_loss
+from manifold_ocr.models.fast.linear_cross_entropy import IGNORED, answer_loss, mean_over
+from manifold_ocr.models.fast.step_graphs import StepGraphs, padded_length
 
 
 def accelerate_chat_model(model: nn.Module) -> dict[str, int]:
@@ -30,6 +32,8 @@ def accelerate_chat_model(model: nn.Module) -> dict[str, int]:
         elif _is_swiglu_mlp(module):
             module.forward = types.MethodType(_swiglu_mlp, module)
             changed["mlps"] += 1
+        elif type(module).__name__ == "VisionAttention" and hasattr(module, "qkv"):
+            module.forward = functools.partial(_one_image_attention, module)
         elif _is_patch_convolution(module):
             module.forward = types.MethodType(_patch_product, module)
             changed["patches"] += 1
@@ -57,6 +61,22 @@ def _swiglu_mlp(self: Any, x: Tensor) -> Tensor:
     return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
 
 
+def _one_image_attention(
+    module: Any, hidden_states: Tensor, cu_seqlens: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Run Qwen2-VL's vision attention; one image needs no split, which waits for the GPU."""
+    positions = kwargs.get("position_embeddings")
+    if cu_seqlens.shape[0] != 2 or positions is None:
+        return type(module).forward(module, hidden_states, cu_seqlens, *args, **kwargs)
+    length = hidden_states.shape[0]
+    shape = (length, 3, module.num_heads, -1)
+    query, key, value = module.qkv(hidden_states).view(shape).permute(1, 0, 2, 3).unbind(0)
+    query, key = apply_rotary_pos_emb_vision(query, key, *positions)
+    heads = [part.transpose(0, 1).unsqueeze(0) for part in (query, key, value)]
+    out = functional.scaled_dot_product_attention(*heads)
+    return module.proj(out.squeeze(0).transpose(0, 1).reshape(length, -1))
+
+
 def _is_patch_convolution(module: nn.Module) -> bool:
     """Return whether a 3-d convolution sees each patch once, whole: then it is a product."""
     return isinstance(module, nn.Conv3d) and module.kernel_size == module.stride
@@ -77,6 +97,8 @@ def _with_training_step(model: Any) -> Callable[..., Any]:
     token (one before it).
     """
     original = model.forward
+    step = ChatStep(model)
+    model.training_step = step
 
     @functools.wraps(original)  # generate() and Trainer read the signature
     def forward(
@@ -88,20 +110,84 @@ def _with_training_step(model: Any) -> Callable[..., Any]:
     ) -> Any:
         if labels is None or not model.training:
             return original(*args, labels=labels, **inputs)
+        total = step(inputs, shift_left(labels), answer_index)
+        return CausalLMOutputWithPast(loss=mean_over(total, labels, num_items_in_batch))
+
+    return forward
+
+
+class ChatStep:
+    """The loss of a chat model: embeddings and frozen tower eagerly, language model graphed.
+
+    `graphs_allowed` (set by the training side) replays captured steps of the language model;
+    it needs a frozen tower, rows padded to few lengths and no dropout under checkpointing.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.graphs_allowed = False
+        self.graphs: StepGraphs | None = None
+
+    def __call__(
+        self, inputs: dict[str, Any], labels: Tensor, answer_index: Tensor | None
+    ) -> Tensor:
+        """Return the summed loss; labels are aligned with the states that predict them."""
+        model = self.model
         with half_precision_as_is(model):
             if inputs.get("pixel_values") is not None:
                 inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-            hidden = model.model(*args, **inputs, use_cache=False).last_hidden_state
-            loss = answer_loss(
-                hidden,
-                model.get_output_embeddings(),
-                shift_left(labels),
-                answer_index,
-                num_items_in_batch,
-            )
-        return CausalLMOutputWithPast(loss=loss)
+            if self.graphs_allowed and labels.is_cuda:
+                batch = self._language_batch(inputs, labels, answer_index)
+                total = None if batch is None else self._replay(batch)
+                if total is not None:
+                    return total
+            hidden = model.model(**inputs, use_cache=False).last_hidden_state
+            return answer_loss(hidden, model.get_output_embeddings(), labels, answer_index)
 
-    return forward
+    def _language_batch(
+        self, inputs: dict[str, Any], labels: Tensor, answer_index: Tensor | None
+    ) -> dict[str, Tensor] | None:
+        """Return what the language model takes, computed without a graph; None if unsupported."""
+        inner = self.model.model
+        if answer_index is None or "position_ids" not in inputs or "image_grid_thw" not in inputs:
+            return None
+        ids = inputs["input_ids"]
+        with torch.no_grad():
+            embedded = inner.get_input_embeddings()(ids)
+            features = inner.get_image_features(
+                inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True
+            ).pooler_output
+            features = features if torch.is_tensor(features) else torch.cat(tuple(features))
+            where = (ids == self.model.config.image_token_id).unsqueeze(-1)
+            embedded = embedded.masked_scatter(where, features.to(embedded.dtype))
+        count = answer_index.shape[0]
+        missing = padded_length(count, 1 << 30) - count
+        targets = labels.reshape(-1).index_select(0, answer_index)
+        return {
+            "embedded": embedded,
+            "positions": inputs["position_ids"],
+            "index": functional.pad(answer_index, (0, missing)),
+            "targets": functional.pad(targets, (0, missing), value=IGNORED),
+        }
+
+    def _language_loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        model = self.model
+        with half_precision_as_is(model):
+            hidden = model.model.language_model(
+                inputs_embeds=batch["embedded"], position_ids=batch["positions"], use_cache=False
+            ).last_hidden_state
+            head = model.get_output_embeddings()
+            return answer_loss(hidden, head, batch["targets"], batch["index"], chosen=True)
+
+    def _replay(self, batch: dict[str, Tensor]) -> Tensor | None:
+        if self.graphs is None or not self.graphs.usable():
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            self.graphs = StepGraphs(self._language_loss, trained)
+        return self.graphs(batch)
+
+    def release_graphs(self) -> None:
+        """Free the captured steps and their memory; the next training step captures anew."""
+        self.graphs = None
 
 
 def shift_left(labels: Tensor) -> Tensor:

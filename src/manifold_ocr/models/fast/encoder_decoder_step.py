@@ -6,10 +6,11 @@ TrOCR attention keeps tokens x 577 probabilities a head), the head and the loss 
 tokens that count, and half-precision weights are used directly instead of under autocast.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import VisionEncoderDecoderModel
 from transformers.modeling_outputs import Seq2SeqLMOutput
@@ -19,7 +20,8 @@ from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder 
 )
 
 from manifold_ocr.models.fast.autocast import half_precision_as_is
-from manifold_ocr.models.fast.linear_cross_entropy import answer_loss
+from manifold_ocr.models.fast.linear_cross_entropy import answer_loss, mean_over
+from manifold_ocr.models.fast.step_graphs import StepGraphs
 
 
 class SdpaTrOCRAttention(TrOCRAttention):
@@ -84,7 +86,14 @@ class SdpaTrOCRAttention(TrOCRAttention):
 
 
 class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
-    """VisionEncoderDecoderModel whose forward with labels returns the loss alone."""
+    """VisionEncoderDecoderModel whose forward with labels returns the loss alone.
+
+    `graphs_allowed` (set by the training side) replays captured steps; it needs labels
+    padded to few lengths and no gradient checkpointing.
+    """
+
+    graphs_allowed = False
+    graphs: StepGraphs | None = None
 
     def forward(
         self,
@@ -99,15 +108,37 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         Shapes: pixel_values uint8 or float [batch, 3, height, width], labels int64 [batch,
         length] with -100 where no loss falls, answer_index as of `answer_positions`.
         """
-        if pixel_values is not None:
-            pixel_values = self.normalise(pixel_values)
         if labels is None or not self.training:
+            if pixel_values is not None:
+                pixel_values = self.normalise(pixel_values)
             return super().forward(pixel_values=pixel_values, labels=labels, **kwargs)
+        batch = {"pixel_values": pixel_values, "labels": labels}
+        total = None
+        if self.graphs_allowed and pixel_values.is_cuda:
+            total = self._replay(batch)
+        if total is None:
+            total = self.loss_sum(batch, answer_index)
+        return Seq2SeqLMOutput(loss=mean_over(total, labels, num_items_in_batch))
+
+    def loss_sum(self, batch: Mapping[str, Tensor], answer_index: Tensor | None = None) -> Tensor:
+        """Return the summed loss of a batch; with no `answer_index` every shape is fixed."""
         with half_precision_as_is(self):
-            hidden = self._decoder_states(self._encode(pixel_values), labels)
+            pixels = self.normalise(batch["pixel_values"])
+            hidden = self._decoder_states(self._encode(pixels), batch["labels"])
             head = self.decoder.get_output_embeddings()
-            loss = answer_loss(hidden, head, labels, answer_index, num_items_in_batch)
-        return Seq2SeqLMOutput(loss=loss)
+            return answer_loss(hidden, head, batch["labels"], answer_index)
+
+    def _replay(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        graphs = self.graphs
+        if graphs is None or not graphs.usable():
+            trained = [p for p in self.parameters() if p.requires_grad]
+            graphs = StepGraphs(self.loss_sum, trained)
+            object.__setattr__(self, "graphs", graphs)
+        return graphs(batch)
+
+    def release_graphs(self) -> None:
+        """Free the captured steps and their memory; the next training step captures anew."""
+        object.__setattr__(self, "graphs", None)
 
     def normalise(self, pixel_values: Tensor) -> Tensor:
         """Return float pixels of the encoder's dtype; uint8 input is scaled and normalised."""
@@ -158,12 +189,8 @@ def accelerate_encoder_decoder(
     for module in model.modules():
         if type(module) is TrOCRAttention:
             module.__class__ = SdpaTrOCRAttention
-    if isinstance(model.decoder, nn.Module) and _has_trocr_attention(model.decoder):
-        model.decoder.config._attn_implementation = "sdpa"  # masks only: None where causal
+    inner = model.decoder.model.decoder
+    if any(isinstance(module, SdpaTrOCRAttention) for module in inner.modules()):
+        inner.config._attn_implementation = "sdpa"  # masks only: None where causal suffices
     model.__class__ = FastVisionEncoderDecoder
-
-
-def _has_trocr_attention(module: nn.Module) -> bool:
-    return any(isinstance(child, SdpaTrOCRAttention) for child in module.modules())
-
 

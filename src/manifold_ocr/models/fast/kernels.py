@@ -26,18 +26,20 @@ def _kernels_for(tensor: Tensor) -> Any | None:
 def cross_entropy_in_place(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of each row, float32 [rows]; `logits` becomes softmax - one_hot(label).
 
-    Shapes: logits [rows, vocabulary] contiguous, labels [rows] int64.
+    Shapes: logits [rows, vocabulary] contiguous, labels [rows] int64. A negative label gives
+    no loss and a gradient of zeros.
     """
     kernels = _kernels_for(logits)
     if kernels is not None:
         return kernels.cross_entropy_in_place(logits, labels)
     values = logits.float()
     norm = torch.logsumexp(values, dim=-1)
-    chosen = labels.unsqueeze(1)
-    loss = norm - values.gather(1, chosen).squeeze(1)
+    counted = (labels >= 0).unsqueeze(1).to(values.dtype)
+    chosen = labels.clamp_min(0).unsqueeze(1)
+    loss = (norm - values.gather(1, chosen).squeeze(1)) * counted.squeeze(1)
     values.sub_(norm.unsqueeze(1)).exp_()
     values.scatter_add_(1, chosen, -torch.ones_like(chosen, dtype=values.dtype))
-    logits.copy_(values)
+    logits.copy_(values.mul_(counted))
     return loss
 
 

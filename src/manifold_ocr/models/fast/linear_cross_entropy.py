@@ -53,8 +53,8 @@ def linear_cross_entropy(
     """Return the sum of -log softmax(hidden @ weight.T + bias)[label] over the rows, float32.
 
     Shapes: hidden [tokens, width], weight [vocabulary, width], bias [vocabulary] or None,
-    labels [tokens] of int64, every one a class (select the answer's tokens first). The
-    softmax is in float32 whatever the dtype of `hidden`. No token at all gives 0 with a graph.
+    labels [tokens] of int64; a negative label (-100) counts for nothing. The softmax is in
+    float32 whatever the dtype of `hidden`. No token at all gives 0 with a graph.
     """
     if hidden.shape[0] == 0:
         return hidden.sum(dtype=torch.float32)
@@ -66,7 +66,9 @@ def linear_cross_entropy(
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)
     for part, targets in zip(hidden.split(rows), labels.split(rows), strict=True):
         logits = functional.linear(part, weight, bias).float()
-        total += functional.cross_entropy(logits, targets, reduction="sum")
+        total += functional.cross_entropy(
+            logits, targets, reduction="sum", ignore_index=IGNORED
+        )
     return total
 
 
@@ -83,18 +85,30 @@ def answer_loss(
     head: torch.nn.Linear,
     labels: Tensor,
     positions: Tensor | None,
-    tokens_in_batch: Tensor | int | None,
+    *,
+    chosen: bool = False,
 ) -> Tensor:
-    """Return the mean cross-entropy over the tokens whose label counts.
+    """Return the summed cross-entropy of the tokens whose label counts.
 
     Shapes: hidden [rows, length, width], labels [rows, length] aligned with hidden (label t
-    is what hidden t must predict), positions as of `answer_positions`. `tokens_in_batch` is
-    the number of counted tokens over all accumulated micro-batches; None: this one's.
+    is what hidden t must predict), positions as of `answer_positions`. Without positions
+    every token goes through the head, the ignored ones too: then all shapes are fixed.
+    `chosen` says that `labels` [positions] are those at the positions already.
     """
-    if positions is None:
-        positions = answer_positions(labels)
-    chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)
-    targets = labels.reshape(-1).index_select(0, positions)
-    total = linear_cross_entropy(chosen, head.weight, head.bias, targets)
-    count = positions.shape[0] if tokens_in_batch is None else tokens_in_batch
-    return total / max(count, 1) if isinstance(count, int) else total / count
+    states, targets = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
+    if positions is not None:
+        states = states.index_select(0, positions)
+        targets = targets if chosen else targets.index_select(0, positions)
+    return linear_cross_entropy(states, head.weight, head.bias, targets)
+
+
+def mean_over(total: Tensor, labels: Tensor, tokens_in_batch: Tensor | int | None) -> Tensor:
+    """Return a summed loss over the number of counted tokens.
+
+    `tokens_in_batch` is their number over all accumulated micro-batches; None: this one's.
+    """
+    if tokens_in_batch is None:
+        return total / (labels != IGNORED).sum().clamp_min(1)
+    return total / max(tokens_in_batch, 1) if isinstance(tokens_in_batch, int) else (
+        total / tokens_in_batch
+    )

@@ -17,6 +17,7 @@ def _cross_entropy_kernel(logits, labels, losses, stride, vocabulary, BLOCK: tl.
     row = tl.program_id(0).to(tl.int64)
     start = logits + row * stride
     label = tl.load(labels + row)
+    counted = tl.where(label >= 0, 1.0, 0.0)
     highest = tl.full((), float("-inf"), tl.float32)
     total = tl.zeros((), tl.float32)
     for offset in range(0, vocabulary, BLOCK):
@@ -27,14 +28,15 @@ def _cross_entropy_kernel(logits, labels, losses, stride, vocabulary, BLOCK: tl.
         total = total * tl.exp(highest - block_highest) + tl.sum(tl.exp(values - block_highest), 0)
         highest = block_highest
     norm = highest + tl.log(total)
-    chosen = tl.load(start + label).to(tl.float32)
-    tl.store(losses + row, norm - chosen)
+    chosen = tl.load(start + tl.maximum(label, 0)).to(tl.float32)
+    tl.store(losses + row, (norm - chosen) * counted)
     # Every thread must have read the label's logit before any thread overwrites it.
     tl.debug_barrier()
     for offset in range(0, vocabulary, BLOCK):
         columns = offset + tl.arange(0, BLOCK)
         values = tl.load(start + columns, mask=columns < vocabulary, other=float("-inf"))
         grad = tl.exp(values.to(tl.float32) - norm) - tl.where(columns == label, 1.0, 0.0)
+        grad *= counted
         tl.store(start + columns, grad.to(values.dtype), mask=columns < vocabulary)
 
 
@@ -89,7 +91,7 @@ def swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Ten
 
 @triton.jit
 def _nf4_kernel(
-    packed, code, scales, scale_code, outer, offset, out, bytes_, 
+    packed, code, scales, scale_code, outer, offset, out, bytes_,
     BLOCKSIZE: tl.constexpr, OUTER: tl.constexpr, NESTED: tl.constexpr, BLOCK: tl.constexpr,
 ):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)

@@ -49,6 +49,7 @@ def write_trocr(folder: Path, seed: int = 0) -> Path:
         intermediate_size=64,
         image_size=(32, 64),
         patch_size=(8, 8),
+        initializer_range=0.3,
     )
     decoder = TrOCRConfig(
         vocab_size=len(tokenizer),
@@ -116,7 +117,7 @@ def write_qwen2_vl(folder: Path, seed: int = 0) -> Path:
             "mlp_ratio": 2,
             "patch_size": 14,
             "spatial_merge_size": 2,
-            "initializer_range": 0.1,
+            "initializer_range": 0.2,
         },
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],

@@ -1,0 +1,138 @@
+"""Line training on several GPUs against one: DistributedDataParallel over the product's step.
+
+    python benchmarks/ddp_scaling.py --gpus 2 --out ddp.json
+
+Runs itself under torchrun with 1 and with N processes (same micro-batch a process, 12 GiB
+each), prints samples/s, the ratio, and how far the gradients of one global batch computed by
+N processes are from those of one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import shapes
+import torch
+import torch.distributed as dist
+import training_speed
+from torch.nn.parallel import DistributedDataParallel
+
+from manifold_ocr.models.image_input import ResizeInput
+from manifold_ocr.training.encoder_decoder_data import EncoderDecoderRows
+
+BATCH = 128
+
+
+def worker(args: argparse.Namespace) -> None:
+    """One process of a run: train, and report the speed of all from rank 0."""
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.cuda.set_device(rank)
+    torch.cuda.set_per_process_memory_fraction(
+        12 * shapes.GIB / torch.cuda.get_device_properties(rank).total_memory, rank
+    )
+    dist.init_process_group("nccl")
+    torch.manual_seed(0)
+    model = training_speed.lora_model("base", "cuda", torch.bfloat16, fast=True)
+    model.get_base_model().graphs_allowed = True
+    parallel = DistributedDataParallel(model, device_ids=[rank], gradient_as_bucket_view=True)
+    optimizer = torch.optim.AdamW(training_speed.trainable(model), lr=1e-4, fused=True)
+    folder = Path(args.folder)
+    paths = shapes.image_files(folder / f"line{rank}", "line", 128)
+    samples, targets = shapes.rows(paths, training_speed.TOKENS["line"], 20000, 50265)
+    data = EncoderDecoderRows(
+        samples[rank::world], targets[rank::world], Path("/"), ResizeInput((384, 384), 2, *[training_speed.HALF] * 2)
+    )
+    loader = training_speed.loader_for(data, targets[rank::world], BATCH, args.workers)
+    batches = training_speed.endless(loader)
+
+    def step() -> None:
+        batch = training_speed.to_device(next(batches), "cuda")
+        parallel(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(training_speed.trainable(model), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    for _ in range(45):
+        step()
+    dist.barrier()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(args.steps):
+        step()
+    torch.cuda.synchronize()
+    dist.barrier()
+    elapsed = time.perf_counter() - start
+    difference = gradient_difference(model, parallel, rank, world) if world > 1 else 0.0
+    if rank == 0:
+        result = {
+            "samples_per_s": args.steps * BATCH * world / elapsed,
+            "gradient_difference": difference,
+            "reserved_gib": torch.cuda.max_memory_reserved() / shapes.GIB,
+        }
+        Path(args.result).write_text(json.dumps(result), encoding="utf-8")
+    dist.destroy_process_group()
+
+
+def gradient_difference(model: Any, parallel: Any, rank: int, world: int) -> float:
+    """Return |g_N - g_1| / |g_1| for one global batch without dropout (every row 16 tokens)."""
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(0, 256, (16 * world, 3, 384, 384), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(5, 50000, (16 * world, 16), generator=generator)
+    base = model.get_base_model()
+    base.decoder.model.decoder.dropout = 0.0
+    for layer in base.decoder.model.decoder.layers:
+        layer.dropout = 0.0
+
+    def gradient(module: Any, rows: slice) -> torch.Tensor:
+        model.zero_grad(set_to_none=True)
+        module(pixel_values=pixels[rows].cuda(), labels=labels[rows].cuda()).loss.backward()
+        return torch.cat([p.grad.flatten().clone() for p in training_speed.trainable(model)])
+
+    whole = gradient(model, slice(None))
+    shared = gradient(parallel, slice(16 * rank, 16 * rank + 16))
+    return float((whole - shared).norm() / whole.norm())
+
+
+def launch(args: argparse.Namespace, processes: int, folder: str) -> dict[str, float]:
+    """Run this script under torchrun and return what rank 0 measured."""
+    result = Path(folder) / f"result{processes}.json"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={processes}", __file__, "--worker", "--folder", folder]
+    command += ["--result", str(result), "--steps", str(args.steps), "--workers", str(args.workers)]
+    subprocess.run(command, check=True)
+    return dict(json.loads(result.read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    """Measure 1 and N GPUs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gpus", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=12)
+    parser.add_argument("--out", default="")
+    parser.add_argument("--worker", action="store_true")
+    parser.add_argument("--folder", default="")
+    parser.add_argument("--result", default="")
+    args = parser.parse_args()
+    if args.worker:
+        worker(args)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        one = launch(args, 1, folder)
+        many = launch(args, args.gpus, folder)
+    ratio = many["samples_per_s"] / one["samples_per_s"]
+    results = {"1": one, str(args.gpus): many, "ratio": ratio}
+    print(json.dumps(results, indent=2))
+    print(f"1 GPU {one['samples_per_s']:.0f}/s, {args.gpus} GPUs {many['samples_per_s']:.0f}/s, ratio {ratio:.2f}")
+    if args.out:
+        Path(args.out).write_text(json.dumps(results, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""One training step as one CUDA graph: thousands of kernel launches become a single replay.
+
+A LoRA step of a small model is bound by the CPU that launches its kernels, not by the GPU
+(measured in docs/performance.md). Forward and backward are captured once for each batch
+shape; a replay writes the loss and the gradients of the trainable weights into fixed
+buffers, and an autograd function hands them on. To the caller it is an ordinary loss:
+accumulation, loss scaling, clipping and DistributedDataParallel work as ever.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Batch = Mapping[str, Tensor]
+MAX_GRAPHS = 24  # shapes captured; more are run eagerly
+
+
+@dataclass
+class _Captured:
+    graph: torch.cuda.CUDAGraph
+    inputs: dict[str, Tensor]
+    loss: Tensor
+
+
+class _Replayed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, graphs: "StepGraphs", captured: _Captured, *_: Tensor) -> Tensor:
+        captured.graph.replay()
+        ctx.graphs = graphs
+        return captured.loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):
+        scaled = torch._foreach_mul(ctx.graphs.gradients, grad)
+        return None, None, *scaled
+
+
+class StepGraphs:
+    """Capture and replay `loss_sum(batch)` with its gradients for the shapes that occur.
+
+    `loss_sum` must read nothing but its batch and the model, keep every shape fixed and
+    never wait for the GPU. `parameters` are those it is differentiated by; their storage
+    must not move (in-place updates are fine). One replay must be followed by its backward
+    before the next: gradients live in one set of buffers.
+    """
+
+    def __init__(
+        self, loss_sum: Callable[[Batch], Tensor], parameters: Sequence[Tensor]
+    ) -> None:
+        self.loss_sum = loss_sum
+        self.parameters = list(parameters)
+        self.addresses = [p.data_ptr() for p in self.parameters]
+        self.gradients = [torch.zeros_like(p) for p in self.parameters]
+        self.pool = torch.cuda.graph_pool_handle()
+        self.captured: dict[tuple[Any, ...], _Captured] = {}
+
+    def usable(self) -> bool:
+        """Return whether the parameters are where they were at capture."""
+        return self.addresses == [p.data_ptr() for p in self.parameters]
+
+    def __call__(self, batch: Batch) -> Tensor | None:
+        """Return the loss of a batch, or None when its shape has no graph and gets none."""
+        key = tuple((name, tuple(value.shape), value.dtype) for name, value in batch.items())
+        captured = self.captured.get(key)
+        if captured is None:
+            if len(self.captured) >= MAX_GRAPHS:
+                return None
+            captured = self.captured[key] = self._capture(batch)
+        for name, value in batch.items():
+            captured.inputs[name].copy_(value, non_blocking=True)
+        return _Replayed.apply(self, captured, *self.parameters)
+
+    def _step(self, batch: Batch) -> Tensor:
+        with torch.enable_grad():
+            loss = self.loss_sum(batch)
+        grads = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        for kept, grad in zip(self.gradients, grads, strict=True):
+            if grad is None:
+                kept.zero_()
+        pairs = [(k, g) for k, g in zip(self.gradients, grads, strict=True) if g is not None]
+        torch._foreach_copy_([k for k, _ in pairs], [g for _, g in pairs])
+        return loss.detach()
+
+    def _capture(self, batch: Batch) -> _Captured:
+        inputs = {name: value.clone() for name, value in batch.items()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        generator = torch.cuda.get_rng_state()
+        with torch.cuda.stream(stream):  # libraries set themselves up outside the capture
+            self._step(inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.set_rng_state(generator)  # the trial step must not shift later dropout
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            loss = self._step(inputs)
+        return _Captured(graph, inputs, loss)
+
+
+def padded_length(length: int, limit: int) -> int:
+    """Return the length a batch is padded to, so that few shapes occur.
+
+    Steps of 8 to 64, of an eighth of the next power of two above: at most an eighth wasted.
+    """
+    step = max(8, (1 << (length - 1).bit_length()) // 8) if length > 8 else 8
+    return min(limit, -(-length // step) * step)

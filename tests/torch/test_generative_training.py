@@ -1,0 +1,229 @@
+"""Both generative families through the training harness: learn, resume exactly, reload anywhere."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import text_image, write_qwen2_vl, write_trocr
+
+from manifold_ocr.files import sha256_tree
+from manifold_ocr.models.config import LoraSettings, ModelConfig
+from manifold_ocr.models.registry import family_of
+from manifold_ocr.records import Sample
+from manifold_ocr.training.config import TrainConfig
+from manifold_ocr.training.settings import TrainingSettings
+
+pytestmark = pytest.mark.torch
+TEXTS = ["abc 12", "hello", "x9 zz", "ocr line", "7 seas", "quick fox", "lazy dog", "jumps 42"]
+WRITERS = {"encoder_decoder": write_trocr, "chat_vlm": write_qwen2_vl}
+STEPS = {"encoder_decoder": 150, "chat_vlm": 90}
+
+
+@pytest.fixture(scope="module", params=list(WRITERS))
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return WRITERS[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Sample]]:
+    root = tmp_path_factory.mktemp("images")
+    rows = []
+    for number, text in enumerate(TEXTS):
+        text_image(text, (112, 56)).save(root / f"{number}.png")
+        rows.append(
+            Sample(
+                id=f"s{number}",
+                document=f"d{number}",
+                corpus="drawn",
+                subset="all",
+                image=f"{number}.png",
+                text=text,
+                language="en",
+                width=112,
+                height=56,
+            )
+        )
+    return root, rows
+
+
+class Project:
+    """A working directory in which a run is started as often as wished."""
+
+    def __init__(self, root: Path, base: Path, samples: tuple[Path, list[Sample]]) -> None:
+        self.root, self.base = root, base
+        self.image_root, self.rows = samples
+
+    def train(self, rank: int = 16, rows: int = 8, **knobs: Any) -> dict[str, Any]:
+        from manifold_ocr.training import session
+
+        defaults = {
+            "train_batch_size": 4,
+            "eval_batch_size": 4,
+            "learning_rate": 5e-3,
+            "generation_max_length": 16,
+            "threads": 1,
+            "warmup": 0.1,
+        }
+        settings = TrainingSettings(
+            model=ModelConfig(id="tiny"),
+            lora=LoraSettings(rank=rank, alpha=2 * max(rank, 1)),
+            train=TrainConfig(**{**defaults, **knobs}),
+            base=self.base,
+            image_root=self.image_root,
+        )
+        chosen = {"train": self.rows[:rows], "val": self.rows[:rows]}
+        return session.train(settings, chosen, self.root / "adapter", self.root / "metrics")
+
+    def adapter_hash(self) -> str:
+        return sha256_tree(self.root / "adapter")
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, base: Path, samples: tuple, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Project]:
+    def start(name: str) -> Project:
+        root = tmp_path / name
+        root.mkdir()
+        monkeypatch.chdir(root)
+        monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(root / "cache"))
+        monkeypatch.setenv("MANIFOLD_OCR_RUN_NAME", "tiny")
+        monkeypatch.delenv("RESUME_FROM", raising=False)
+        return Project(root, base, samples)
+
+    return start
+
+
+def test_eight_samples_are_learnt_and_read_back_without_this_project(
+    project: Callable[[str], Project],
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText, VisionEncoderDecoderModel
+
+    from manifold_ocr.images import load_sample
+    from manifold_ocr.models.registry import load_model
+
+    run = project("learn")
+    family = family_of(run.base)
+    steps = STEPS[family]
+    figures = run.train(max_steps=steps, eval_steps=steps // 2)
+    assert figures["best"]["cer"] == 0.0
+    assert figures["best"]["cer_before"] > 0.5, "an untrained model cannot have read them"
+    adapter = run.root / "adapter"
+    reader = load_model(ModelConfig(id=str(run.base)), adapter, "cpu")
+    reader.max_new_tokens = 16
+    images = [load_sample(row, run.image_root) for row in run.rows]
+    together = [result.text for result in reader.recognise(images)]
+    assert together == TEXTS
+    alone = [next(iter(reader.recognise([image]))).text for image in reversed(images)]
+    assert alone == TEXTS[::-1], "a text must not depend on its neighbours"
+
+    plain_class = (
+        VisionEncoderDecoderModel if family == "encoder_decoder" else AutoModelForImageTextToText
+    )
+    plain = PeftModel.from_pretrained(plain_class.from_pretrained(run.base), str(adapter)).eval()
+    batch = training_batch(run)
+    labels = batch["labels"]
+    for name in ("answer_index", "position_ids"):
+        batch.pop(name, None)
+    with torch.no_grad():
+        logits = plain(**as_plain(batch, family)).logits
+    shift = 0 if family == "encoder_decoder" else 1
+    predicted = logits[:, : labels.shape[1] - shift].argmax(-1)
+    wanted = labels[:, shift:]
+    assert torch.equal(predicted[wanted != -100], wanted[wanted != -100])
+
+
+def training_batch(run: Project) -> dict[str, Any]:
+    from manifold_ocr.training.family import family_for
+
+    settings = TrainingSettings(
+        model=ModelConfig(id="tiny"),
+        lora=LoraSettings(),
+        train=TrainConfig(),
+        base=run.base,
+        image_root=run.image_root,
+    )
+    family = family_for(family_of(run.base), settings)
+    data = family.data(run.rows)
+    return family.collate([data[i] for i in range(len(run.rows))])
+
+
+def as_plain(batch: dict[str, Any], family: str) -> dict[str, Any]:
+    if family == "encoder_decoder":
+        return {**batch, "pixel_values": (batch["pixel_values"].float() / 255 - 0.5) / 0.5}
+    return batch
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing below the raise gets a chance to save."""
+
+
+def test_a_killed_run_ends_in_the_same_adapter(
+    project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from manifold_ocr.training.trainer import OcrTrainer
+
+    knobs: dict[str, Any] = {"max_steps": 6, "eval_steps": 2, "rows": 5, "train_batch_size": 2}
+    whole = project("whole")
+    whole.train(**knobs)
+    broken = project("broken")
+    original = OcrTrainer.compute_loss
+    for step in (1, 3, 5):
+
+        def compute_loss(self: Any, *args: Any, at: int = step, **kwargs: Any) -> Any:
+            if self.state.global_step == at:
+                raise Killed
+            return original(self, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(OcrTrainer, "compute_loss", compute_loss)
+            with pytest.raises(Killed):
+                broken.train(**knobs)
+    broken.train(**knobs)
+    assert broken.adapter_hash() == whole.adapter_hash()
+
+
+def test_full_fine_tuning_is_saved_as_a_checkpoint_that_reads(
+    project: Callable[[str], Project],
+) -> None:
+    from manifold_ocr.images import load_sample
+    from manifold_ocr.models.registry import load_model
+
+    run = project("full")
+    run.train(rank=0, max_steps=2, eval_steps=2, rows=2)
+    adapter = run.root / "adapter"
+    config = json.loads((adapter / "config.json").read_text())
+    assert config["architectures"] == json.loads((run.base / "config.json").read_text())[
+        "architectures"
+    ]
+    reader = load_model(ModelConfig(id=str(run.base)), adapter, "cpu")
+    reader.max_new_tokens = 4
+    image = load_sample(run.rows[0], run.image_root)
+    assert len(list(reader.recognise([image]))) == 1
+
+
+def test_labels_that_are_cut_lose_their_end_and_are_counted(
+    base: Path, samples: tuple[Path, list[Sample]]
+) -> None:
+    from manifold_ocr.training.family import family_for
+
+    settings = TrainingSettings(
+        model=ModelConfig(id="tiny"),
+        lora=LoraSettings(),
+        train=TrainConfig(max_target_length=5),
+        base=base,
+        image_root=samples[0],
+    )
+    family = family_for(family_of(base), settings)
+    audit = family.audit(samples[1])
+    too_long = [text for text in TEXTS if len(text) + 1 > 5]
+    assert audit.counts["truncated_rows"] == len(too_long)
+    assert audit.counts["truncated_tokens"] == sum(len(text) + 1 - 5 for text in too_long)
+    rows = family.data(samples[1])
+    ends = {rows.targets[i][-1] for i, text in enumerate(TEXTS) if len(text) + 1 > 5}
+    tokenizer = getattr(family, "tokenizer", None) or family.chat_input.tokenizer
+    assert tokenizer.eos_token_id not in ends
