@@ -1,5 +1,6 @@
 """COCO-Text annotations: `imgs`, `anns` with bbox [x, y, w, h] and `utf8_string`."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,12 @@ def rows(view: FolderView) -> Iterator[RawRow | Rejection]:
             continue
         value = read_json(view.root / name)
         images = value["imgs"]
-        for key in view.share(sorted(value["anns"], key=str)):
-            where = f"{name}#{key}"
-            yield _row(view, value["anns"][key], images, places, where)
+        by_image: dict[str, list[str]] = defaultdict(list)
+        for key in sorted(value["anns"], key=str):
+            by_image[str(value["anns"][key].get("image_id"))].append(key)
+        for image in view.share(sorted(by_image)):
+            for key in by_image[image]:
+                yield _row(view, value["anns"][key], images, places, f"{name}#{key}")
 
 
 def _row(

@@ -65,14 +65,31 @@ class ManifestCorpus:
     def part_rows(
         self, root: Path, options: Mapping[str, Any], part: int, parts: int
     ) -> Iterator[RawRow | Rejection]:
-        """Stream the rows whose lines start in the `part`-th of `parts` stretches of the file."""
+        """Stream one of `parts` stretches of the file; rows of one image are never divided.
+
+        Wherever a stretch ends, the run of rows that show the image met there is read to
+        its end, and the next stretch begins after that run.
+        """
         parsed = corpus_options(ManifestOptions, self.name, options)
         manifest = _find_manifest(root, parsed)
         reader = _RowReader(self.name, root, _image_root(root, parsed), parsed)
         relative = manifest.relative_to(root).as_posix()
-        for number, line in _lines(manifest, part, parts):
-            if line.strip():
-                yield reader.read(line, f"{relative}:{number}")
+        skipped, closing = "", ""
+        skipping = part > 0
+        for number, line, beyond in _lines(manifest, part, parts):
+            if not line.strip():
+                continue
+            row = reader.read(line, f"{relative}:{number}")
+            image = row.image if isinstance(row, RawRow) else ""
+            if skipping and image:
+                skipped = skipped or image
+                skipping = image == skipped
+            if beyond and image:
+                closing = closing or image
+                if image != closing:
+                    return
+            if not skipping:
+                yield row
 
 
 def _find_manifest(root: Path, options: ManifestOptions) -> Path:
@@ -94,19 +111,19 @@ def _image_root(root: Path, options: ManifestOptions) -> str:
     return "raw" if (root / "raw").is_dir() else "."
 
 
-def _lines(path: Path, part: int, parts: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number, line) of the lines that start in one of `parts` equal stretches."""
+def _lines(path: Path, part: int, parts: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield (line number, line, whether it starts beyond the stretch) from a stretch's start on."""
     size = path.stat().st_size
     start, stop = size * part // parts, size * (part + 1) // parts
     with open(path, "rb") as file:
         number = 1 + _count_lines(file, start)
-        if start:  # the stretch before owns the line that crosses the border
+        if start:  # a line that crosses the border belongs to the stretch before
             file.seek(start - 1)
             crossing = file.readline()
             start += len(crossing) - 1
             number += crossing.endswith(b"\n") and len(crossing) > 1
-        while start < stop and (line := file.readline()):
-            yield number, line
+        while line := file.readline():
+            yield number, line, start >= stop
             start += len(line)
             number += 1
 

@@ -22,8 +22,6 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.records import Rejection
 
-LINE_SPANS = ("text_span", "equation_ignore", "footnote_mark")
-FORMULA_SPANS = ("equation_inline",)
 FORMULA_BLOCKS = ("equation_isolated",)
 CHARTS = ("figure",)
 CODE = ("code_txt", "code_algorithm")
@@ -113,14 +111,15 @@ class _Page:
     def _span_row(
         self, owner: dict[str, Any], span: dict[str, Any], where: str
     ) -> Iterator[RawRow]:
+        """A span with text is a line; one with LaTeX (formulas, note marks) a formula."""
         kind = span["category_type"]
         stated = (owner.get("attribute") or {}).get("text_language")
         language = language_tag(stated) if stated else self._language
-        if kind in LINE_SPANS and span.get("text"):
-            text = _TAB.sub("", span["text"])
+        if span.get("text"):
+            text = _TAB.sub("", span["text"]).strip()
             tags = () if kind == "text_span" else (kind,)
             yield self._part(text, where, span, language=language, tags=self._tags + tags)
-        elif kind in FORMULA_SPANS and span.get("latex"):
+        elif span.get("latex"):
             latex = span["latex"]
             yield self._part(
                 latex, where, span, language=language, task="latex", question=LATEX_QUESTION

@@ -117,7 +117,7 @@ def _local(element: Any) -> str:
 
 
 def _descend(element: Any, name: str) -> Iterator[Any]:
-    return element.iter("{*}" + name)
+    yield from element.iter("{*}" + name)
 
 
 def _child(element: Any, name: str) -> Any:

@@ -62,6 +62,8 @@ def same_text(first: str, second: str, similarity: float) -> bool:
     windows of other text (over one in twenty) or by digits (dates, numbers, amounts) that
     differ at more than twice the rate of the letters.
     """
+    if not first or not second:
+        return first == second
     if Levenshtein.normalized_similarity(first, second, score_cutoff=similarity) < similarity:
         return False
     places = [min(edit.src_pos, len(first) - 1) for edit in Levenshtein.editops(first, second)]
