@@ -146,10 +146,13 @@ def archive(settings):
     return pages, Verifier(build(pages, CompressConfig().codec, keep="fast"), settings)
 
 
+@pytest.mark.parametrize("few_lookups", [0, 10**9])
 @pytest.mark.parametrize("tolerance", [0, 2, 4])
-def test_index_equals_a_plain_loop_over_windows(tolerance):
+def test_index_equals_a_plain_loop_over_windows(tolerance, few_lookups, monkeypatch):
     from manifold_ocr.codec import encode, unpack_code
+    from manifold_ocr.compression import index as index_module
 
+    monkeypatch.setattr(index_module, "FEW_LOOKUPS", few_lookups)
     config = CompressConfig(precision=2).codec
     documents = build([(f"p{i}", page_text(i).encode()) for i in range(4)], config).documents
     index = SignatureIndex(documents, config, percentile=80, tolerance=tolerance)

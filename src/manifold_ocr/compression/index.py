@@ -11,6 +11,7 @@ from manifold_ocr.compression.manifold import Document
 from manifold_ocr.compression.prototype import gate_threshold
 
 Integers = NDArray[np.int64]
+FEW_LOOKUPS = 20_000  # key look-ups up to which postings are followed one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class SignatureIndex:
         self.owners = pairs[1]
         self.keys, self.begins = np.unique(pairs[0], return_index=True)
         self.ends = np.append(self.begins[1:], len(self.owners))
+        self._reach: tuple[NDArray[np.int32], Integers, Integers] | None = None
 
     def scores(self, windows: Windows) -> Scores:
         """Compare all windows of one query text with all documents."""
@@ -65,17 +67,58 @@ class SignatureIndex:
         ).astype(np.int64)
         at_least = np.cumsum(by_stability[::-1])[::-1]
         compared = np.append(at_least, 0)[np.minimum(self.gates, self.scale + 1)]
+        if len(keys) * (2 * self.tolerance + 1) ** 2 > FEW_LOOKUPS:
+            return Scores(compared, self._match_many(keys, counts))
         matched = np.zeros(len(self.ids), np.int64)
         rows, owners = self._postings(keys)
         open_gate = self._stability(keys)[rows] >= self.gates[owners]
         np.add.at(matched, owners[open_gate], counts[rows[open_gate]])
         return Scores(compared, matched)
 
+    def _match_many(self, keys: Integers, counts: Integers) -> Integers:
+        """Match a long query: its histogram over all keys, summed where documents reach."""
+        if self._reach is None:
+            self._reach = self._reached_keys()
+        cells, begins, owners = self._reach
+        matched = np.zeros(len(self.ids), np.int64)
+        if not len(cells):
+            return matched
+        histogram = np.zeros((self.scale + 1) * (self.scale + 1), np.int64)
+        histogram[keys] = counts
+        matched[owners] = np.add.reduceat(histogram[cells], begins)
+        return matched
+
+    def _reached_keys(self) -> tuple[NDArray[np.int32], Integers, Integers]:
+        """Return the keys that match each document, documents one after the other.
+
+        (keys, place of each document's first key, document), the hazard gate applied; a
+        key that several signatures of a document reach stands once.
+        """
+        side = self.scale + 1
+        keys = np.repeat(self.keys, self.ends - self.begins)
+        stability, entropy = keys // side, keys % side
+        pieces = []
+        for ds in range(-self.tolerance, self.tolerance + 1):
+            for de in range(-self.tolerance, self.tolerance + 1):
+                s, e = stability + ds, entropy + de
+                fits = (
+                    (s >= self.gates[self.owners]) & (s >= 0) & (s < side) & (e >= 0) & (e < side)
+                )
+                pieces.append((self.owners * side * side + s * side + e)[fits])
+        reached = np.unique(np.concatenate(pieces))
+        owners, begins = np.unique(reached // (side * side), return_index=True)
+        return (reached % (side * side)).astype(np.int32), begins, owners
+
     def _postings(self, keys: Integers) -> tuple[Integers, Integers]:
         """Return (row of `keys`, document) pairs, each pair once."""
         reach = range(-self.tolerance, self.tolerance + 1)
-        shifts = [ds * (self.scale + 1) + de for ds in reach for de in reach]
-        found = [self._exact_postings(keys + shift) for shift in shifts]
+        entropy = keys % (self.scale + 1)
+        found = []
+        for de in reach:
+            inside = np.flatnonzero((entropy + de >= 0) & (entropy + de <= self.scale))
+            for ds in reach:
+                rows, owners = self._exact_postings(keys[inside] + ds * (self.scale + 1) + de)
+                found.append((inside[rows], owners))
         rows = np.concatenate([item[0] for item in found])
         owners = np.concatenate([item[1] for item in found])
         if self.tolerance:

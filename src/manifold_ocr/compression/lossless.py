@@ -30,8 +30,8 @@ DIGEST_BYTES = 4
 STORED, ZSTD, BROTLI, MIX, MIX_GB, PRIMED, PRIMED_GB = range(7)
 GB_METHODS = (MIX_GB, PRIMED_GB)
 PRIMED_METHODS = (PRIMED, PRIMED_GB)
-MIX_LIMIT = 1 << 18  # bytes; beyond that the model is too slow and library codecs do well
-MIX_MOST_RATIO = 4096  # a model's output per input byte, above which a file is refused
+MIX_LIMIT = 1 << 16  # bytes; beyond a page the model is too slow and library codecs do well
+MIX_MOST_RATIO = 256  # output per coded byte above which a file is refused: bounds the work
 LENGTH_LIMIT = 1 << 32
 STEP = 1 << 16
 
@@ -58,7 +58,7 @@ class Primer:
 def compress(data: bytes, *, effort: Effort = "best", primer: Primer | None = None) -> bytes:
     """Return the smallest container of `data`.
 
-    `fast` tries zstd and brotli; `best` adds context mixing up to 256 KiB (about 15 kB/s).
+    `fast` tries zstd and brotli; `best` adds context mixing up to 64 KiB (about 15 kB/s).
     With a primer the same primer is needed to decompress.
     """
     coded = {

@@ -151,9 +151,10 @@ The same figures for random characters and for shuffled words of the same length
 Noise "compresses" as well as the documents, so the signature ratio says nothing about the
 text. It is {codec.payload_bytes} bytes a distinct signature against one window every
 {codec.stride} bytes, which tends to {limit:.1f}x while all signatures differ, whatever the
-text; shorter texts give less, and more than that means that different windows share a signature and come back as the
-wrong text. With the raw spans that decoding copies counted too, pages of documents and of
-noise expand (below 1x), unless that many windows are confused with one another."""
+text; shorter texts give less, and more than that means that different windows share a
+signature and come back as the wrong text. With the raw spans that decoding copies counted
+too, pages of documents and of noise expand (below 1x), unless that many windows are confused
+with one another."""
 
 
 def _fidelity_section(check: Check) -> str:
