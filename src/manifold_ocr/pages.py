@@ -12,7 +12,9 @@ from manifold_ocr.detection import DetectedLine, crop_line, usual_height
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import MAX_IMAGE_PIXELS, open_image
 from manifold_ocr.models.base import OcrModel
-from manifold_ocr.reading_order import Line, Paragraph, arrange, join_rows
+from manifold_ocr.reading_order.arrange import arrange
+from manifold_ocr.reading_order.lines import Line, Paragraph
+from manifold_ocr.reading_order.rows import join_rows
 
 PDF_DPI = 200
 LINE_ASPECT = 12.0  # wider than this for its height: one line, whatever a detector says

@@ -5,7 +5,10 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold_ocr.reading_order import Line, arrange, join_rows, reading_order
+from manifold_ocr.reading_order.arrange import arrange
+from manifold_ocr.reading_order.lines import Line
+from manifold_ocr.reading_order.order import reading_order
+from manifold_ocr.reading_order.rows import join_rows
 
 HEIGHT = 20
 
@@ -86,6 +89,25 @@ def test_pieces_of_a_row_are_joined_but_a_gutter_keeps_columns_apart():
     narrow = [p for i in range(4) for p in (line(50, 100 + 26 * i, 200, f"l{i}"),
                                             line(212, 100 + 26 * i, 400, f"r{i}"))]  # fmt: skip
     assert len(join_rows(narrow)) == 8
+
+
+def test_a_receipt_is_read_across_its_prices():
+    items = ["Paper plate", "Rye loaf 800 g", "Washing powder", "Raisins"]
+    lines = [line(50, 20, 400, "THE CORNER SHOP, 12 HIGH STREET")]
+    for i, item in enumerate(items):
+        lines.append(line(50, 100 + 26 * i, 50 + 9 * len(item), item))
+        lines.append(line(350, 101 + 26 * i, 400, f"{i}.50"))
+    rows = [row.text for part in arrange(lines) for row in part.rows]
+    assert rows[1:] == [f"{item} {i}.50" for i, item in enumerate(items)]
+
+
+def test_a_table_beside_running_text_is_read_across_within_itself_only():
+    lines = column(50, 400, 100, 6, "prose")
+    for i in range(6):
+        lines += [line(430, 100 + 26 * i, 480, f"key {i}"), line(600, 100 + 26 * i, 650, f"{i}.0")]
+    rows = [row.text for part in arrange(lines) for row in part.rows]
+    assert [row for row in rows if row.startswith("key")] == [f"key {i} {i}.0" for i in range(6)]
+    assert rows[:6] == [f"prose {i} " + "word " * 5 + "word" for i in range(6)]
 
 
 def test_wide_characters_flow_without_spaces_and_words_with_them():

@@ -14,7 +14,7 @@ from manifold_ocr.files import atomic_write, read_json
 from manifold_ocr.labelling.align import Alignment, align
 from manifold_ocr.pages import Mode, PageReader, open_pages
 from manifold_ocr.progress import progress
-from manifold_ocr.reading_order import Line
+from manifold_ocr.reading_order.lines import Line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pdf")
 INDEX = "labels.jsonl"

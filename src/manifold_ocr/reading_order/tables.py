@@ -1,0 +1,127 @@
+"""Rows of tables, forms and receipts: label and value stand far apart, yet are read across.
+
+Two columns of running text also stand side by side. They differ in how their rows fill
+them: running text reaches its margin in most rows, labels and values end where they end.
+"""
+
+from collections.abc import Sequence
+from statistics import median
+
+from manifold_ocr.reading_order.lines import WIDE, Paragraph, Row, middle, overlap
+from manifold_ocr.reading_order.rows import ROW_OVERLAP, like_height
+from manifold_ocr.records import Box
+
+REACH = 2.6  # line heights between neighbouring rows of one table
+FILLED = 0.7  # a row fills its column when it covers this share of the column's width
+MOST = 0.6  # running text fills its column in at least this share of the rows
+LONG = 20  # half-width characters of the middle row from which a column may be running text
+
+Pair = tuple[int, int]
+
+
+def join_table_rows(rows: Sequence[Row], paragraphs: Sequence[Paragraph]) -> list[Row]:
+    """Join the rows that stand side by side in tables; all other rows stay as they are.
+
+    `paragraphs` are those of `rows` before joining: where they are running text, their
+    columns are never read across.
+    """
+    columns = [
+        part.box for part in paragraphs if len(part.rows) >= 3 and _is_running_text(part.rows)
+    ]
+    pairs = [
+        (left, right)
+        for left, right in _pairs(rows)
+        if not any(_divides(column, rows[left], rows[right]) for column in columns)
+    ]
+    following = {
+        left: right for run in _runs(pairs, rows) if _is_table(run, rows) for left, right in run
+    }
+    joined, taken = [], set(following.values())
+    for start in range(len(rows)):
+        if start in taken:
+            continue
+        pieces, at = list(rows[start].pieces), start
+        while at in following:
+            at = following[at]
+            pieces += rows[at].pieces
+        joined.append(Row(tuple(pieces)))
+    return joined
+
+
+def _pairs(rows: Sequence[Row]) -> list[Pair]:
+    """Return (left, right) of rows that are each other's nearest neighbour at one height."""
+    nearest: dict[int, tuple[float, int]] = {}
+    previous: dict[int, tuple[float, int]] = {}
+    boxes = [row.box for row in rows]
+    for left, a in enumerate(boxes):
+        for right, b in enumerate(boxes):
+            gap = b[0] - a[2]
+            low = min(a[3] - a[1], b[3] - b[1])
+            if left == right or gap < -0.5 * low:
+                continue
+            shared = overlap(a[1], a[3], b[1], b[3])
+            if shared < ROW_OVERLAP * low or not like_height(rows[left].height, rows[right].height):
+                continue
+            nearest[left] = min(nearest.get(left, (gap, right)), (gap, right))
+            previous[right] = min(previous.get(right, (gap, left)), (gap, left))
+    return [(left, right) for left, (_, right) in nearest.items() if previous[right][1] == left]
+
+
+def _divides(column: Box, left: Row, right: Row) -> bool:
+    """Tell whether one of two rows lies in a column of running text and the other beside it."""
+    slack = left.height
+    a, b = left.box, right.box
+
+    def inside(box: Box) -> bool:
+        return box[0] >= column[0] - slack and box[2] <= column[2] + slack
+
+    return (inside(b) and a[2] <= column[0] + slack) or (inside(a) and b[0] >= column[2] - slack)
+
+
+def _runs(pairs: Sequence[Pair], rows: Sequence[Row]) -> list[list[Pair]]:
+    """Group pairs that stand below each other with a common space between left and right."""
+    boxes = [row.box for row in rows]
+    ordered = sorted(pairs, key=lambda pair: (middle(boxes[pair[0]]), boxes[pair[0]], pair))
+    runs: list[list[Pair]] = []
+    for pair in ordered:
+        home = next((run for run in runs if _continues(run[-1], pair, rows)), None)
+        if home is None:
+            runs.append([pair])
+        else:
+            home.append(pair)
+    return runs
+
+
+def _continues(above: Pair, below: Pair, rows: Sequence[Row]) -> bool:
+    a, b = (rows[index].box for index in above)
+    c, d = (rows[index].box for index in below)
+    height = rows[below[0]].height
+    distance = middle(c) - middle(a)
+    if not 0.5 * height < distance <= REACH * height:
+        return False
+    return overlap(a[2], b[0], c[2], d[0]) > 0 and (
+        abs(a[0] - c[0]) < height or abs(b[0] - d[0]) < height or abs(b[2] - d[2]) < height
+    )
+
+
+def _is_table(run: Sequence[Pair], rows: Sequence[Row]) -> bool:
+    """Tell a table from columns of running text; a single pair is never enough."""
+    left = [rows[index] for index, _ in run]
+    right = [rows[index] for _, index in run]
+    return len(run) > 1 and not _is_running_text(left) and not _is_running_text(right)
+
+
+def _is_running_text(column: Sequence[Row]) -> bool:
+    return median(_length(row.text) for row in column) >= LONG and _filled(column) >= MOST
+
+
+def _filled(column: Sequence[Row]) -> float:
+    """Return the share of rows that cover most of the column's width."""
+    start = min(row.box[0] for row in column)
+    width = max(row.box[2] for row in column) - start
+    return sum(row.box[2] - row.box[0] >= FILLED * width for row in column) / len(column)
+
+
+def _length(text: str) -> int:
+    """Return the number of half-width characters: a wide one counts as two."""
+    return len(text) + len(WIDE.findall(text))
