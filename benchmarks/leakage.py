@@ -50,11 +50,13 @@ SYLLABLES = [
 ]
 
 
-def word(rng):
+def word(rng: random.Random) -> str:
+    """Return a made-up word."""
     return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 4)))
 
 
-def sentence(rng, characters):
+def sentence(rng: random.Random, characters: int) -> str:
+    """Return made-up words of about so many characters."""
     words = []
     while sum(map(len, words)) + len(words) < characters:
         words.append(word(rng))
@@ -64,7 +66,7 @@ def sentence(rng, characters):
 class Template:
     """A form with fixed labels, a heading and columns; only the words differ by page."""
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         rng = random.Random(f"template {number}")
         self.heading = sentence(rng, rng.randint(15, 40)).title()
         self.labels = [sentence(rng, 10).title() + ":" for _ in range(rng.randint(3, 8))]
@@ -75,14 +77,16 @@ class Template:
         self.top = rng.randint(90, 260)
         self.footer = sentence(rng, 60)
 
-    def text(self, rng):
+    def text(self, rng: random.Random) -> list[str]:
+        """Return the lines of a page filled in anew."""
         fields = [f"{label} {sentence(rng, rng.randint(4, 18))}" for label in self.labels]
         lines = (SIZE[1] - self.top - 24 * len(fields) - 120) // (self.font + 7)
         width = int((SIZE[0] - 90) / self.columns / (self.font * 0.56))
         body = [sentence(rng, width) for _ in range(max(3, lines) * self.columns)]
         return [self.heading, *fields, *body, self.footer]
 
-    def draw(self, text):
+    def draw(self, text: list[str]) -> Image.Image:
+        """Set the lines in this template."""
         page = Image.new("L", SIZE, 255)
         pen = ImageDraw.Draw(page)
         font = ImageFont.load_default(self.font)
@@ -104,7 +108,8 @@ class Template:
         return page
 
 
-def typos(text, rng, share):
+def typos(text: str, rng: random.Random, share: float) -> str:
+    """Replace, drop and insert letters: `share` errors a character in all."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     out = []
     for character in text:
@@ -117,30 +122,33 @@ def typos(text, rng, share):
     return "".join(out)
 
 
-def reencoded(page, rng):
+def reencoded(page: Image.Image, rng: random.Random) -> Image.Image:
+    """Save as JPEG of quality 25 to 60."""
     buffer = io.BytesIO()
     page.save(buffer, "JPEG", quality=rng.randint(25, 60))
     return Image.open(io.BytesIO(buffer.getvalue()))
 
 
-def resized(page, rng):
+def resized(page: Image.Image, rng: random.Random) -> Image.Image:
+    """Scale by 0.5 to 1.4."""
     factor = rng.uniform(0.5, 1.4)
     return page.resize(
         (int(page.width * factor), int(page.height * factor)), Image.Resampling.BICUBIC
     )
 
 
-def cropped(page, rng):
+def cropped(page: Image.Image, rng: random.Random) -> Image.Image:
+    """Cut one pixel off one or two sides."""
     left, top = rng.choice(((1, 0), (0, 1), (1, 1)))
     return page.crop((left, top, page.width - (1 - left), page.height - (1 - top)))
 
 
-def make(root, pages, copies):
+def make(root: Path, pages: int, copies: int) -> dict[str, str]:
     """Write the corpus; return {id of a planted row: kind}."""
     templates = [Template(n) for n in range(TEMPLATES)]
     rows, planted = [], {}
 
-    def add(name, image, text, split):
+    def add(name: str, image: Image.Image, text: list[str], split: str) -> None:
         image.save(root / "raw" / f"{name}.png", compress_level=1)
         rows.append(
             Sample(id="", document=name, corpus="pages", subset="all", image=f"{name}.png",
@@ -169,7 +177,8 @@ def make(root, pages, copies):
     return planted
 
 
-def main():
+def main() -> None:
+    """Build once and print recall and false alarms."""
     parser = argparse.ArgumentParser(description="Measure the leak gate.")
     parser.add_argument("--pages", type=int, default=1000)
     parser.add_argument("--copies", type=int, default=100, help="planted copies of each kind")
@@ -192,13 +201,14 @@ def main():
     for name, kind in planted.items():
         found[kind] += name in accused
     for kind in sorted(totals):
-        print(
-            f"{kind:16} {found[kind]:4} of {totals[kind]:4} found: recall {found[kind] / totals[kind]:.3f}"
-        )
+        recall = found[kind] / totals[kind]
+        print(f"{kind:16} {found[kind]:4} of {totals[kind]:4} found: recall {recall:.3f}")
     alarms = sorted(set(accused) - set(planted))
-    print(f"false alarms     {len(alarms)} of {arguments.pages - arguments.pages // 4} distinct train pages "
-          f"({TEMPLATES} templates, {report.leaks.index_pages} test pages) {alarms[:3]}")  # fmt: skip
-    print(f"{sum(found.values())} of {len(planted)} leaks in {seconds:.1f} s: {report.seconds}")
+    honest = arguments.pages - -(-arguments.pages // 4)
+    print(f"false alarms     {len(alarms)} of {honest} distinct train pages {alarms[:3]}")
+    print(f"({TEMPLATES} templates, {report.leaks.index_pages} test pages)")
+    phases = ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items())
+    print(f"{sum(found.values())} of {len(planted)} leaks in {seconds:.1f} s ({phases})")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (fixtures are quoted as published)
 """Every corpus in the exact layout of its publisher, in small: fixtures made here."""
 
 import json
@@ -360,7 +361,7 @@ class TestFolder:
         write(tmp_path / (text or "notes.txt"), "x")
         if text:
             image(tmp_path / "a.png")
-        with pytest.raises(UserError, match="no images|no text"):
+        with pytest.raises(UserError, match=r"no images|no text"):
             read(tmp_path, "folder")
 
 

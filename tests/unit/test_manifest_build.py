@@ -333,9 +333,14 @@ def test_a_corpus_that_is_not_there_says_what_to_run(tmp_path):
 
 @pytest.mark.parametrize(
     "values",
-    [{"val_split": 0.5, "test_split": 0.5}, {"val_split": 1.0}, {"max_pixels": -1}, {"shard_rows": 0},
-     {"validation_corpora": ("a",), "test_corpora": ("a",)}],
-)  # fmt: skip
+    [
+        {"val_split": 0.5, "test_split": 0.5},
+        {"val_split": 1.0},
+        {"max_pixels": -1},
+        {"shard_rows": 0},
+        {"validation_corpora": ("a",), "test_corpora": ("a",)},
+    ],
+)
 def test_impossible_settings_are_refused(values):
     with pytest.raises(ValueError):
         ManifestConfig(**values)

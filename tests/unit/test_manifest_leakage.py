@@ -59,8 +59,16 @@ def gate(tmp_path, monkeypatch):
         with open(root / "manifest.jsonl", "w", encoding="utf-8") as file:
             for name, image, lines, split in pages:
                 image.save(root / f"{name}.png")
-                row = Sample(id="", document=name, corpus="pages", subset="all", image=f"{name}.png",
-                             text="\n".join(lines), split=split, granularity="page")  # fmt: skip
+                row = Sample(
+                    id="",
+                    document=name,
+                    corpus="pages",
+                    subset="all",
+                    image=f"{name}.png",
+                    text="\n".join(lines),
+                    split=split,
+                    granularity="page",
+                )
                 file.write(to_json(row) + "\n")
         out = tmp_path / "out"
         out.mkdir()

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import orjson
@@ -74,35 +74,52 @@ def build_rows(
     SignatureCache(cache_path.with_name("signatures.sqlite")).close()  # made before it is shared
     clock.lap("images")
     with tempfile.TemporaryDirectory(prefix="manifest-", dir=cache_path.parent) as scratch:
-        tasks = [
-            PartTask(
-                corpus=corpus,
-                splitter=_splitter(corpus, config),
-                config=config,
-                max_target_length=max_target_length,
-                raw_root=raw_root,
-                cache_path=cache_path,
-                started_ns=started_ns,
-                scratch=Path(scratch),
-                part=part,
-            )
-            for corpus in corpora
-            for part in range(PARTS)
-        ]
-        results = _run(tasks, workers)
+        shared = PartTask(
+            corpus=corpora[0],
+            splitter=_splitter(corpora[0], config),
+            config=config,
+            max_target_length=max_target_length,
+            raw_root=raw_root,
+            cache_path=cache_path,
+            started_ns=started_ns,
+            scratch=Path(scratch),
+            part=0,
+        )
+        results = _run(_tasks(shared, corpora), workers)
         clock.lap("rows")
-        runs = [run for result in results for run in result.runs]
         units = [table for result in results for table in result.units]
         leaks = find_near_duplicates(units, config.leakage, workers)
         clock.lap("leakage")
-        verdicts = judge(runs, config, leaks.near)
-        rejections = [r for result in results for r in result.rejections]
-        for split in SPLITS:
-            rejections += _write_split(split, runs, verdicts, destination, config)
-        rejections.sort(key=lambda r: (r.corpus, r.source, r.reason, r.detail))
-        write_rows(destination / "rejected.jsonl", rejections)
-        splits = count_splits(runs, verdicts)
+        report = _write(results, leaks, images, config, destination)
         clock.lap("write")
+    report.seconds = clock.laps
+    return report
+
+
+def _tasks(shared: PartTask, corpora: Sequence[SelectedCorpus]) -> list[PartTask]:
+    return [
+        replace(shared, corpus=corpus, splitter=_splitter(corpus, shared.config), part=part)
+        for corpus in corpora
+        for part in range(PARTS)
+    ]
+
+
+def _write(
+    results: list[PartResult],
+    leaks: LeakReport,
+    images: CacheReport,
+    config: ManifestConfig,
+    destination: Path,
+) -> BuildReport:
+    """Judge all rows, write the manifests and the rejections, count what was kept."""
+    runs = [run for result in results for run in result.runs]
+    verdicts = judge(runs, config, leaks.near)
+    rejections = [r for result in results for r in result.rejections]
+    for split in SPLITS:
+        rejections += _write_split(split, runs, verdicts, destination, config)
+    rejections.sort(key=lambda r: (r.corpus, r.source, r.reason, r.detail))
+    write_rows(destination / "rejected.jsonl", rejections)
+    splits = count_splits(runs, verdicts)
     if not any(counts.rows for counts in splits.values()):
         _refuse_empty(rejections, results)
     return BuildReport(
@@ -112,7 +129,6 @@ def build_rows(
         images=images,
         leaks=leaks,
         removed={split: verdicts.counts(runs, split) for split in SPLITS},
-        seconds=clock.laps,
     )
 
 
