@@ -17,6 +17,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
 from manifold_ocr.models.adapter_weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
 from manifold_ocr.models.config import LoraSettings
+from manifold_ocr.models.ctc_onnx import export_merged
 
 
 def import_peft() -> Any:
@@ -163,8 +164,8 @@ def save_adapter(model: Any, folder: Path, base_name: str, revision: str = "") -
 def merge_adapter(model: nn.Module, adapter: Path, base: Path, destination: Path) -> None:
     """Write a full checkpoint: the base `model` with the adapter's changes inside the weights.
 
-    Tokenizer and processor files of `base` are copied. The graphs of onnxruntime are left
-    out: they hold the base model's weights (`models.ctc_onnx.export_merged` adds new ones).
+    Tokenizer and processor files of `base` are copied; a CTC checkpoint with graphs for
+    onnxruntime gets graphs with the merged weights.
     """
     if not is_adapter(adapter):
         raise UserError(f"{adapter}: not a LoRA adapter; a full checkpoint needs no merging")
@@ -173,4 +174,6 @@ def merge_adapter(model: nn.Module, adapter: Path, base: Path, destination: Path
         for path in base.iterdir():
             if path.is_file() and path.suffix in {".json", ".txt", ".model", ".jinja"}:
                 shutil.copyfile(path, folder / path.name)
-        merged.save_pretrained(folder, safe_serialization=True)
+        with without_library_notes():
+            merged.save_pretrained(folder, safe_serialization=True)
+        export_merged(base, adapter, folder)

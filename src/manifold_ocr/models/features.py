@@ -19,11 +19,13 @@ from manifold_ocr.records import Sample
 
 SHARD_BYTES = 16 << 20
 DTYPE = np.dtype("<f2")
+LARGEST = float(np.finfo(DTYPE).max)
 
 
 def round_features(features: np.ndarray) -> np.ndarray:
     """Return features as the cache keeps them (float16), so that cached or not is equal."""
-    return features.astype(DTYPE)
+    rounded: np.ndarray = np.clip(features, -LARGEST, LARGEST).astype(DTYPE)
+    return rounded
 
 
 class FeatureCache:

@@ -71,7 +71,7 @@ class LiveLog(TrainerCallback):
     """
 
     def __init__(self, folder: Path) -> None:
-        from dvclive import Live
+        from dvclive.live import Live
 
         self.live = Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None)
 

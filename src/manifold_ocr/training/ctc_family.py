@@ -17,7 +17,7 @@ from manifold_ocr.models.adapter_weights import is_adapter, write_origin
 from manifold_ocr.models.adapters import add_lora, attach, restore_adapter, save_adapter
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.ctc_torch import backbone_features, core, head_hidden, load_recogniser
-from manifold_ocr.models.features import FeatureCache, round_features
+from manifold_ocr.models.features import FeatureCache
 from manifold_ocr.models.line_image import decode_frames, line_pixels, line_width
 from manifold_ocr.progress import progress
 from manifold_ocr.records import Sample
@@ -219,10 +219,11 @@ class CtcTraining:
 
     def _input(self, sample: Sample) -> np.ndarray:
         if not self.cached:
-            return line_pixels(load_sample(sample, self.settings.image_root))[0]
+            pixels: np.ndarray = line_pixels(load_sample(sample, self.settings.image_root))[0]
+            return pixels
         features = self._open_cache().get(self._keys[sample.id])
-        assert features is not None
-        return round_features(features)
+        assert features is not None, f"features of row {sample.id} left the cache"
+        return features
 
     def _open_reader(self) -> ctc.CtcModel:
         if self._reader is None:

@@ -1,6 +1,6 @@
-"""What the training harness needs of a model family; `family_for` chooses by an explicit table."""
+"""What the training harness needs of a model family (`training.families` chooses one)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.records import Sample
-from manifold_ocr.training.settings import Audit, TrainingSettings
+from manifold_ocr.training.settings import Audit, TrainingSettings  # noqa: F401
 
 
 class TrainingData(Protocol):
@@ -18,7 +18,10 @@ class TrainingData(Protocol):
     batch. Nothing in a row may be drawn at random from a global generator.
     """
 
-    lengths: Sequence[int]
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Return the cost of each row."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -70,31 +73,3 @@ class TrainingFamily(Protocol):
     def restore(self, model: nn.Module, folder: Path) -> None:
         """Load what `save` wrote into `model`, in place and exactly."""
         ...
-
-
-def family_for(name: str, settings: TrainingSettings) -> TrainingFamily:
-    """Return the training side of the family `name` (see `models.registry.FAMILIES`)."""
-    builders: dict[str, Callable[[TrainingSettings], TrainingFamily]] = {
-        "ctc": _ctc,
-        "encoder_decoder": _encoder_decoder,
-        "chat_vlm": _chat_vlm,
-    }
-    return builders[name](settings)
-
-
-def _ctc(settings: TrainingSettings) -> TrainingFamily:
-    from manifold_ocr.training.ctc_family import CtcTraining
-
-    return CtcTraining(settings)
-
-
-def _encoder_decoder(settings: TrainingSettings) -> TrainingFamily:
-    from manifold_ocr.training.encoder_decoder_family import EncoderDecoderTraining
-
-    return EncoderDecoderTraining(settings)
-
-
-def _chat_vlm(settings: TrainingSettings) -> TrainingFamily:
-    from manifold_ocr.training.chat_vlm_family import ChatVlmTraining
-
-    return ChatVlmTraining(settings)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +16,10 @@ from manifold_ocr.training.config import TrainConfig
 
 NO_EFFECT = ("resume", "dataloader_workers", "save_total_limit")
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "numpy", "onnxruntime", "pillow")
-HARNESS = ("manifold_ocr.training.session", "manifold_ocr.training.trainer")
+HARNESS = tuple(
+    f"manifold_ocr.training.{name}"
+    for name in ("trainer", "arguments", "callbacks", "determinism", "validation")
+)
 TRAINING_CODE = {
     "ctc": ("manifold_ocr.training.ctc_family",),
     "encoder_decoder": ("manifold_ocr.training.encoder_decoder_family",),
@@ -54,15 +58,18 @@ def run_parts(
         "versions": {name: installed(name) for name in LIBRARIES},
     }
     # through JSON, so that stored and fresh parts compare equal (tuples become lists)
-    return _as_json(parts)
+    plain: dict[str, Any] = json.loads(canonical_json(parts))
+    return plain
 
 
 def family_code(family: str) -> str:
-    """Return the hash of the code that trains `family`: metrics and other families apart."""
-    others = [m for name, modules in TRAINING_CODE.items() if name != family for m in modules]
-    text = [m for m in _scorer_modules() if m not in WITHOUT]
-    present = [m for m in (*WITHOUT, *text, *others) if _exists(m)]
-    return code_fingerprint((*HARNESS, *TRAINING_CODE[family]), without=present)
+    """Return the hash of the code that trains `family`: metrics and other families apart.
+
+    `training.fit` is hashed as a file: its imports reach every family.
+    """
+    skipped = [module for module in (*WITHOUT, *_scorer_modules()) if _source(module).is_file()]
+    code = code_fingerprint((*HARNESS, *TRAINING_CODE[family]), without=skipped)
+    return sha256_json([code, sha256_file(Path(__file__).with_name("fit.py"))])
 
 
 def hash_rows(samples: Iterable[Sample], image_root: Path) -> str:
@@ -103,12 +110,6 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _as_json(value: Any) -> Any:
-    import json
-
-    return json.loads(canonical_json(value))
-
-
 def _scorer_modules() -> list[str]:
     folder = Path(__file__).parents[1] / "text"
     relative = [path.relative_to(folder.parent) for path in folder.rglob("*.py")]
@@ -119,6 +120,5 @@ def _scorer_modules() -> list[str]:
     ]
 
 
-def _exists(module: str) -> bool:
-    path = Path(__file__).parents[1].joinpath(*module.split(".")[1:])
-    return path.with_suffix(".py").is_file()
+def _source(module: str) -> Path:
+    return Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")

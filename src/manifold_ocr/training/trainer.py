@@ -51,8 +51,10 @@ class OcrTrainer(Trainer):
         scorer: Scorer,
         parts: Mapping[str, Any],
         callbacks: list[Any],
+        resumed: Path | None = None,
     ) -> None:
         """`scorer` turns predictions and a step into metrics; `parts` mark checkpoints."""
+        self.resumed = resumed
         self.family = family
         self.train_samples = train_samples
         self.val_samples = val_samples
@@ -75,7 +77,7 @@ class OcrTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = False
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> Any:
         """Return batches of rows of similar length, the same for any number of workers."""
 
         def collate(numbered: list[tuple[int, Any]]) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class OcrTrainer(Trainer):
 
         workers = self.args.dataloader_num_workers
         loader = DataLoader(
-            self.train_dataset,
+            NumberedRows(self.rows),
             batch_sampler=self.sampler,
             collate_fn=collate,
             num_workers=workers,

@@ -1,0 +1,157 @@
+"""Train one run in this process: audit, model, trainer, result; half the batch when memory ends."""
+
+import gc
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from manifold_ocr import perf
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import atomic_directory, read_json, write_json
+from manifold_ocr.models.adapters import import_peft
+from manifold_ocr.records import Sample
+from manifold_ocr.training import checkpoints
+from manifold_ocr.training.callbacks import Conductor, LiveLog, ProgressLine
+from manifold_ocr.training.determinism import make_deterministic
+from manifold_ocr.training.families import family_for
+from manifold_ocr.training.family import TrainingFamily
+from manifold_ocr.training.run import Run
+from manifold_ocr.training.validation import Scorer
+
+AUTOMATIC_BATCH = 16
+
+
+def fit(run: Run) -> dict[str, Any]:
+    """Train `run` and keep its result; return what it reached.
+
+    Raises:
+        UserError: no row can be learnt, a loss is not finite, or one row exceeds memory.
+        KeyboardInterrupt: stopped on request, after a checkpoint was saved.
+    """
+    import_peft()
+    config = run.settings.train
+    make_deterministic(config.seed, config.threads)
+    family = family_for(run.family, run.settings)
+    audit = family.audit([*run.rows["train"], *run.rows["rehearsal"]])
+    run.folder.write_audit("train", audit)
+    run.folder.write_audit("val", family.audit(run.rows["val"]))
+    counts = dict(audit.counts)
+    print("train: " + ", ".join(f"{name} {value}" for name, value in counts.items()))
+    if not audit.kept:
+        quarantine = run.folder.path / "quarantine_train.jsonl"
+        raise UserError(f"no row can be learnt: {quarantine} has the reason of each")
+    micro, accumulation = config.train_batch_size or AUTOMATIC_BATCH, config.gradient_accumulation
+    while True:
+        try:
+            return _attempt(run, family, audit.kept, (micro, accumulation), counts)
+        except torch.OutOfMemoryError as error:
+            if micro == 1:
+                raise UserError(
+                    "memory is too small for one row: lower max_pixels or max_target_length"
+                ) from error
+        # after the handler, so that its traceback no longer holds the model
+        gc.collect()
+        torch.cuda.empty_cache()
+        smaller = micro // 2 if micro % 2 == 0 else 1
+        micro, accumulation = smaller, accumulation * (micro // smaller)
+        print(f"train: out of memory; micro-batch {micro}, accumulation {accumulation}")
+
+
+def _attempt(
+    run: Run,
+    family: TrainingFamily,
+    rows: Sequence[Sample],
+    batch: tuple[int, int],
+    counts: Mapping[str, int],
+) -> dict[str, Any]:
+    config = run.settings.train
+    make_deterministic(config.seed, config.threads)
+    line = ProgressLine(batch[0] * batch[1])
+    live = LiveLog(run.folder.path / "dvclive")
+    trainer = _trainer(run, family, rows, batch, [live, line])
+    trainer.train(resume_from_checkpoint=str(trainer.resumed) if trainer.resumed else None)
+    if run.stop.wished:
+        raise KeyboardInterrupt
+    figures = _figures(trainer, counts)
+    live.finish({"rows": dict(counts), "best": figures["best"]})
+    _keep_result(run, trainer, figures)
+    speed = {"seconds": round(line.seconds, 1), "rows_per_second": _rate(trainer, line, batch)}
+    run.folder.update(**speed)
+    perf.record("train_loop", speed)
+    return figures
+
+
+def _trainer(
+    run: Run,
+    family: TrainingFamily,
+    rows: Sequence[Sample],
+    batch: tuple[int, int],
+    callbacks: list[Any],
+) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers import EarlyStoppingCallback, PrinterCallback
+    from transformers.integrations.integration_utils import TensorBoardCallback
+
+    from manifold_ocr.training.arguments import training_arguments
+    from manifold_ocr.training.trainer import OcrTrainer
+
+    config, home, val = run.settings.train, run.home, run.rows["val"]
+    # looked for at each attempt: the one before, ended by full memory, may have gone further
+    checkpoint = checkpoints.latest_complete(home.checkpoints)
+    args = training_arguments(
+        config,
+        run.settings.model.precision,
+        home.checkpoints,
+        micro_batch=batch[0],
+        accumulation=batch[1],
+    )
+    args.eval_on_start = checkpoint is None
+    conductor = Conductor(run.stop, checkpoint)
+    writer = SummaryWriter(str(run.folder.path / "tensorboard"))
+    callbacks = [conductor, *callbacks, TensorBoardCallback(writer)]
+    if config.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
+    trainer = OcrTrainer(
+        family=family,
+        model=family.build(),
+        args=args,
+        train_samples=rows,
+        val_samples=val,
+        scorer=Scorer(val, home.path / "baseline.jsonl", run.folder.path / "eval_results.json"),
+        parts=run.parts,
+        callbacks=callbacks,
+        resumed=checkpoint,
+    )
+    trainer.remove_callback(PrinterCallback)
+    conductor.trainer = trainer
+    return trainer
+
+
+def _rate(trainer: Any, line: Any, batch: tuple[int, int]) -> float:
+    steps = trainer.state.global_step - line.first_step
+    return round(steps * batch[0] * batch[1] / line.seconds, 1) if line.seconds else 0.0
+
+
+def _figures(trainer: Any, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the run reached: the same for a run that was interrupted and resumed."""
+    history = trainer.state.log_history
+    start: dict[str, Any] = next((e for e in history if e.get("step") == 0 and "eval_cer" in e), {})
+    metric = trainer.args.metric_for_best_model
+    best = {"step": trainer.state.best_global_step, metric: trainer.state.best_metric}
+    if f"eval_{metric}" in start:
+        best[f"{metric}_before"] = start[f"eval_{metric}"]
+    return {"best": best, "steps": trainer.state.global_step, "rows": dict(counts)}
+
+
+def _keep_result(run: Run, trainer: Any, figures: dict[str, Any]) -> None:
+    with atomic_directory(run.home.result) as result:
+        adapter = result / "adapter"
+        adapter.mkdir()
+        trainer.family.save(trainer.accelerator.unwrap_model(trainer.model), adapter)
+        metrics = result / "metrics"
+        shutil.copytree(run.folder.path / "dvclive", metrics)
+        write_json(metrics / "metrics.json", read_json(metrics / "metrics.json"))  # sorted keys
+        trainer.state.save_to_json(str(result / checkpoints.STATE))
+        write_json(result / "state.json", figures)
