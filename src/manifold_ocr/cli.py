@@ -6,16 +6,21 @@ import typer
 
 from manifold_ocr import __version__
 from manifold_ocr.commands import (
+    compress,
     doctor,
     download,
     engines,
     eval,
     explore,
+    label,
+    limitations,
     monitor,
     preset,
     read,
+    robustness,
     stage,
     summary,
+    verify,
 )
 from manifold_ocr.errors import UserError
 
@@ -45,7 +50,23 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Fine-tune, measure and compress OCR on your own documents, reproducibly."""
 
-    for command in (download, read, stage, summary, eval, engines, explore, monitor, preset, doctor):
+    for command in (
+        download,
+        label,
+        read,
+        stage,
+        summary,
+        eval,
+        compress,
+        verify,
+        engines,
+        explore,
+        robustness,
+        limitations,
+        monitor,
+        preset,
+        doctor,
+    ):
         command.register(app)
     return app
 

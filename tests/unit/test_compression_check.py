@@ -391,3 +391,32 @@ def test_finished_presets_are_found_in_what_dvc_shows():
     ]
     rows = sweep_rows(list(experiments_of(shown)), ["tiny", "small"])
     assert rows == [{"compression": 2.0, "token_accuracy": 0.9, "token_f1": 0.95, "preset": "tiny"}]
+
+
+def test_efficiency_is_relative_to_the_baseline_and_names_its_costs(check, tmp_path):
+    from manifold_ocr.compression import efficiency
+
+    path = tmp_path / "costs.json"
+    path.write_text('{"good": {"seconds_per_page": 2.0}, "bad": {"seconds_per_page": 1.0}}')
+    costs = efficiency.read_costs(path)
+    good, bad = efficiency.compare(check, costs, baseline="bad")
+    assert bad.relative == 1.0
+    assert good.relative == pytest.approx(good.accuracy / bad.accuracy)
+    assert good.on_front and bad.on_front  # each is better in one value
+    assert "seconds a page" in efficiency.section([good, bad])
+    assert not efficiency.compare(check, {})[1].on_front
+    with pytest.raises(UserError, match="baseline"):
+        efficiency.compare(check, {}, baseline="nobody")
+    path.write_text('{"good": {"second_per_page": 2.0}}')
+    with pytest.raises(UserError, match="seconds_per_page"):
+        efficiency.read_costs(path)
+
+
+def test_costs_of_a_page_come_from_what_evaluate_noted():
+    from manifold_ocr.compression.efficiency import costs_of_perf
+
+    perf = {"evaluate_adapter": {"rows_per_second": 10.0, "rows": 100, "gpu_watt_hours": 1.0}}
+    cost = costs_of_perf(perf, {"adapter": 20.0, "base": 20.0})
+    assert cost["adapter"].seconds_per_page == 2.0
+    assert cost["adapter"].joules_per_page == 720.0
+    assert cost["base"].seconds_per_page is None

@@ -22,11 +22,18 @@ def vision_tokens_of(value: str) -> int | None:
 
 
 def check_predictions(
-    predictions: list[Path], manifest: Path, others: list[Path], out: Path, tokens: int | None
+    predictions: list[Path],
+    manifest: Path,
+    others: list[Path],
+    out: Path,
+    tokens: int | None,
+    costs: Path | None = None,
+    baseline: str = "",
 ) -> None:
     """Write the report of some prediction files on a manifest below `out`; print a summary."""
     from manifold_ocr.compression.check import run_check
     from manifold_ocr.compression.config import CompressConfig
+    from manifold_ocr.compression.efficiency import read_costs
     from manifold_ocr.compression.figures import metrics, summary
     from manifold_ocr.compression.output import write_check
     from manifold_ocr.compression.replay import read_replay
@@ -44,7 +51,7 @@ def check_predictions(
         {name: read_replay(path, tokens) for name, path in zip(names, predictions, strict=True)},
         [sample for path in others for sample in read_samples(path)],
     )
-    write_check(check, out)
+    write_check(check, out, read_costs(costs) if costs else None, baseline)
     write_json(out / "metrics.json", metrics(check))
     typer.echo(summary(check, out))
     if config.enforce and check.failed:
@@ -101,6 +108,13 @@ def register(app: typer.Typer) -> None:
         vision_tokens: Annotated[
             str, typer.Option(help="Per row where a file has none: a number or tiny ... large.")
         ] = "",
+        costs: Annotated[
+            Path | None,
+            typer.Option(help="JSON: seconds_per_page, peak_memory_gib, joules_per_page a system."),
+        ] = None,
+        baseline: Annotated[
+            str, typer.Option(help="System of relative efficiency 1; default: the first deepseek.")
+        ] = "",
         build: Annotated[
             Path | None, typer.Option(help="Build an archive of this folder or manifest instead.")
         ] = None,
@@ -125,8 +139,7 @@ def register(app: typer.Typer) -> None:
         elif build is not None:
             build_archive(build, output, effort)
         elif predictions:
-            check_predictions(
-                predictions, manifest, other or [], out, vision_tokens_of(vision_tokens)
-            )
+            tokens = vision_tokens_of(vision_tokens)
+            check_predictions(predictions, manifest, other or [], out, tokens, costs, baseline)
         else:
             raise UserError("give --predictions FILE, --build FOLDER or --presets tiny,small,dense")

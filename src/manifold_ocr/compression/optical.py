@@ -154,14 +154,17 @@ def points(system: str, buckets: Sequence[Bucket]) -> list[Point]:
     return [Point(system, item.label, item.pages, item.ratio, item.precision) for item in buckets]
 
 
-def pareto(candidates: Sequence[tuple[str, float, float]]) -> list[str]:
-    """Return the names that no other candidate beats in both values (higher is better)."""
+def pareto(candidates: Sequence[tuple[str, *tuple[float, ...]]]) -> list[str]:
+    """Return the names that no other beats: as good in all values, better in one.
+
+    Values are those where higher is better.
+    """
+
+    def beaten(values: tuple[float, ...], by: tuple[float, ...]) -> bool:
+        return values != by and all(b >= a for a, b in zip(values, by, strict=True))
+
     return [
         name
-        for name, first, second in candidates
-        if not any(
-            (a >= first and b > second) or (a > first and b >= second)
-            for other, a, b in candidates
-            if other != name
-        )
+        for name, *values in candidates
+        if not any(beaten(tuple(values), tuple(others)) for _, *others in candidates)
     ]

@@ -10,7 +10,7 @@ from manifold_ocr.compression.pages import Page, Pages, gather
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Prediction, Sample
 
-ID_KEYS = ("id", "doc_id", "document", "image", "image_path", "source_path")
+ID_KEYS = ("id", "image_path", "image", "source_path", "doc_id", "document")
 TEXT_KEYS = ("text", "prediction", "answer", "output", "markdown")
 TOKEN_KEYS = ("vision_tokens", "image_tokens")
 
@@ -18,9 +18,8 @@ TOKEN_KEYS = ("vision_tokens", "image_tokens")
 def read_replay(path: Path | str, vision_tokens: int | None = None) -> Iterator[Prediction]:
     """Stream the predictions of a JSON Lines file of this program or of another.
 
-    The id may stand under `id`, `doc_id`, `document`, `image`, `image_path` or
-    `source_path`, the text under `text`, `prediction`, `answer`, `output` or `markdown`.
-    `vision_tokens` fills in for rows that carry none.
+    The id may stand under any of `ID_KEYS` (`doc_id` is joined with `page_id` where there is
+    one), the text under any of `TEXT_KEYS`. `vision_tokens` fills in for rows that carry none.
 
     Raises:
         UserError: missing file, not UTF-8, a broken row, or one without id or text.
@@ -44,6 +43,8 @@ def _prediction(line: str, where: str, vision_tokens: int | None) -> Prediction:
     if not isinstance(row, dict):
         raise UserError(f"{where}: a row must be a JSON object")
     name, text = _first(row, ID_KEYS), _first(row, TEXT_KEYS)
+    if name == row.get("doc_id") and row.get("page_id"):
+        name = f"{name}/{row['page_id']}"
     if not isinstance(name, str) or not isinstance(text, str):
         raise UserError(
             f"{where}: needs an id ({', '.join(ID_KEYS)}) and a text ({', '.join(TEXT_KEYS)}), "
@@ -62,7 +63,8 @@ def _first(row: dict[str, Any], keys: Sequence[str]) -> Any:
 def gather_system(name: str, samples: Sequence[Sample], rows: Iterable[Prediction]) -> Pages:
     """Return the pages as a system read them, whether it answered lines or whole pages.
 
-    Pages are found by document, page id, or image name with or without folder and suffix.
+    Pages are found by page id, document, or image path compared from its end, with or
+    without suffix.
 
     Raises:
         UserError: no prediction names a row or a page of the manifest, or one id twice.
@@ -75,7 +77,8 @@ def gather_system(name: str, samples: Sequence[Sample], rows: Iterable[Predictio
     if any(sample.id in answers for sample in samples):
         return gather(samples, answers.values())
     references = gather(samples, None)
-    found = [_answer(page, answers) for page in references.pages]
+    by_tail = _by_tail(answers)
+    found = [_answer(page, answers, by_tail) for page in references.pages]
     if not any(found):
         raise UserError(
             f"the predictions of {name} name no row and no page of the manifest; "
@@ -93,9 +96,28 @@ def gather_system(name: str, samples: Sequence[Sample], rows: Iterable[Predictio
     return dataclasses.replace(references, pages=pages, unread=missing)
 
 
-def _answer(page: Page, answers: dict[str, Prediction]) -> Prediction | None:
-    image = PurePosixPath(page.image)
-    for key in (page.id, page.document, page.image, image.name, image.stem):
+def _by_tail(answers: dict[str, Prediction]) -> dict[str, list[Prediction]]:
+    """Map file names without folder and suffix to the answers whose id ends so."""
+    found: dict[str, list[Prediction]] = {}
+    for name, answer in answers.items():
+        found.setdefault(PurePosixPath(name).stem, []).append(answer)
+    return found
+
+
+def _answer(
+    page: Page, answers: dict[str, Prediction], by_tail: dict[str, list[Prediction]]
+) -> Prediction | None:
+    """Return the answer to a page; None where none or more than one fits."""
+    for key in (page.id, page.document, page.image):
         if key and key in answers:
             return answers[key]
-    return None
+    image = PurePosixPath(page.image)
+    wanted = [*image.parts[:-1], image.stem]
+    fitting = []
+    for answer in by_tail.get(image.stem, []):
+        name = PurePosixPath(answer.id)
+        parts = [*name.parts[:-1], name.stem]
+        size = min(len(parts), len(wanted))
+        if parts[-size:] == wanted[-size:]:
+            fitting.append(answer)
+    return fitting[0] if len(fitting) == 1 else None

@@ -1,19 +1,19 @@
 """The compression report in Markdown, written for a reader who has not seen the code."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from manifold_ocr.compression import optical
+from manifold_ocr.compression import efficiency, optical
 from manifold_ocr.compression.accounting import ratio, total
 from manifold_ocr.compression.check import Check
+from manifold_ocr.compression.efficiency import Cost
 from manifold_ocr.compression.fidelity import lcs_scores, micro_ned
 from manifold_ocr.compression.report_parts import gates_section, verification_section
-from manifold_ocr.compression.system_check import SystemCheck
 from manifold_ocr.compression.tables import percent, table, times, whole
 from manifold_ocr.compression.text_check import OURS, TextCheck
 
 
-def markdown(check: Check) -> str:
-    """Return the whole report."""
+def markdown(check: Check, costs: Mapping[str, Cost] | None = None, baseline: str = "") -> str:
+    """Return the whole report; `costs` of the systems a page, where known, join the last table."""
     sections = [
         "# Compression check",
         _opening(check),
@@ -22,7 +22,7 @@ def markdown(check: Check) -> str:
         _control_section(check),
         _fidelity_section(check),
         verification_section(check),
-        _optical_section(check),
+        _optical_section(check, costs or {}, baseline),
         _terms(check),
     ]
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
@@ -202,7 +202,7 @@ def _fidelity_row(name: str, corpus: str, pairs: Iterable[object]) -> list[str]:
     ]
 
 
-def _optical_section(check: Check) -> str:
+def _optical_section(check: Check, costs: Mapping[str, Cost], baseline: str) -> str:
     parts = ["## Vision tokens"]
     parts.append(
         "Text tokens of the reference over the positions that the decoder was fed for the "
@@ -219,10 +219,8 @@ def _optical_section(check: Check) -> str:
         buckets = [*optical.bucket_pages(pages), optical.pool("all", pages)]
         parts.append(table(BUCKET_HEADINGS, [_bucket_row(name, item) for item in buckets]))
     parts.append(_reference_tables())
-    front = _pareto(check.systems)
-    if front:
-        parts.append(front)
-    return "\n\n".join(parts)
+    parts.append(efficiency.section(efficiency.compare(check, costs, baseline)))
+    return "\n\n".join(part for part in parts if part)
 
 
 BUCKET_HEADINGS = [
@@ -278,37 +276,6 @@ def _reference_tables() -> str:
 
 The published ratios divide by the tokens reported; the decoder is fed separators besides, so
 our ratios, which count positions, would be about 5 to 14 % lower for the same page."""
-
-
-def _pareto(systems: dict[str, list[SystemCheck]]) -> str:
-    rows = []
-    for name, items in systems.items():
-        pages = [page for item in items for page in item.optical]
-        if pages:
-            pooled = optical.pool(name, pages)
-            rows.append((name, pooled.accuracy, pooled.ratio))
-    if not rows:
-        return ""
-    front = set(optical.pareto(rows))
-    cells = [
-        [
-            name,
-            percent(accuracy),
-            times(value),
-            f"{accuracy * value:.2f}",
-            "yes" if name in front else "no",
-        ]
-        for name, accuracy, value in rows
-    ]
-    return f"""### Efficiency
-
-Accuracy (1 - NED) times compression, with its front: a system stands on the front when no
-other is better in one value and as good in the other. The product hides which of the two made
-it, and a system that reads nothing costs nothing; choose by the front. Seconds, memory and
-energy a page are no part of this report, which is the same on every machine: see
-metrics/perf.json.
-
-{table(["system", "accuracy", "compression", "product", "on the front"], cells)}"""
 
 
 def _terms(check: Check) -> str:
