@@ -457,7 +457,9 @@ class TestSelection:
         assert self.select(["icdar_sroie"], allowed_licences=["cc-by-4.0"])
 
     def test_role_is_changed_by_hand_only(self):
-        assert self.select(["omnidocbench"], omnidocbench={"role": "train"})[0].role == "train"
+        corpus = self.select(["omnidocbench"], omnidocbench={"role": "train"})[0]
+        assert corpus.role == "train" and corpus.contaminated
+        assert not self.select(["omnidocbench"])[0].contaminated
 
     def test_misspelt_option_is_an_error(self, tmp_path):
         image(tmp_path / "a.png")

@@ -39,6 +39,11 @@ class SelectedCorpus:
         """Return the licence of the corpus as a whole (rows may state their own)."""
         return licence_of(self.name, self.options)
 
+    @property
+    def contaminated(self) -> bool:
+        """Say whether a benchmark was given to training by hand."""
+        return self.adapter.role == "eval_only" and self.role != "eval_only"
+
 
 def select_corpora(params: Mapping[str, Any]) -> list[SelectedCorpus]:
     """Return the corpora of `download.corpora`, checked against the licence policy.

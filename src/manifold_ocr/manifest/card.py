@@ -67,7 +67,11 @@ def _corpora_table(corpora: Sequence[SelectedCorpus]) -> str:
         citation = source.citation if source else "the user's own"
         rows.append((corpus.name, corpus.kind, corpus.role, corpus.licence, citation))
     header = ("corpus", "kind", "role", "licence", "source")
-    return table(header, rows).replace("---:", "---")
+    listed = table(header, rows).replace("---:", "---")
+    trained_on = ", ".join(corpus.name for corpus in corpora if corpus.contaminated)
+    if not trained_on:
+        return listed
+    return f"{listed}\n\n**Contaminated**: trained on the benchmark {trained_on}."
 
 
 def _splits_table(report: BuildReport) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 GRID = 32
 BYTES = GRID * GRID // 8
 DEAD_ZONE = 2  # grey levels
+PREFIX = 4  # words compared first: other pages mostly differ enough in these
 
 
 def page_descriptor(image: Image.Image) -> bytes:
@@ -19,6 +20,11 @@ def page_descriptor(image: Image.Image) -> bytes:
     small = image.convert("L").resize((GRID + 1, GRID), Image.Resampling.BILINEAR)
     grid = np.asarray(small, dtype=np.int16)
     return np.packbits(grid[:, 1:] - grid[:, :-1] > DEAD_ZONE).tobytes()
+
+
+def _differing(rows: np.ndarray, descriptor: np.ndarray) -> np.ndarray:
+    counts: np.ndarray = np.bitwise_count(rows ^ descriptor).sum(axis=1, dtype=np.uint16)
+    return counts
 
 
 class DescriptorIndex:
@@ -42,8 +48,11 @@ class DescriptorIndex:
         high = np.searchsorted(self._bits, own * widest, "right")
         if not own or low == high:
             return []
-        differing = np.bitwise_count(self._descriptors[low:high] ^ descriptor)
-        distance = differing.sum(axis=1, dtype=np.int64) / (self._bits[low:high] + own)
+        total = self._bits[low:high] + own
+        first = _differing(self._descriptors[low:high, :PREFIX], descriptor[:PREFIX])
+        rows = low + np.flatnonzero(first <= limit * total)  # a part cannot differ in more
+        differing = _differing(self._descriptors[rows], descriptor)
+        distance = differing / (self._bits[rows] + own)
         hits = np.flatnonzero(distance <= limit)
-        found = [(float(distance[i]), int(self._order[low + i])) for i in hits]
+        found = [(float(distance[i]), int(self._order[rows[i]])) for i in hits]
         return sorted(found)

@@ -9,21 +9,22 @@ they say the same in one typeface: for these the text must be equal as well.
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import orjson
-from datasketch import MinHashLSH
 
 from manifold_ocr.manifest.config import LeakageConfig
 from manifold_ocr.manifest.descriptor import DescriptorIndex
-from manifold_ocr.manifest.shingles import as_minhash, fold, same_text
+from manifold_ocr.manifest.shingles import PERMUTATIONS, fold, same_text
 from manifold_ocr.manifest.splits import TRAIN
 from manifold_ocr.manifest.verdicts import LEAK_IMAGE, LEAK_TEXT
 from manifold_ocr.progress import progress
 
-LSH_THRESHOLD = 0.4  # Jaccard similarity for which the bands are tuned: 7 % typos
-CANDIDATES = 20  # texts compared closely for one training page
+LEAST_SIMILARITY = 0.3  # estimated Jaccard similarity of candidates: 7 % typos leave 0.42
+LENGTH_SLACK = 0.1  # how much white space may change a text's length
+CANDIDATES = 8  # texts compared closely for one training page
 SMALL_SIDE = 96  # pixels: a line, not a page
 FEW_BITS = 48  # a nearly blank page says too little by its look
 
@@ -114,10 +115,11 @@ class _Index:
         units = [table.units[number] for table, number in places]
         self._keys = {int(unit["image"]) for unit in units}
         self._looks = DescriptorIndex(np.array([unit["descriptor"] for unit in units]))
-        self._texts = MinHashLSH(threshold=LSH_THRESHOLD, num_perm=len(units[0]["signature"]))
-        for row, unit in enumerate(units):
-            if unit["characters"] >= config.min_text_length:
-                self._texts.insert(row, as_minhash(unit["signature"]))
+        lengths = np.array([int(unit["characters"]) for unit in units])
+        self._text_rows = np.flatnonzero(lengths >= config.min_text_length)
+        self._lengths = lengths[self._text_rows]
+        self._signatures = np.array([units[row]["signature"] for row in self._text_rows])
+        self._content = lru_cache(maxsize=8192)(self._read)
 
     def verdict(self, table: _Table, number: int) -> tuple[int, str] | None:
         """Return (code, twin) if the training unit repeats an evaluation page nearly."""
@@ -141,26 +143,24 @@ class _Index:
         return ""
 
     def _by_text(self, table: _Table, number: int) -> str:
+        """Compare with the texts of the most similar signatures, if their lengths are close."""
         unit = table.units[number]
-        if unit["characters"] < self._config.min_text_length:
+        length = int(unit["characters"])
+        if length < self._config.min_text_length or not len(self._text_rows):
             return ""
-        own = as_minhash(unit["signature"])
-        rows = self._texts.query(own)
-        if not rows:
-            return ""
-        scored = [(-float(np.mean(own.hashvalues == self._signature(row))), row) for row in rows]
-        text = table.content(number)[1]
-        for _, row in sorted(scored)[:CANDIDATES]:
-            name, known = self._content(row)
+        equal = np.count_nonzero(self._signatures == unit["signature"], axis=1)
+        longest = np.maximum(self._lengths, length)
+        slack = LENGTH_SLACK + 1 - self._config.text_similarity
+        close = np.abs(self._lengths - length) <= slack * longest
+        ranked = np.flatnonzero(close & (equal >= LEAST_SIMILARITY * PERMUTATIONS))
+        ranked = ranked[np.lexsort((ranked, -equal[ranked]))][:CANDIDATES]
+        text = table.content(number)[1] if len(ranked) else ""
+        for place in ranked:
+            name, known = self._content(int(self._text_rows[place]))
             if same_text(known, text, self._config.text_similarity):
                 return name
         return ""
 
-    def _content(self, row: int) -> tuple[str, str]:
+    def _read(self, row: int) -> tuple[str, str]:
         table, number = self._places[row]
         return table.content(number)
-
-    def _signature(self, row: int) -> np.ndarray:
-        table, number = self._places[row]
-        signature: np.ndarray = table.units[number]["signature"]
-        return signature

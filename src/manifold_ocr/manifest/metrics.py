@@ -1,13 +1,15 @@
 """metrics/manifest.json: finite scalars only, no clocks."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from manifold_ocr.corpora.registry import SelectedCorpus
 from manifold_ocr.manifest.build import BuildReport
 from manifold_ocr.manifest.splits import SPLITS, TRAIN
 from manifold_ocr.manifest.verdicts import LEAK_EXACT, LEAK_IMAGE, LEAK_TEXT, LEAKS
 
 
-def manifest_metrics(report: BuildReport) -> dict[str, Any]:
+def manifest_metrics(report: BuildReport, corpora: Sequence[SelectedCorpus] = ()) -> dict[str, Any]:
     """Return counts per split, corpus, subset and language; what was dropped, and why."""
     metrics: dict[str, Any] = {
         split: {
@@ -29,6 +31,7 @@ def manifest_metrics(report: BuildReport) -> dict[str, Any]:
         "by_reason": dict(sorted(report.rejected.items())),
     }
     metrics["filtered"] = dict(sorted(report.filtered.items()))
+    metrics["contaminated_benchmarks"] = sum(corpus.contaminated for corpus in corpora)
     metrics["leakage"] = leakage_metrics(report)
     metrics["truncated"] = truncated(report)
     return metrics

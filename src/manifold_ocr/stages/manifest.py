@@ -36,7 +36,7 @@ def main() -> None:
     with atomic_directory(MANIFEST) as folder:
         report = build_rows(corpora, config, RAW, folder, longest)
         write_card(folder, report, corpora, config, RAW)
-        metrics = manifest_metrics(report)
+        metrics = manifest_metrics(report, corpora)
         failure = check_gates(report, metrics, config)
         if failure:
             for split in SPLITS:
@@ -78,6 +78,11 @@ def summary(report: BuildReport, metrics: dict[str, Any], corpora: list[Selected
         f"{leaks['rows']:,}; filtered out {sum(metrics['filtered'].values()):,}; labels over "
         f"train.max_target_length {metrics['truncated']['total']:,}"
     )
+    lines += [
+        f"  warning: benchmark {c.name} is trained on; its scores mean nothing"
+        for c in corpora
+        if c.contaminated
+    ]
     for split in ("train", "val"):
         if not report.splits[split].rows:
             lines.append(f"  note: {split} is empty; training on this manifest will refuse to run")
