@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {
+    "corpora.synthetic.subsets": ["receipts", "chinese", "degraded"],
     "corpora.synthetic.train_lines": 10,
     "corpora.synthetic.val_lines": 6,
     "corpora.synthetic.test_lines": 8,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from manifold_ocr.corpora.base import RawRow
-from manifold_ocr.corpora.synthetic.config import SUBSETS, SyntheticConfig
+from manifold_ocr.corpora.synthetic.config import SUBSETS, VERSION, SyntheticConfig
 from manifold_ocr.corpora.synthetic.corpus import SyntheticCorpus
 from manifold_ocr.corpora.synthetic.generate import (
     LINES_PER_PAGE,
@@ -119,11 +119,17 @@ def test_seed_changes_the_text_and_subsets_do_not_touch_each_other(corpus, tmp_p
     assert (tmp_path / "b" / name).read_bytes() != (corpus / name).read_bytes()
 
 
+def test_the_bytes_of_this_version_are_pinned(corpus):
+    """A change of bytes needs a new VERSION (and this hash), so that DVC draws the corpus anew."""
+    found = (VERSION, sha256_tree(corpus))
+    assert found == (1, "e49cdb1e7b22e688c11fba838457ef01485b87dc2955874bc9e93921047fb07f")
+
+
 SCRIPT = """
 import sys
 from itertools import pairwise
 from pathlib import Path
-from manifold_ocr.corpora.synthetic.config import SyntheticConfig
+from manifold_ocr.corpora.synthetic.config import SUBSETS, VERSION, SyntheticConfig
 from manifold_ocr.corpora.synthetic.generate import generate
 from manifold_ocr.files import sha256_tree
 root = Path(sys.argv[1])
