@@ -38,6 +38,16 @@ def main() -> None:
         f"{metric} {best[metric]:.4f}{before}; adapter in {ADAPTER}"
     )
 
+    start = best.get(f"{metric}_before")
+    gained = start is None or (
+        best[metric] > start if settings.train.larger_is_better else best[metric] < start
+    )
+    if not gained:
+        print(
+            "train: warning: no checkpoint beats the starting point on the validation rows; add "
+            "rows or rehearsal, lower train.learning_rate, or keep the base model"
+        )
+
 
 if __name__ == "__main__":
     run_stage("train", main)

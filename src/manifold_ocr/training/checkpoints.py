@@ -43,8 +43,10 @@ def step_of(folder: Path) -> int:
     return int(found[1]) if found else -1
 
 
-def latest_complete(root: Path) -> Path | None:
+def latest_complete(root: Path, clean: bool = True) -> Path | None:
     """Return the newest whole checkpoint; incomplete and newer ones are removed and named.
+
+    With `clean` False nothing is removed (for processes beside the one that writes).
 
     A checkpoint whose best predecessor is gone cannot end as an unbroken run would, so it
     does not count either.
@@ -53,8 +55,9 @@ def latest_complete(root: Path) -> Path | None:
     for folder in reversed(folders):
         if is_complete(folder) and _best_is_there(folder):
             return folder
-        print(f"train: {folder.name} is incomplete and is not used")
-        shutil.rmtree(folder)
+        if clean:
+            print(f"train: {folder.name} is incomplete and is not used")
+            shutil.rmtree(folder)
     return None
 
 

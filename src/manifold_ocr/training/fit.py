@@ -1,6 +1,7 @@
 """Train one run in this process: audit, model, trainer, result; half the batch when memory ends."""
 
 import gc
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from manifold_ocr.training.run import Run
 from manifold_ocr.training.validation import Scorer
 
 AUTOMATIC_BATCH = 16
+RESULTS = "eval_results.json"
 
 
 def fit(run: Run) -> dict[str, Any]:
@@ -75,6 +77,8 @@ def _attempt(
     if run.stop.wished:
         raise KeyboardInterrupt
     figures = _figures(trainer, counts)
+    if not trainer.is_world_process_zero():
+        return figures
     live.finish({"rows": dict(counts), "best": figures["best"]})
     _keep_result(run, trainer, figures)
     speed = {"seconds": round(line.seconds, 1), "rows_per_second": _rate(trainer, line, batch)}
@@ -99,7 +103,8 @@ def _trainer(
 
     config, home, val = run.settings.train, run.home, run.rows["val"]
     # looked for at each attempt: the one before, ended by full memory, may have gone further
-    checkpoint = checkpoints.latest_complete(home.checkpoints)
+    main = int(os.environ.get("RANK", "0")) == 0
+    checkpoint = checkpoints.latest_complete(home.checkpoints, clean=main)
     args = training_arguments(
         config,
         run.settings.model.precision,
@@ -119,7 +124,7 @@ def _trainer(
         args=args,
         train_samples=rows,
         val_samples=val,
-        scorer=Scorer(val, home.path / "baseline.jsonl", run.folder.path / "eval_results.json"),
+        scorer=Scorer(val, home.path / "baseline.jsonl", run.folder.path / RESULTS),
         parts=run.parts,
         callbacks=callbacks,
         resumed=checkpoint,

@@ -1,5 +1,6 @@
 """A training run from rows to a published adapter: resumed, republished or trained."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from manifold_ocr.records import Sample
 from manifold_ocr.training import checkpoints, guard
 from manifold_ocr.training.fingerprint import fingerprint, run_parts
 from manifold_ocr.training.run import Run, RunHome
-from manifold_ocr.training.run_folder import open_run_folder
+from manifold_ocr.training.run_folder import RunFolder, open_run_folder
 from manifold_ocr.training.selection import rehearsal_rows, select
 from manifold_ocr.training.settings import TrainingSettings
 
@@ -54,14 +55,22 @@ def train(
     key = fingerprint(parts)
     home = RunHome(cache_root().resolve() / "training" / key[:32])
     guard.end_with_launchers()
-    with guard.run_lock(home.path / "lock"), guard.StopRequest().installed() as stop:
+    main = is_main_process()
+    lock = guard.run_lock(home.path / "lock") if main else contextlib.nullcontext()
+    with lock, guard.StopRequest().installed() as stop:
         if home.finished and not os.environ.get(RESUME_FROM):
             print(f"train: run {key[:12]} is finished already; its result is published again")
             figures = read_json(home.result / "state.json")
         else:
             figures = _run(settings, kind, chosen, parts, home, stop)
-        publish(home, destination, metrics)
+        if main:
+            publish(home, destination, metrics)
     return dict(figures)
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process of a torchrun group that writes (or the only one)."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def publish(home: RunHome, destination: Path, metrics: Path) -> None:
@@ -82,7 +91,10 @@ def _run(
     key = fingerprint(parts)
     checkpoint = choose_checkpoint(home, parts, settings.train.resume)
     name = f"{registry.slug(settings.model.id)}-r{settings.lora.rank}-{key[:8]}"
-    folder = open_run_folder(name, home.path / "run_folder")
+    if is_main_process():
+        folder = open_run_folder(name, home.path / "run_folder")
+    else:  # the other processes' logs are nobody's reading
+        folder = RunFolder(home.path / f"rank{os.environ['RANK']}")
     folder.start(parts, key, checkpoint.name if checkpoint else "")
     home.checkpoints.mkdir(parents=True, exist_ok=True)
     folder.link("checkpoints", home.checkpoints)
@@ -107,6 +119,8 @@ def _run(
     except BaseException as error:
         folder.finish("failed", error=f"{type(error).__name__}: {error}")
         raise
+    if not is_main_process():
+        return figures
     folder.link("adapter", home.result / "adapter")
     shutil.copyfile(home.result / checkpoints.STATE, folder.path / checkpoints.STATE)
     folder.finish("finished", result=figures)
@@ -115,6 +129,8 @@ def _run(
 
 def choose_checkpoint(home: RunHome, parts: Mapping[str, Any], resume: bool) -> Path | None:
     """Return the checkpoint to go on from: RESUME_FROM, the newest whole one, or None."""
+    if not is_main_process():
+        return checkpoints.latest_complete(home.checkpoints, clean=False)
     if wished := os.environ.get(RESUME_FROM):
         home.checkpoints.mkdir(parents=True, exist_ok=True)
         return checkpoints.adopt(Path(wished), home.checkpoints, parts)

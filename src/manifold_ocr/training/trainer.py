@@ -64,7 +64,7 @@ class OcrTrainer(Trainer):
         self.sampler = StepSampler(
             self.rows.lengths,
             args.per_device_train_batch_size,
-            args.gradient_accumulation_steps,
+            args.gradient_accumulation_steps * args.world_size,  # rows of a step on all GPUs
             seed=args.seed,
         )
         self._unchecked: list[tuple[Tensor, Tensor]] = []
@@ -164,6 +164,7 @@ class OcrTrainer(Trainer):
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / LOSS_STATE, self._loss_state())
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_complete(folder, self.parts)
 
