@@ -3,6 +3,7 @@
 The number of parts is fixed, so the result is the same for any number of processes.
 """
 
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,10 +75,12 @@ def work(task: PartTask) -> PartResult:
         rows = part_rows(task.corpus, task.raw_root / task.corpus.name, task.part)
         if "needle" in task.config.include_tasks:
             rows = with_needles(rows)
+        gc.disable()  # rows hold no cycles, and walking a run of them again and again is slow
         for raw in rows:
             worker.take(raw)
         return worker.finish()
     finally:
+        gc.enable()
         cache.close()
         signatures.close()
 

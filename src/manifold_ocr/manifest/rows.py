@@ -1,10 +1,10 @@
 """From a corpus's raw row to a manifest row: id, split, hashes, boxes checked and scaled."""
 
 import dataclasses
-from dataclasses import dataclass
+import struct
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import xxhash
@@ -18,11 +18,11 @@ from manifold_ocr.manifest.splits import TEST, Splitter
 from manifold_ocr.records import Box, Rejection, Sample
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
+_BOX = struct.Struct("<4d")
 _MISSING = ImageFacts(b"", 0, 0, b"", "missing_image: no such file")
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltRow:
+class BuiltRow(NamedTuple):
     """A finished row: its JSON, and the keys by which it is sorted, compared and sampled.
 
     `input_key` stands for what a model is shown (pixels, box, task, question), `text_key`
@@ -98,14 +98,15 @@ class RowBuilder:
         scaled, size = self._scale(box, facts)
         values = self._values(raw, text, row_id, split, image, facts, scaled)
         encoded_id = row_id.encode()
-        shown = f"{facts.sha256.hex()}{box}{raw.task}\0{raw.question or ''}"
+        shown = facts.sha256 + (_BOX.pack(*box) if box else b"")
+        shown += f"{raw.task}\0{raw.question or ''}".encode()
         return BuiltRow(
             row_id,
             split,
             orjson.dumps(values),
             image,
             facts,
-            xxhash.xxh3_64_intdigest(shown.encode()),
+            xxhash.xxh3_64_intdigest(shown),
             xxhash.xxh3_64_intdigest(text.encode()),
             xxhash.xxh3_64_intdigest(encoded_id, self._splitter.seed),
             size,
