@@ -156,13 +156,16 @@ def test_thresholds_are_written_between_markers_and_nothing_else_changes(tmp_pat
     document.write_text("# Title\n\ntext\n")
     config = MonitorConfig()
     assert report.write_docs(document, config)
-    assert "0.5 points" in document.read_text() and document.read_text().startswith(
+    assert "0.5 percentage points" in document.read_text() and document.read_text().startswith(
         "# Title\n\ntext"
     )
     assert not report.write_docs(document, config)
     changed = replace(config, drift=Tolerances(cer=0.02, insertion_rate=0.01, deletion_rate=0.01))
     assert report.write_docs(document, changed)
-    assert "2 points" in document.read_text() and "0.5 points" not in document.read_text()
+    assert (
+        "2 percentage points" in document.read_text()
+        and "0.5 percentage points" not in document.read_text()
+    )
     document.write_text(report.BEGIN)
     with pytest.raises(UserError, match="markers"):
         report.write_docs(document, config)

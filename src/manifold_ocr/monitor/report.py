@@ -168,7 +168,7 @@ def thresholds_markdown(config: MonitorConfig) -> str:
     rows = [
         (
             NAMES[metric],
-            f"{100 * config.drift.of(metric):g} points",
+            f"{100 * config.drift.of(metric):g} percentage points",
             f"{100 * config.limits.of(metric):g} %",
         )
         for metric in WATCHED
