@@ -1,0 +1,87 @@
+"""CTC on a CPU: the training loss against torch's own, and reading against plain onnxruntime.
+
+    PYTHONPATH=src python benchmarks/ctc_speed.py
+
+Random lines; needs data/base/pp-ocrv6-small (`dvc repro download_base`) and 2 cores.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from manifold_ocr.models import ctc
+from manifold_ocr.models.config import ModelConfig
+from manifold_ocr.models.line_image import line_pixels
+from manifold_ocr.models.pp_ocr_import import wheel_onnx
+from manifold_ocr.training.ctc_data import line_labels, targets_of
+from manifold_ocr.training.ctc_loss import Workspace, ctc_head_loss, plain_ctc_loss
+
+CLASSES, HIDDEN, RANK, LINES = 18710, 120, 8, 16
+BASE = Path("data/base/pp-ocrv6-small")
+
+
+def seconds(run: Callable[[], object], repeats: int = 5) -> float:
+    """Best time of one call after a warm-up."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def loss_speed() -> None:
+    """One forward and backward of the head's last layer and CTC, 16 lines of 20 to 60 frames."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(20, 60, (LINES,), generator=generator)
+    texts = [torch.randint(1, 200, (int(f) // 3,), generator=generator).tolist() for f in frames]
+    targets = targets_of(line_labels(texts), frames)
+    hidden = torch.randn(int(frames.sum()), HIDDEN, generator=generator, requires_grad=True)
+    weight, bias = torch.randn(CLASSES, HIDDEN, generator=generator), torch.zeros(CLASSES)
+    down = torch.randn(RANK, HIDDEN, generator=generator, requires_grad=True)
+    up = torch.randn(CLASSES, RANK, generator=generator, requires_grad=True)
+    workspace = Workspace()
+
+    def ours() -> None:
+        ctc_head_loss(hidden, hidden @ down.t(), weight, up, bias, targets, workspace).backward()
+
+    def plain() -> None:
+        logits = hidden @ weight.t() + bias + (hidden @ down.t()) @ up.t()
+        plain_ctc_loss(logits, targets).backward()
+
+    a, b = seconds(ours), seconds(plain)
+    print(
+        f"loss, {len(hidden)} frames: ours {a * 1e3:.0f} ms, torch {b * 1e3:.0f} ms, {b / a:.1f}x"
+    )
+
+
+def reading_speed() -> None:
+    """Lines a second: two lines at once on one thread each, against two threads inside a line."""
+    import onnxruntime
+
+    random = np.random.default_rng(0)
+    widths = random.integers(100, 700, 64)
+    lines = [Image.fromarray(random.integers(0, 256, (48, w, 3), dtype=np.uint8)) for w in widths]
+    reader = ctc.load(ModelConfig(id="pp-ocrv6-small"), BASE, None, None)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = ctc.worker_count()
+    session = onnxruntime.InferenceSession(str(wheel_onnx()), options)
+
+    def plain() -> None:
+        for line in lines:
+            session.run(None, {"x": line_pixels(line)})[0].argmax(-1)
+
+    a, b = seconds(lambda: list(reader.recognise(lines)), 3), seconds(plain, 3)
+    count = len(lines)
+    print(f"reading: ours {count / a:.0f} lines/s, onnxruntime {count / b:.0f}, {b / a:.2f}x")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(ctc.worker_count())
+    loss_speed()
+    reading_speed()
