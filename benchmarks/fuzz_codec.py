@@ -100,6 +100,14 @@ def timed_out(*_: object) -> None:
     raise TimeoutError(f"decoding took over {LONGEST_SECONDS} s")
 
 
+def save(folder: Path, data: bytes, problem: str) -> None:
+    """Keep a finding and print what is wrong with it."""
+    folder.mkdir(exist_ok=True)
+    name = folder / f"{hashlib.sha256(data).hexdigest()[:16]}.bin"
+    name.write_bytes(data)
+    print(f"finding: {name}\n{problem}", flush=True)
+
+
 def main() -> None:
     """Fuzz for the time given; exit with status 1 on a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -123,13 +131,12 @@ def main() -> None:
             try:
                 passed = check(data)
                 accepted += passed
-                wrong += passed and data[:2] == lossless.MAGIC and data != original
+                if passed and data[:2] == lossless.MAGIC and data not in (original, other, *seeds):
+                    wrong += 1
+                    save(options.findings, data, "an altered container was accepted")
             except Exception:
                 findings += 1
-                options.findings.mkdir(exist_ok=True)
-                name = options.findings / f"{hashlib.sha256(data).hexdigest()[:16]}.bin"
-                name.write_bytes(data)
-                print(f"finding: {name}\n{traceback.format_exc()}")
+                save(options.findings, data, traceback.format_exc())
             finally:
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             tried += 1

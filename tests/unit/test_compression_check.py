@@ -420,3 +420,15 @@ def test_costs_of_a_page_come_from_what_evaluate_noted():
     assert cost["adapter"].seconds_per_page == 2.0
     assert cost["adapter"].joules_per_page == 720.0
     assert cost["base"].seconds_per_page is None
+
+
+def test_the_document_states_the_thresholds_of_the_params():
+    from manifold_ocr.compression import docs
+
+    text = docs.DOCUMENT.read_text(encoding="utf-8")
+    config = load_section(CompressConfig, "compress")
+    assert docs.replaced(text, config) == text
+    changed = build_config(CompressConfig, {"tolerance": 7}, "compress")
+    assert docs.replaced(text, changed) != text
+    with pytest.raises(UserError, match="put them back"):
+        docs.replaced("no markers", config)

@@ -14,11 +14,14 @@ def register(app: typer.Typer) -> None:
         text: Annotated[Path, typer.Argument(help="A UTF-8 text file, for example OCR output.")],
         against: Annotated[Path, typer.Option(help="An archive made by `compress --build`.")],
         percentile: Annotated[
-            float, typer.Option(help="Windows above this hazard percentile are not compared.")
-        ] = 80.0,
+            float,
+            typer.Option(
+                help="Windows above this hazard percentile are not compared; 100: all are."
+            ),
+        ] = 100.0,
         tolerance: Annotated[
             int, typer.Option(help="Quantisation steps within which signatures match.")
-        ] = 4,
+        ] = 8,
         match_share: Annotated[
             float, typer.Option(help="Share of matching windows that makes a candidate.")
         ] = 0.3,

@@ -64,7 +64,7 @@ def run_check(
     results: dict[str, list[SystemCheck]] = {name: [] for name in systems}
     first = next(iter(read.values()), references)  # its unit, lines or page rows, is the text
     for corpus, pages in _by_corpus(first.pages).items():
-        unseen = [page.reference for page in elsewhere.get(corpus, [])]
+        unseen = _spread(elsewhere.get(corpus, []), config.unseen_pages)
         named = [Text(page.id, page.reference) for page in pages]
         text = check_texts(corpus, named, unseen, config, tokenizer)
         verified = check_verification(
@@ -84,6 +84,12 @@ def run_check(
         pages=read or {"reference": references},
         gates=_gates(config, texts, verification, next(iter(results.values()), [])),
     )
+
+
+def _spread(pages: Sequence[Page], most: int) -> list[str]:
+    """Return the texts of at most about `most` pages, evenly spread; 0 is all."""
+    step = max(1, len(pages) // most) if most else 1
+    return [page.reference for page in pages[::step]]
 
 
 def _by_corpus(pages: Iterable[Page]) -> dict[str, list[Page]]:

@@ -38,10 +38,10 @@ class CompressConfig:
         stride: bytes between window starts.
         precision: decimals of a quantised metric.
         metric_tokenizer: see `text.tokens.load_tokenizer`.
-        hazard_percentile: windows above this percentile of a document's hazards are not
-            compared; 100 compares all.
-        tolerance: quantisation steps by which stability and entropy of a matching
-            signature may differ; 0 is the exact membership of the older report.
+        hazard_percentile: in the gated exact membership, windows above this percentile of a
+            document's hazards are not compared; 100 compares all.
+        tolerance: in the tolerant screen, quantisation steps by which stability and entropy of
+            a matching signature may differ.
         match_share: share of compared windows that must match for a candidate.
         confirm_ned: largest normalised edit distance between a query and the archived text of
             a candidate that still says "same document".
@@ -49,6 +49,8 @@ class CompressConfig:
         lossless: `fast` keeps to library codecs, `best` adds context mixing (about
             15 kB/s), which is smallest on pages.
         lossless_pages: pages a corpus that the lossless table measures (0: all), spread evenly.
+        unseen_pages: pages a corpus of other splits that serve as foreign queries and as
+            dictionaries (0: all), spread evenly.
         seed: of the perturbations and the random control.
         targets: per corpus; `default` serves every corpus that is not named.
     """
@@ -59,12 +61,13 @@ class CompressConfig:
     precision: int = 3
     metric_tokenizer: str = "deepseek"
     hazard_percentile: float = 80.0
-    tolerance: int = 4
+    tolerance: int = 8
     match_share: float = 0.3
     confirm_ned: float = 0.2
     noise: tuple[float, ...] = (0.01, 0.03, 0.10)
     lossless: Literal["fast", "best"] = "best"
     lossless_pages: int = 40
+    unseen_pages: int = 300
     seed: int = 20240601
     targets: dict[str, Targets] = field(default_factory=lambda: dict(DEFAULT_TARGETS))
 
@@ -74,8 +77,8 @@ class CompressConfig:
             raise ValueError(f"hazard_percentile must be 0 to 100, not {self.hazard_percentile}")
         if not 0 < self.match_share <= 1:
             raise ValueError(f"match_share must be above 0 and at most 1, not {self.match_share}")
-        if self.tolerance < 0 or self.lossless_pages < 0:
-            raise ValueError("tolerance and lossless_pages must be 0 or more")
+        if min(self.tolerance, self.lossless_pages, self.unseen_pages) < 0:
+            raise ValueError("tolerance, lossless_pages and unseen_pages must be 0 or more")
         if any(not 0 < rate < 1 for rate in self.noise):
             raise ValueError(f"noise rates must lie between 0 and 1, not {list(self.noise)}")
         if "default" not in self.targets:

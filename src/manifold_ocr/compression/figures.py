@@ -112,7 +112,7 @@ def system_values(items: Sequence[SystemCheck]) -> Values:
 
 
 METHOD_KEYS = {
-    "signatures, exact": "signatures_exact",
+    "signatures, gated": "signatures_gated",
     "signatures, tolerant": "signatures_tolerant",
     "with text check": "text_checked",
 }

@@ -11,6 +11,7 @@ from manifold_ocr.compression.manifold import Document
 from manifold_ocr.compression.prototype import gate_threshold
 
 Integers = NDArray[np.int64]
+MARKS = 1 << 25  # bytes of marks that a long query may hold at once
 FEW_LOOKUPS = 20_000  # key look-ups up to which postings are followed one by one
 
 
@@ -57,7 +58,6 @@ class SignatureIndex:
         self.owners = pairs[1]
         self.keys, self.begins = np.unique(pairs[0], return_index=True)
         self.ends = np.append(self.begins[1:], len(self.owners))
-        self._reach: tuple[NDArray[np.int32], Integers, Integers] | None = None
 
     def scores(self, windows: Windows) -> Scores:
         """Compare all windows of one query text with all documents."""
@@ -76,38 +76,43 @@ class SignatureIndex:
         return Scores(compared, matched)
 
     def _match_many(self, keys: Integers, counts: Integers) -> Integers:
-        """Match a long query: its histogram over all keys, summed where documents reach."""
-        if self._reach is None:
-            self._reach = self._reached_keys()
-        cells, begins, owners = self._reach
+        """Match a long query: mark which of its keys each document reaches, then count them."""
         matched = np.zeros(len(self.ids), np.int64)
-        if not len(cells):
-            return matched
-        histogram = np.zeros((self.scale + 1) * (self.scale + 1), np.int64)
-        histogram[keys] = counts
-        matched[owners] = np.add.reduceat(histogram[cells], begins)
+        column = np.full((self.scale + 1) ** 2, -1, np.int32)
+        column[keys] = np.arange(len(keys))
+        order = np.argsort(self.owners, kind="stable")
+        own = np.repeat(self.keys, self.ends - self.begins)[order]
+        owners = self.owners[order]
+        step = max(1, MARKS // len(keys))
+        for first in range(0, len(self.ids), step):
+            last = min(len(self.ids), first + step)
+            begin, end = np.searchsorted(owners, (first, last))
+            marks = np.zeros((last - first, len(keys)), np.bool_)
+            self._mark(marks, own[begin:end], owners[begin:end], first, column)
+            matched[first:last] = marks @ counts
         return matched
 
-    def _reached_keys(self) -> tuple[NDArray[np.int32], Integers, Integers]:
-        """Return the keys that match each document, documents one after the other.
-
-        (keys, place of each document's first key, document), the hazard gate applied; a
-        key that several signatures of a document reach stands once.
-        """
+    def _mark(
+        self,
+        marks: NDArray[np.bool_],
+        own: Integers,
+        owners: Integers,
+        first: int,
+        column: NDArray[np.int32],
+    ) -> None:
+        """Set marks[document - first, place of key] for all keys within the tolerance."""
         side = self.scale + 1
-        keys = np.repeat(self.keys, self.ends - self.begins)
-        stability, entropy = keys // side, keys % side
-        pieces = []
-        for ds in range(-self.tolerance, self.tolerance + 1):
-            for de in range(-self.tolerance, self.tolerance + 1):
-                s, e = stability + ds, entropy + de
-                fits = (
-                    (s >= self.gates[self.owners]) & (s >= 0) & (s < side) & (e >= 0) & (e < side)
-                )
-                pieces.append((self.owners * side * side + s * side + e)[fits])
-        reached = np.unique(np.concatenate(pieces))
-        owners, begins = np.unique(reached // (side * side), return_index=True)
-        return (reached % (side * side)).astype(np.int32), begins, owners
+        stability, entropy = own // side, own % side
+        reach = range(-self.tolerance, self.tolerance + 1)
+        for ds in reach:
+            s = stability + ds
+            rows = np.flatnonzero((s >= self.gates[owners]) & (s >= 0) & (s < side))
+            for de in reach:
+                e = entropy[rows] + de
+                inside = np.flatnonzero((e >= 0) & (e < side))
+                places = column[s[rows[inside]] * side + e[inside]]
+                found = np.flatnonzero(places >= 0)
+                marks[owners[rows[inside[found]]] - first, places[found]] = True
 
     def _postings(self, keys: Integers) -> tuple[Integers, Integers]:
         """Return (row of `keys`, document) pairs, each pair once."""

@@ -159,7 +159,7 @@ def draw_roc(rows: Rows, path: Path) -> None:
             [0.0, *(row["false_positive_rate"] for row in own)],
             [0.0, *(row["true_positive_rate"] for row in own)],
             label=f"{corpus}: {method}",
-            linestyle="-" if "exact" in method else "--",
+            linestyle="-" if "gated" in method else "--",
         )
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, label="guessing")
     axes.set_xlabel("false positive rate: foreign pages called the same")

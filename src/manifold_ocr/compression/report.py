@@ -289,5 +289,6 @@ def _terms(check: Check) -> str:
   signature of a page.
 - **Stored ratio**: original bytes over every byte needed to get the text back.
 - **Hazard**: share of neighbouring bits that differ; windows above the
-  {check.config.hazard_percentile:g}th percentile of a page are not compared in verification.
+  {check.config.hazard_percentile:g}th percentile of a page are not compared by the gated
+  signatures.
 - docs/optical_structural_compression.md has the method, the thresholds and their limits."""

@@ -59,10 +59,11 @@ least one window. It is asked with texts that were never indexed: cut at the fro
 characters wrong as OCR makes them, as read by the systems; and, for false positives, with the
 other archived pages and with pages of other splits. Three ways to decide:
 
-- *signatures, exact*: at least {percent(config.match_share)} of the compared windows have an
-  archived signature (windows above the {config.hazard_percentile:g}th hazard percentile are
-  not compared);
-- *signatures, tolerant*: the same within {config.tolerance} quantisation steps;
+- *signatures, gated*: at least {percent(config.match_share)} of the compared windows have exactly
+  an archived signature; windows above the page's {config.hazard_percentile:g}th hazard percentile
+  are not compared;
+- *signatures, tolerant*: the same within {config.tolerance} quantisation steps, all windows
+  compared;
 - *with text check*: of those, the archived text must differ by at most
   {percent(config.confirm_ned)} (NED). This one is used by `manifold-ocr verify` and judged
   by the gates.

@@ -43,7 +43,7 @@ class SystemCheck:
 class VerificationCheck:
     """Recall and false positives of one corpus's archive, by method and query set.
 
-    `methods` maps "signatures, exact", "signatures, tolerant" and "with text check" to query
+    `methods` maps "signatures, gated", "signatures, tolerant" and "with text check" to query
     sets. `undetected` maps a noise rate to changed windows whose signature stayed the same.
     """
 
@@ -59,16 +59,20 @@ class VerificationCheck:
 
 
 def methods(config: CompressConfig) -> dict[str, VerifierSettings]:
-    """Return the three ways to decide that the report compares."""
-    exact = VerifierSettings(
+    """Return the three ways to decide that the report compares.
+
+    The hazard gate serves the exact membership it was made for; the others compare all
+    windows, because errors raise the hazard and the gate then hides what they could match.
+    """
+    gated = VerifierSettings(
         percentile=config.hazard_percentile,
         match_share=config.match_share,
         tolerance=0,
         max_ned=None,
     )
-    tolerant = dataclasses.replace(exact, tolerance=config.tolerance)
+    tolerant = dataclasses.replace(gated, percentile=100.0, tolerance=config.tolerance)
     return {
-        "signatures, exact": exact,
+        "signatures, gated": gated,
         "signatures, tolerant": tolerant,
         "with text check": dataclasses.replace(tolerant, max_ned=config.confirm_ned),
     }

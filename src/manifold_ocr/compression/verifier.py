@@ -2,9 +2,10 @@
 
 Signatures alone cannot decide (see the measured curves in the report): a few wrong
 characters change them, and unrelated pages share them. So they screen: documents of which
-at least `match_share` of the compared windows match are candidates, the best
-`candidates` of them are rebuilt from the archive, and one is accepted when its text differs
-from the query by at most `max_ned`.
+at least `match_share` of the compared windows match are candidates, those `candidates` of
+them that are nearest in length are rebuilt from the archive, and one is accepted when its
+text differs from the query by at most `max_ned`. (A page of one or two windows shares its
+signatures with so many others that the share does not rank them; length does.)
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ from manifold_ocr.compression.manifold import Manifold, rebuild
 class VerifierSettings:
     """How a match is decided; `max_ned` None decides by signatures alone."""
 
-    percentile: float = 80.0
-    tolerance: int = 4
+    percentile: float = 100.0
+    tolerance: int = 8
     match_share: float = 0.3
     max_ned: float | None = 0.2
-    candidates: int = 20
+    candidates: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Verifier:
             percentile=settings.percentile,
             tolerance=settings.tolerance,
         )
+        self._lengths = np.array([d.length for d in manifold.documents], np.int64)
         self._texts: dict[int, str] = {}
 
     def scores(self, data: bytes) -> Scores:
@@ -64,7 +66,7 @@ class Verifier:
 
     def accepted(self, data: bytes, scores: Scores) -> NDArray[np.bool_]:
         """Return which documents the query is called the same as."""
-        places = self._screened(scores)
+        places = self._screened(scores, len(data))
         result = np.zeros(len(self.index.ids), np.bool_)
         if self.settings.max_ned is None:
             result[places] = True
@@ -78,7 +80,7 @@ class Verifier:
         """Return the candidates of a query, best first; empty if no document is alike."""
         scores, text = self.scores(data), data.decode("utf-8", "replace")
         found = []
-        for place in self._screened(scores)[: self.settings.candidates].tolist():
+        for place in self._screened(scores, len(data))[: self.settings.candidates].tolist():
             decodable = self.manifold.documents[place].order is not None
             ned = self._ned(text, place) if decodable else None
             limit = self.settings.max_ned
@@ -87,11 +89,11 @@ class Verifier:
             found.append(Candidate(self.index.ids[place], compared, matched, ned, accepted))
         return sorted(found, key=lambda c: (not c.accepted, c.ned or 0.0, -c.share, c.id))
 
-    def _screened(self, scores: Scores) -> NDArray[np.int64]:
-        """Return the documents that pass the screen, best share first."""
+    def _screened(self, scores: Scores, length: int) -> NDArray[np.int64]:
+        """Return the documents that pass the screen, nearest in length first, then by share."""
         shares = scores.shares
         passed = np.flatnonzero((shares >= self.settings.match_share) & (scores.compared > 0))
-        return passed[np.argsort(-shares[passed], kind="stable")]
+        return passed[np.lexsort((-shares[passed], np.abs(self._lengths[passed] - length)))]
 
     def _ned(self, text: str, place: int) -> float:
         """Return the normalised edit distance to an archived text, 1.0 beyond the limit."""

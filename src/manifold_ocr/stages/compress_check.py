@@ -1,21 +1,28 @@
 """Stage compress_check: how small, how faithful and how checkable; gates from params."""
 
+import dataclasses
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
-from manifold_ocr.compression.check import run_check
+from manifold_ocr import perf
+from manifold_ocr.compression.check import Check, run_check
 from manifold_ocr.compression.config import CompressConfig
+from manifold_ocr.compression.efficiency import compare, costs_of_perf
 from manifold_ocr.compression.figures import metrics, summary
 from manifold_ocr.compression.output import write_check
 from manifold_ocr.config import load_section
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import write_json
-from manifold_ocr.records import Sample, read_predictions, read_samples
+from manifold_ocr.files import read_json, write_json
+from manifold_ocr.manifest.shards import iter_manifest
+from manifold_ocr.records import Sample, read_predictions
 from manifold_ocr.stages.runner import run_stage
 
 MANIFEST = Path("data/manifest")
 PREDICTIONS = Path("output/predictions")
 SYSTEMS = ("adapter", "base")  # the gates judge the first
 OUT = Path("output/compress")
+OTHER_ROWS = 100_000
 
 
 def main() -> None:
@@ -28,12 +35,13 @@ def main() -> None:
             )
     check = run_check(
         config,
-        list(read_samples(MANIFEST / "test.jsonl")),
+        list(iter_manifest(MANIFEST / "test.jsonl")),
         {name: read_predictions(PREDICTIONS / f"{name}.jsonl") for name in SYSTEMS},
         _others(),
     )
     write_check(check, OUT)
     write_json("metrics/compress.json", metrics(check))
+    _record_costs(check)
     print(summary(check, OUT))
     if config.enforce and check.failed:
         raise UserError(
@@ -45,13 +53,30 @@ def main() -> None:
         )
 
 
-def _others() -> list[Sample]:
-    return [
-        sample
-        for split in ("train", "val")
-        if (MANIFEST / f"{split}.jsonl").is_file()
-        for sample in read_samples(MANIFEST / f"{split}.jsonl")
-    ]
+def _record_costs(check: Check) -> None:
+    """Put seconds and energy a page beside the efficiency product into metrics/perf.json."""
+    if not perf.PERF_FILE.is_file():
+        return
+    rows_per_page = {
+        name: sum(page.rows for page in pages.pages) / len(pages.pages)
+        for name, pages in check.pages.items()
+    }
+    costs = costs_of_perf(read_json(perf.PERF_FILE), rows_per_page)
+    for row in compare(check, costs):
+        known = {
+            key: value for key, value in dataclasses.asdict(row.cost).items() if value is not None
+        }
+        if known:
+            known["accuracy_times_compression"] = row.product
+            perf.record(f"efficiency_{row.system}", known)
+
+
+def _others() -> Iterator[Sample]:
+    """Stream rows of the other splits, at most `OTHER_ROWS` each, so that memory is bounded."""
+    for split in ("val", "train"):
+        path = MANIFEST / f"{split}.jsonl"
+        if path.exists():
+            yield from itertools.islice(iter_manifest(path), OTHER_ROWS)
 
 
 if __name__ == "__main__":
