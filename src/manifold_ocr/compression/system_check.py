@@ -115,10 +115,7 @@ def check_verification(
         too_short=len(pages) - len(kept),
         unseen=len(foreign),
         methods=outcome,
-        curves={
-            name: roc([s for s in sets if s.positive], [s for s in sets if not s.positive])
-            for name, sets in outcome.items()
-        },
+        curves={name: _curve(sets) for name, sets in outcome.items()},
         undetected={
             rate: undetected_changes(
                 [(text.encode("utf-8"), copy) for (_, text), copy in zip(kept, items, strict=True)],
@@ -129,6 +126,10 @@ def check_verification(
         verifiers=verifiers,
         places={name: place for place, (name, _) in enumerate(kept)},
     )
+
+
+def _curve(sets: Sequence[QuerySet]) -> Roc | None:
+    return roc([item for item in sets if item.positive], [i for i in sets if not i.positive])
 
 
 def _ask(
