@@ -35,6 +35,7 @@ class DescriptorIndex:
         self._order = np.argsort(self._bits, kind="stable")
         self._bits = self._bits[self._order]
         self._descriptors = np.ascontiguousarray(descriptors[self._order])
+        self._prefixes = np.ascontiguousarray(self._descriptors[:, :PREFIX].T)
 
     def near(self, descriptor: np.ndarray, limit: float) -> list[tuple[float, int]]:
         """Return (distance, row) of index rows within `limit`, nearest first.
@@ -49,7 +50,8 @@ class DescriptorIndex:
         if not own or low == high:
             return []
         total = self._bits[low:high] + own
-        first = _differing(self._descriptors[low:high, :PREFIX], descriptor[:PREFIX])
+        first = np.bitwise_count(self._prefixes[:, low:high] ^ descriptor[:PREFIX, None])
+        first = first.sum(axis=0, dtype=np.uint16)
         rows = low + np.flatnonzero(first <= limit * total)  # a part cannot differ in more
         differing = _differing(self._descriptors[rows], descriptor)
         distance = differing / (self._bits[rows] + own)

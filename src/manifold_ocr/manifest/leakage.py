@@ -118,7 +118,8 @@ class _Index:
         lengths = np.array([int(unit["characters"]) for unit in units])
         self._text_rows = np.flatnonzero(lengths >= config.min_text_length)
         self._lengths = lengths[self._text_rows]
-        self._signatures = np.array([units[row]["signature"] for row in self._text_rows])
+        signatures = [units[row]["signature"].astype(np.uint8) for row in self._text_rows]
+        self._signatures = np.ascontiguousarray(np.array(signatures).T)  # low bytes, by hash
         self._content = lru_cache(maxsize=8192)(self._read)
 
     def verdict(self, table: _Table, number: int) -> tuple[int, str] | None:
@@ -148,12 +149,13 @@ class _Index:
         length = int(unit["characters"])
         if length < self._config.min_text_length or not len(self._text_rows):
             return ""
-        equal = np.count_nonzero(self._signatures == unit["signature"], axis=1)
+        same = self._signatures == unit["signature"].astype(np.uint8)[:, None]
+        equal = same.view(np.uint8).sum(axis=0, dtype=np.uint8)
         longest = np.maximum(self._lengths, length)
         slack = LENGTH_SLACK + 1 - self._config.text_similarity
         close = np.abs(self._lengths - length) <= slack * longest
         ranked = np.flatnonzero(close & (equal >= LEAST_SIMILARITY * PERMUTATIONS))
-        ranked = ranked[np.lexsort((ranked, -equal[ranked]))][:CANDIDATES]
+        ranked = ranked[np.lexsort((ranked, -equal[ranked].astype(int)))][:CANDIDATES]
         text = table.content(number)[1] if len(ranked) else ""
         for place in ranked:
             name, known = self._content(int(self._text_rows[place]))

@@ -5,6 +5,7 @@ A run holds one split of one part, sorted by id: `rows` (id, NUL, JSON, newline)
 """
 
 import heapq
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ KEYS = np.dtype(
         ("over", "u1"),
     ]
 )
+_KEY = struct.Struct("<5Q4IB")  # KEYS, field by field: packing is faster than numpy's tuples
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def write_run(
     run = Run(split, folder / f"{name}.rows", folder / f"{name}.npy", groups)
     with open(run.rows, "wb") as file:
         file.writelines(b"%b\0%b\n" % (row[0], row[1]) for row in rows)
-    np.save(run.keys_file, np.array([row[2] for row in rows], dtype=KEYS))
+    packed = b"".join(_KEY.pack(*row[2]) for row in rows)
+    np.save(run.keys_file, np.frombuffer(packed, dtype=KEYS))
     return run
 
 
