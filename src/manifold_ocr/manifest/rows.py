@@ -1,6 +1,7 @@
 """From a corpus's raw row to a manifest row: id, split, hashes, boxes checked and scaled."""
 
 import dataclasses
+import posixpath
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -158,9 +159,9 @@ class RowBuilder:
         return (x0, y0, x1, y1), (int(x1 - x0) or 1, int(y1 - y0) or 1)
 
     def _read_facts(self, image: str) -> ImageFacts:
-        path = self._raw_root / image
-        if not path.resolve().is_relative_to(self._raw_root.resolve()):
-            return ImageFacts(b"", 0, 0, b"", "outside_image: the path leaves data/raw")
+        if not posixpath.normpath(image).startswith(f"{self._corpus}/"):
+            return ImageFacts(b"", 0, 0, b"", "outside_image: the path leaves the corpus's folder")
+        path = self._raw_root / image  # may be a link of DVC's into its cache
         try:
             state = FileState.of(path)
         except OSError:
