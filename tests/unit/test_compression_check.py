@@ -432,3 +432,36 @@ def test_the_document_states_the_thresholds_of_the_params():
     assert docs.replaced(text, changed) != text
     with pytest.raises(UserError, match="put them back"):
         docs.replaced("no markers", config)
+
+
+@pytest.mark.parametrize("enforce", [False, True])
+def test_the_stage_fails_on_gates_only_when_enforced_and_after_its_report(
+    tmp_path, monkeypatch, enforce
+):
+    from manifold_ocr.stages import compress_check
+
+    rows = page_lines("a") + page_lines("b")
+    write_rows(tmp_path / "data/manifest/test.jsonl", rows)
+    for name, rate in (("adapter", 0.5), ("base", 0.6)):
+        write_rows(tmp_path / f"output/predictions/{name}.jsonl", read_with_noise(rows, rate))
+    (tmp_path / "params.yaml").write_text(
+        "compress: {metric_tokenizer: whitespace, lossless: fast, enforce: "
+        + ("true}" if enforce else "false}")
+    )
+    monkeypatch.chdir(tmp_path)
+    if enforce:
+        with pytest.raises(UserError, match=r"forms: ned .* wanted <= 0\.1"):
+            compress_check.main()
+    else:
+        compress_check.main()
+    assert "**FAIL**" in (tmp_path / "output/compress/report.md").read_text()
+    assert (tmp_path / "metrics/compress.json").is_file()
+
+
+def test_the_stage_names_a_missing_prediction_file(tmp_path, monkeypatch):
+    from manifold_ocr.stages import compress_check
+
+    (tmp_path / "params.yaml").write_text("compress: {}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"adapter\.jsonl: no such file; run `dvc repro evaluate`"):
+        compress_check.main()
