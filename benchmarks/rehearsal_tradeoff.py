@@ -60,7 +60,7 @@ def prepare(work: Path, real: Path) -> Path:
     if not clone.exists():
         subprocess.run(["git", "clone", "-q", str(PROJECT), str(clone)], check=True)
     corpora = {
-        "sroie": {"kind": "icdar_sroie", "path": str(real / "sroie"), "licence": "CC-BY-4.0"},
+        "sroie": {"kind": "icdar_sroie", "path": str(real / "sroie"), "license": "CC-BY-4.0"},
         "uw3": {"kind": "folder", "path": str(real / "uw3"), "role": "eval_only", "language": "en"},
         "omnidocbench": {"path": str(real / "omnidocbench")},
     }

@@ -13,8 +13,9 @@ SOURCE_ROOT = PACKAGE.parent
 def import_closure(modules: Iterable[str]) -> list[Path]:
     """Return the package's own source files that `modules` import, themselves included.
 
-    Imports inside functions count. Paths are absolute and sorted; the `__init__.py` files,
-    which hold no code here, are left out. `modules` are dotted names below `manifold_ocr`.
+    Imports inside functions count, and so does a data file that a source names and that lies
+    beside it. Paths are absolute and sorted; the `__init__.py` files, which hold no code here,
+    are left out. `modules` are dotted names below `manifold_ocr`.
 
     Raises:
         ModuleNotFoundError: a module has no source file in the package.
@@ -27,7 +28,8 @@ def import_closure(modules: Iterable[str]) -> list[Path]:
             continue
         found.add(path)
         waiting.extend(_imports(path))
-    return sorted(path for path in found if path.name != "__init__.py")
+    sources = [path for path in found if path.name != "__init__.py"]
+    return sorted({*sources, *(data for path in sources for data in _data_files(path))})
 
 
 def code_fingerprint(modules: Iterable[str], without: Iterable[str] = ()) -> str:
@@ -40,6 +42,15 @@ def code_fingerprint(modules: Iterable[str], without: Iterable[str] = ()) -> str
             if path not in skipped
         ]
     )
+
+
+def _data_files(source: Path) -> list[Path]:
+    text = source.read_text(encoding="utf-8")
+    return [
+        path
+        for path in source.parent.iterdir()
+        if path.is_file() and path.suffix not in {".py", ".pyc"} and path.name in text
+    ]
 
 
 def _source(module: str) -> Path:
