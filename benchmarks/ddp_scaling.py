@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from manifold_ocr.models.image_input import ResizeInput
 from manifold_ocr.training.encoder_decoder_data import EncoderDecoderRows
 
-BATCH = 128
+BATCH = 64
 
 
 def worker(args: argparse.Namespace) -> None:
@@ -46,7 +46,10 @@ def worker(args: argparse.Namespace) -> None:
     paths = shapes.image_files(folder / f"line{rank}", "line", 128)
     samples, targets = shapes.rows(paths, training_speed.TOKENS["line"], 20000, 50265)
     data = EncoderDecoderRows(
-        samples[rank::world], targets[rank::world], Path("/"), ResizeInput((384, 384), 2, *[training_speed.HALF] * 2)
+        samples[rank::world],
+        targets[rank::world],
+        Path("/"),
+        ResizeInput((384, 384), 2, *[training_speed.HALF] * 2),
     )
     loader = training_speed.loader_for(data, targets[rank::world], BATCH, args.workers)
     batches = training_speed.endless(loader)
@@ -82,7 +85,9 @@ def worker(args: argparse.Namespace) -> None:
 def gradient_difference(model: Any, parallel: Any, rank: int, world: int) -> float:
     """Return |g_N - g_1| / |g_1| for one global batch without dropout (every row 16 tokens)."""
     generator = torch.Generator().manual_seed(3)
-    pixels = torch.randint(0, 256, (16 * world, 3, 384, 384), generator=generator, dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (16 * world, 3, 384, 384), generator=generator, dtype=torch.uint8
+    )
     labels = torch.randint(5, 50000, (16 * world, 16), generator=generator)
     base = model.get_base_model()
     base.decoder.model.decoder.dropout = 0.0
@@ -113,7 +118,7 @@ def main() -> None:
     """Measure 1 and N GPUs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpus", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--workers", type=int, default=12)
     parser.add_argument("--out", default="")
     parser.add_argument("--worker", action="store_true")
@@ -129,7 +134,9 @@ def main() -> None:
     ratio = many["samples_per_s"] / one["samples_per_s"]
     results = {"1": one, str(args.gpus): many, "ratio": ratio}
     print(json.dumps(results, indent=2))
-    print(f"1 GPU {one['samples_per_s']:.0f}/s, {args.gpus} GPUs {many['samples_per_s']:.0f}/s, ratio {ratio:.2f}")
+    print(
+        f"1 GPU {one['samples_per_s']:.0f}/s, {args.gpus} GPUs {many['samples_per_s']:.0f}/s, ratio {ratio:.2f}"
+    )
     if args.out:
         Path(args.out).write_text(json.dumps(results, indent=2), encoding="utf-8")
 

@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--cap-gib", type=float, default=12.0)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--one-by-one", type=int, default=12)
-    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=32)
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--out", default="")
     args = parser.parse_args()

@@ -87,7 +87,15 @@ def peak() -> dict[str, float]:
     }
 
 
-def ours(args: argparse.Namespace, data: Dataset, batch: int, *, quantised: bool, checkpointing: bool, graphs: bool = True) -> Any:
+def ours(
+    args: argparse.Namespace,
+    data: Dataset,
+    batch: int,
+    *,
+    quantised: bool,
+    checkpointing: bool,
+    graphs: bool = True,
+) -> Any:
     """The product's step."""
     model = model_for(args, quantised, fast=True, dtype=torch.bfloat16)
     if checkpointing:
@@ -170,7 +178,11 @@ def plain(args: argparse.Namespace, data: Dataset, *, quantised: bool) -> Any:
     )
     trainer.train()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"samples_per_s": (len(times) - 4) / (times[-1] - times[3]), "trainable": trained, **peak()}
+    return {
+        "samples_per_s": (len(times) - 4) / (times[-1] - times[3]),
+        "trainable": trained,
+        **peak(),
+    }
 
 
 def attempt(name: str, run: Any, results: dict[str, Any]) -> None:
@@ -210,12 +222,28 @@ def main() -> None:
         big = Pages(tall, (32, 64), 1024, ids)
         for batch, checkpointing in ((1, True), (1, False), (4, True)):
             name = f"ours nf4 1024+1024 batch {batch}{' checkpointing' if checkpointing else ''}"
-            attempt(name, lambda: ours(args, page, batch, quantised=True, checkpointing=checkpointing), results)  # noqa: B023
+            attempt(
+                name,
+                lambda: ours(args, page, batch, quantised=True, checkpointing=checkpointing),
+                results,
+            )  # noqa: B023
         if not args.skip_peers:
-            attempt("plain nf4 1024+1024 batch 1 checkpointing", lambda: plain(args, page, quantised=True), results)
-        attempt("ours nf4 2048+1024 batch 1 checkpointing", lambda: ours(args, big, 1, quantised=True, checkpointing=True), results)
+            attempt(
+                "plain nf4 1024+1024 batch 1 checkpointing",
+                lambda: plain(args, page, quantised=True),
+                results,
+            )
+        attempt(
+            "ours nf4 2048+1024 batch 1 checkpointing",
+            lambda: ours(args, big, 1, quantised=True, checkpointing=True),
+            results,
+        )
         if not args.skip_bf16:
-            attempt("ours bf16 1024+1024 batch 1 checkpointing", lambda: ours(args, page, 1, quantised=False, checkpointing=True), results)
+            attempt(
+                "ours bf16 1024+1024 batch 1 checkpointing",
+                lambda: ours(args, page, 1, quantised=False, checkpointing=True),
+                results,
+            )
     mine = results["ours nf4 1024+1024 batch 1 checkpointing"].get("samples_per_s")
     peer = results.get("plain nf4 1024+1024 batch 1 checkpointing", {}).get("samples_per_s")
     if mine and peer:

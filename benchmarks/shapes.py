@@ -18,7 +18,9 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
     return 2 * batch * heads * length * key[2] * (width + value[3])
 
 
-def _attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+def _attention_backward_flops(
+    grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any
+) -> int:
     return 5 * _attention_flops(query, key, value) // 2
 
 
@@ -38,7 +40,9 @@ def trocr(size: str, device: str, dtype: torch.dtype) -> Any:
     from transformers import TrOCRConfig, TrOCRForCausalLM, ViTConfig, ViTModel
     from transformers import VisionEncoderDecoderModel
 
-    width, layers, heads = {"base": (768, 12, 12), "large": (1024, 24, 16), "tiny": (64, 2, 2)}[size]
+    width, layers, heads = {"base": (768, 12, 12), "large": (1024, 24, 16), "tiny": (64, 2, 2)}[
+        size
+    ]
     d, depth, ffn, vocab = (64, 2, 128, 500) if size == "tiny" else (1024, 12, 4096, 50265)
     encoder = ViTConfig(
         hidden_size=width,
@@ -98,9 +102,7 @@ def qwen2_vl_config(size: str) -> Any:
         text["rope_parameters"]["mrope_section"] = [2, 3, 3]
         vision |= {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 64}
         ids = {name: number - 151652 + 500 for name, number in ids.items()}
-    return Qwen2VLConfig(
-        text_config=text, vision_config=vision, tie_word_embeddings=True, **ids
-    )
+    return Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
 
 
 def qwen2_vl(size: str, device: str, dtype: torch.dtype) -> Any:
@@ -180,7 +182,12 @@ def rows(
         path = paths[number % len(paths)]
         samples.append(
             Sample(
-                id=str(number), document=str(number), corpus="bench", subset="", text="", image=str(path)
+                id=str(number),
+                document=str(number),
+                corpus="bench",
+                subset="",
+                text="",
+                image=str(path),
             )
         )
         length = chooser.randint(*tokens)

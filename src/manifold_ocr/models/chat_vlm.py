@@ -65,7 +65,7 @@ class ChatVlm:
         def prepare(pair: tuple[Any, str | None]) -> Encoded:
             return self.chat_input.encode(opened(pair[0]), pair[1])
 
-        for batch in prepared_batches(pairs, prepare, self.batch_size):
+        for batch in prepared_batches(pairs, prepare, self.batch_size, list):
             yield from self.read_encoded(batch)
 
     @torch.inference_mode()
@@ -126,9 +126,7 @@ def end_tokens(generation: Any | None, tokenizer: Any) -> list[int]:
     return sorted(ends, key=lambda end: end != own)
 
 
-def collate_prompts(
-    prompts: list[Encoded], pad_id: int, image_token_id: int
-) -> dict[str, Tensor]:
+def collate_prompts(prompts: list[Encoded], pad_id: int, image_token_id: int) -> dict[str, Tensor]:
     """Return the batch for generation: ids [rows, longest] padded on the left, and pixels."""
     longest = max(len(prompt.input_ids) for prompt in prompts)
     ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)

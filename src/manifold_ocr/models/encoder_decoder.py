@@ -1,6 +1,8 @@
 """Family `encoder_decoder`: an image encoder and a text decoder with cross-attention (TrOCR, Donut)."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_dec
 from manifold_ocr.models.peft_layers import add_adapter, base_model
 from manifold_ocr.models.fast.greedy_decode import GreedyDecoder
 from manifold_ocr.models.image_input import LibraryInput, ResizeInput, load_image_input
-from manifold_ocr.models.prefetch import opened, prepared_batches
+from manifold_ocr.models.prefetch import batches_from_processes, opened, prepared_batches
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
 
 FAMILY = "encoder_decoder"
+MANY_BATCHES = 4  # so many batches of files are worth starting worker processes for
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 ENCODER_TARGETS = ("query", "key", "value", "o_proj", "dense")
 
@@ -73,13 +76,29 @@ class EncoderDecoder:
         """
         decoder: GreedyDecoder | None = None
 
-        def prepare(item: Image.Image | Callable[[], Image.Image]) -> np.ndarray:
-            return self.image_input(opened(item))
-
-        for batch in prepared_batches(images, prepare, self.batch_size):
+        for batch in self._batches(images):
             if decoder is None and greedy_decode.supports(base_model(self.model)):
                 decoder = GreedyDecoder(base_model(self.model), len(batch), self.max_new_tokens)
-            yield from self._read(torch.from_numpy(np.stack(batch)), decoder)
+            yield from self._read(batch, decoder)
+
+    def _batches(
+        self, images: Iterable[Image.Image | Callable[[], Image.Image]]
+    ) -> Iterator[torch.Tensor]:
+        """Return prepared batches: from processes for many files on a GPU, else from threads."""
+        images = iter(images)
+        first = list(islice(images, self.batch_size * MANY_BATCHES))
+        files = len(first) == self.batch_size * MANY_BATCHES and all(map(callable, first))
+        on_gpu = base_model(self.model).device.type == "cuda"
+        if files and on_gpu:
+            everything = [*first, *images]
+            workers = min(16, max(1, (os.cpu_count() or 2) - 2))
+            return batches_from_processes(
+                everything, self._prepare, self.batch_size, _stack, workers
+            )
+        return prepared_batches(chain(first, images), self._prepare, self.batch_size, _stack)
+
+    def _prepare(self, item: Image.Image | Callable[[], Image.Image]) -> np.ndarray:
+        return self.image_input(opened(item))
 
     def _read(self, pixel_values: torch.Tensor, decoder: GreedyDecoder | None) -> list[Recognition]:
         """Return the texts of prepared images, [batch, 3, height, width] (see `image_input`)."""
@@ -134,6 +153,10 @@ class EncoderDecoder:
         embeddings = getattr(encoder, "embeddings", None)
         special = [hasattr(embeddings, name) for name in ("cls_token", "distillation_token")]
         return patches + sum(special)
+
+
+def _stack(prepared: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(prepared))
 
 
 def _pair(size: Any) -> tuple[int, int]:

@@ -6,15 +6,19 @@ PIL and numpy release the interpreter lock in their loops, so threads suffice.
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
+Joined = TypeVar("Joined")
 LOOKAHEAD = 2  # batches in preparation
 
 
@@ -24,43 +28,94 @@ def opened(item: Image.Image | Callable[[], Image.Image]) -> Image.Image:
 
 
 def prepared_batches(
-    items: Iterable[Item], prepare: Callable[[Item], Prepared], batch_size: int
-) -> Iterator[list[Prepared]]:
-    """Yield lists of at most `batch_size` prepared items, in order, made ahead of use.
+    items: Iterable[Item],
+    prepare: Callable[[Item], Prepared],
+    batch_size: int,
+    join: Callable[[list[Prepared]], Joined],
+) -> Iterator[Joined]:
+    """Yield `join` of lists of at most `batch_size` prepared items, in order, ahead of use.
 
-    `items` is iterated by one background thread. An error of `items` or `prepare` is raised
-    here, after the batches before it.
+    `items` is iterated, and `join` run, by one background thread. An error of any of the
+    three is raised here, after the batches before it.
     """
-    threads = min(8, os.cpu_count() or 1)
-    waiting: queue.Queue[list[Future[Prepared]] | BaseException | None] = queue.Queue(LOOKAHEAD)
+    waiting: queue.Queue[Joined | _Failure | None] = queue.Queue(1)
     stop = threading.Event()
-    with ThreadPoolExecutor(threads) as pool:
 
-        def put(entry: list[Future[Prepared]] | BaseException | None) -> None:
-            while not stop.is_set():
-                try:
-                    return waiting.put(entry, timeout=0.1)
-                except queue.Full:
-                    continue
-
-        def read() -> None:
-            source = iter(items)
+    def put(entry: Joined | _Failure | None) -> None:
+        while not stop.is_set():
             try:
-                while batch := list(islice(source, batch_size)):
-                    put([pool.submit(prepare, item) for item in batch])
-                    if stop.is_set():
-                        return
-                put(None)
-            except BaseException as error:  # handed to the consumer
-                put(error)
+                return waiting.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
 
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
+    def read() -> None:
+        source = iter(items)
+        started: deque[list[Future[Prepared]]] = deque()
         try:
-            while (entry := waiting.get()) is not None:
-                if isinstance(entry, BaseException):
-                    raise entry
-                yield [future.result() for future in entry]
-        finally:
-            stop.set()
-            reader.join()
+            with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+                while not stop.is_set():
+                    while len(started) < LOOKAHEAD:
+                        batch = list(islice(source, batch_size))
+                        if not batch:
+                            break
+                        started.append([pool.submit(prepare, item) for item in batch])
+                    if not started:
+                        break
+                    put(join([future.result() for future in started.popleft()]))
+            put(None)
+        except BaseException as error:  # handed to the consumer
+            put(_Failure(error))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        while (entry := waiting.get()) is not None:
+            if isinstance(entry, _Failure):
+                raise entry.error
+            yield entry
+    finally:
+        stop.set()
+        reader.join()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: BaseException
+
+
+@dataclass(frozen=True)
+class PreparedItems(Dataset[Prepared]):
+    """Items that worker processes prepare; everything must be picklable or forked."""
+
+    items: Sequence[Any]
+    prepare: Callable[[Any], Prepared]
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Prepared:
+        """Prepare one item."""
+        return self.prepare(self.items[index])
+
+
+def batches_from_processes(
+    items: Sequence[Any],
+    prepare: Callable[[Any], Prepared],
+    batch_size: int,
+    join: Callable[[list[Prepared]], Any],
+    workers: int,
+) -> Iterator[Any]:
+    """Yield joined batches in order, prepared by `workers` processes and pinned.
+
+    Decoding PNG holds the interpreter lock, so threads cannot feed a fast GPU.
+    """
+    loader = DataLoader(
+        PreparedItems(items, prepare),
+        batch_size=batch_size,
+        collate_fn=join,
+        num_workers=workers,
+        pin_memory=True,
+        prefetch_factor=2,
+    )
+    yield from loader

@@ -60,7 +60,10 @@ class ChatVlmTraining:
         checkpoint, adapter = starting_point(settings)
         full = settings.lora.rank == 0
         model: Any = chat_vlm.load_base(
-            trained_config(settings.model), checkpoint, loading_device(settings), master_weights=full
+            trained_config(settings.model),
+            checkpoint,
+            loading_device(settings),
+            master_weights=full,
         ).model
         self.positions = RopePositions(model)
         frozen = settings.train.freeze == "backbone"

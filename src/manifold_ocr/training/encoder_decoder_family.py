@@ -61,7 +61,10 @@ class EncoderDecoderTraining:
         checkpoint, adapter = starting_point(settings)
         full = settings.lora.rank == 0
         loaded = encoder_decoder.load_base(
-            trained_config(settings.model), checkpoint, loading_device(settings), master_weights=full
+            trained_config(settings.model),
+            checkpoint,
+            loading_device(settings),
+            master_weights=full,
         )
         model: Any = loaded.model
         frozen = settings.train.freeze == "backbone"
@@ -119,4 +122,3 @@ class EncoderDecoderTraining:
 
     def _tokenise(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-

@@ -15,6 +15,6 @@ def half_precision_as_is(model: nn.Module) -> AbstractContextManager[object]:
     autocast for its speed, so it is left alone.
     """
     frozen = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if frozen is None or frozen.dtype not in HALF:
+    if frozen is None or frozen.dtype not in HALF or frozen.device.type == "meta":
         return nullcontext()
     return torch.autocast(frozen.device.type, enabled=False)

@@ -174,20 +174,32 @@ class ChatStep:
         model = self.model
         with half_precision_as_is(model):
             hidden = model.model.language_model(
-                inputs_embeds=batch["embedded"], position_ids=batch["positions"], use_cache=False
+                inputs_embeds=batch["embedded"],
+                position_ids=batch["positions"],
+                attention_mask=_no_mask(model.model.language_model),
+                use_cache=False,
             ).last_hidden_state
             head = model.get_output_embeddings()
             return answer_loss(hidden, head, batch["targets"], batch["index"], chosen=True)
 
     def _replay(self, batch: dict[str, Tensor]) -> Tensor | None:
         if self.graphs is None or not self.graphs.usable():
-            trained = [p for p in self.model.parameters() if p.requires_grad]
-            self.graphs = StepGraphs(self._language_loss, trained)
+            self.graphs = StepGraphs(self._language_loss, self.model)
         return self.graphs(batch)
 
     def release_graphs(self) -> None:
         """Free the captured steps and their memory; the next training step captures anew."""
         self.graphs = None
+
+
+def _no_mask(language_model: Any) -> dict[str, None] | None:
+    """Return the mask mapping that means causal attention alone.
+
+    Rows are padded on the right, so causality keeps padding out. Without the mapping the
+    library builds a mask under CUDA graph capture, which rules the fast kernels out.
+    """
+    kinds = set(getattr(language_model.config, "layer_types", None) or [])
+    return {"full_attention": None} if kinds == {"full_attention"} else None
 
 
 def shift_left(labels: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import VisionEncoderDecoderModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.models.trocr.modeling_trocr import TrOCRAttention
 from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder import (
@@ -46,6 +47,10 @@ class SdpaTrOCRAttention(TrOCRAttention):
                 output_attentions,
                 **kwargs,
             )
+        if self.training and past_key_values is None and key_value_states is None:
+            # Labels are padded on the right: causality alone keeps padding out. The library
+            # would build a mask under CUDA graph capture, which rules the fast kernels out.
+            attention_mask = None
         batch, length, width = hidden_states.shape
         query = self._heads(self.q_proj(hidden_states))
         key, value = self._key_value(hidden_states, key_value_states, past_key_values)
@@ -131,8 +136,7 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
     def _replay(self, batch: Mapping[str, Tensor]) -> Tensor | None:
         graphs = self.graphs
         if graphs is None or not graphs.usable():
-            trained = [p for p in self.parameters() if p.requires_grad]
-            graphs = StepGraphs(self.loss_sum, trained)
+            graphs = StepGraphs(self.loss_sum, self, _few_rows)
             object.__setattr__(self, "graphs", graphs)
         return graphs(batch)
 
@@ -168,11 +172,20 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         inputs = shift_tokens_right(
             labels, self.config.pad_token_id, self.config.decoder_start_token_id
         )
-        return (
-            self.decoder.model.decoder(
-                input_ids=inputs, encoder_hidden_states=encoded, use_cache=False
-            ).last_hidden_state
-        )
+        return self.decoder.model.decoder(
+            input_ids=inputs, encoder_hidden_states=encoded, use_cache=False
+        ).last_hidden_state
+
+
+def _without_mask(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Drop an encoder layer's mask: pictures have no padding, and a mask (the library builds
+    one under CUDA graph capture) rules the fast attention kernels out.
+    """
+    return args[:1], {name: value for name, value in kwargs.items() if name != "attention_mask"}
+
+
+def _few_rows(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return {name: value[:4] for name, value in batch.items()}
 
 
 def accelerate_encoder_decoder(
@@ -189,8 +202,11 @@ def accelerate_encoder_decoder(
     for module in model.modules():
         if type(module) is TrOCRAttention:
             module.__class__ = SdpaTrOCRAttention
+    if model.encoder.config.model_type in ("vit", "deit"):
+        for module in model.encoder.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.register_forward_pre_hook(_without_mask, with_kwargs=True)
     inner = model.decoder.model.decoder
     if any(isinstance(module, SdpaTrOCRAttention) for module in inner.modules()):
         inner.config._attn_implementation = "sdpa"  # masks only: None where causal suffices
     model.__class__ = FastVisionEncoderDecoder
-

@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers.models.trocr.modeling_trocr import TrOCRLearnedPositionalEmbedding
 
 from manifold_ocr.models.fast.encoder_decoder_step import SdpaTrOCRAttention
+from manifold_ocr.models.fast.step_graphs import OTHER_THREADS_MAY_WORK
 
 FIRST_BUCKET = 64  # tokens the first self-attention buffers hold; each next holds twice as many
 ENCODED_TOGETHER = 64  # images: bounds the encoder's transient memory, fills the GPU already
@@ -151,7 +152,9 @@ class GreedyDecoder:
             state.copy_(value)
         torch.cuda.synchronize()
         bucket.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(bucket.graph, pool=self.pool):
+        with torch.cuda.graph(
+            bucket.graph, pool=self.pool, capture_error_mode=OTHER_THREADS_MAY_WORK
+        ):
             self._step(bucket)
 
     def _step(self, bucket: _Bucket) -> None:
@@ -196,7 +199,9 @@ class GreedyDecoder:
         return layer.final_layer_norm(states + inner)
 
 
-def _attend(module: Any, states: Tensor, cache: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+def _attend(
+    module: Any, states: Tensor, cache: tuple[Tensor, Tensor], mask: Tensor | None
+) -> Tensor:
     query = module._heads(module.q_proj(states))
     out = functional.scaled_dot_product_attention(
         query, cache[0], cache[1], attn_mask=mask, scale=module.scaling

@@ -13,6 +13,7 @@ from torch.nn import functional
 from manifold_ocr.models.fast.kernels import cross_entropy_in_place
 
 IGNORED = -100
+ALIGNED = 64  # logits' row stride: tensor cores are slow on rows of odd length (50,265 classes)
 CHUNK_BYTES = 256 << 20  # logits of one chunk; larger chunks gain nothing on the GPUs measured
 
 
@@ -25,9 +26,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        width = -(-weight.shape[0] // ALIGNED) * ALIGNED
+        buffer = hidden.new_empty(min(rows, hidden.shape[0]), width)
         for start in range(0, hidden.shape[0], rows):
             part = hidden[start : start + rows]
-            logits = functional.linear(part, weight, bias)
+            logits = buffer[: part.shape[0], : weight.shape[0]]
+            torch.mm(part, weight.T, out=logits)
+            if bias is not None:
+                logits += bias
             total += cross_entropy_in_place(logits, labels[start : start + rows]).sum()
             torch.mm(logits, weight, out=grad_hidden[start : start + rows])
             if grad_weight is not None:
@@ -66,9 +72,7 @@ def linear_cross_entropy(
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)
     for part, targets in zip(hidden.split(rows), labels.split(rows), strict=True):
         logits = functional.linear(part, weight, bias).float()
-        total += functional.cross_entropy(
-            logits, targets, reduction="sum", ignore_index=IGNORED
-        )
+        total += functional.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORED)
     return total
 
 
@@ -109,6 +113,8 @@ def mean_over(total: Tensor, labels: Tensor, tokens_in_batch: Tensor | int | Non
     """
     if tokens_in_batch is None:
         return total / (labels != IGNORED).sum().clamp_min(1)
-    return total / max(tokens_in_batch, 1) if isinstance(tokens_in_batch, int) else (
-        total / tokens_in_batch
+    return (
+        total / max(tokens_in_batch, 1)
+        if isinstance(tokens_in_batch, int)
+        else (total / tokens_in_batch)
     )

@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from manifold_ocr.models.fast.kernels import dequantize_nf4
 
+MOST_SLICES = 128  # about the multiprocessors of the largest GPUs
+LEAST_ROWS = 128  # rows of a slice below which splitting gains nothing
+
 
 class _LoraProduct(torch.autograd.Function):
     """y = x W^T + bias + scaling * (x_lora A^T) B^T with W frozen (Hu et al. 2021)."""
@@ -47,8 +50,8 @@ class _LoraProduct(torch.autograd.Function):
         entering, inner, a_low, b_low = ctx.saved_tensors
         flat = grad.reshape(-1, grad.shape[-1])
         grad_inner = (flat @ b_low).mul_(ctx.scaling)
-        grad_b = (flat.T @ inner).to(ctx.dtypes[1]).mul_(ctx.scaling)
-        grad_a = (grad_inner.T @ entering).to(ctx.dtypes[0])
+        grad_b = tall_product(flat, inner).to(ctx.dtypes[1]).mul_(ctx.scaling)
+        grad_a = tall_product(grad_inner, entering).to(ctx.dtypes[0])
         grad_x = grad_x_lora = None
         shape = (*grad.shape[:-1], entering.shape[-1])
         if ctx.needs_input_grad[0]:
@@ -59,6 +62,25 @@ class _LoraProduct(torch.autograd.Function):
         if ctx.separate and ctx.needs_input_grad[1]:
             grad_x_lora = (grad_inner @ a_low).view(shape)
         return grad_x, grad_x_lora, None, None, grad_a, grad_b, None
+
+
+def tall_product(left: Tensor, right: Tensor) -> Tensor:
+    """Return left.T @ right for [n, a] and [n, b] with n much larger than a or b.
+
+    One product with a tiny side keeps a few multiprocessors busy; slices of n, summed,
+    keep all of them.
+    """
+    slices = 1
+    while (
+        slices < MOST_SLICES
+        and left.shape[0] % (2 * slices) == 0
+        and (left.shape[0] >= 2 * slices * LEAST_ROWS)
+    ):
+        slices *= 2
+    if slices == 1 or not left.is_cuda:
+        return left.T @ right
+    parts = [part.reshape(slices, -1, part.shape[-1]) for part in (left, right)]
+    return torch.bmm(parts[0].transpose(1, 2), parts[1]).sum(0, dtype=torch.float32)
 
 
 def _lora_forward(layer: Any, x: Tensor, base: Callable[[], Tensor]) -> Tensor:

@@ -7,14 +7,16 @@ buffers, and an autograd function hands them on. To the caller it is an ordinary
 accumulation, loss scaling, clipping and DistributedDataParallel work as ever.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
+OTHER_THREADS_MAY_WORK = "thread_local"  # the loader's thread pins memory meanwhile
 MAX_GRAPHS = 24  # shapes captured; more are run eagerly
 
 
@@ -42,16 +44,24 @@ class StepGraphs:
     """Capture and replay `loss_sum(batch)` with its gradients for the shapes that occur.
 
     `loss_sum` must read nothing but its batch and the model, keep every shape fixed and
-    never wait for the GPU. `parameters` are those it is differentiated by; their storage
-    must not move (in-place updates are fine). One replay must be followed by its backward
+    never wait for the GPU. The trainable parameters' storage must not move (in-place updates are fine). One replay must be followed by its backward
     before the next: gradients live in one set of buffers.
     """
 
     def __init__(
-        self, loss_sum: Callable[[Batch], Tensor], parameters: Sequence[Tensor]
+        self,
+        loss_sum: Callable[[Batch], Tensor],
+        model: nn.Module,
+        trial: Callable[[Batch], Batch] = dict,
     ) -> None:
+        """`trial` makes a smaller batch for the step before a capture: two of full size do
+        not fit where one does.
+        """
+        self.trial = trial
         self.loss_sum = loss_sum
-        self.parameters = list(parameters)
+        self.model = model
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.refused = False
         self.addresses = [p.data_ptr() for p in self.parameters]
         self.gradients = [torch.zeros_like(p) for p in self.parameters]
         self.pool = torch.cuda.graph_pool_handle()
@@ -66,17 +76,24 @@ class StepGraphs:
         key = tuple((name, tuple(value.shape), value.dtype) for name, value in batch.items())
         captured = self.captured.get(key)
         if captured is None:
-            if len(self.captured) >= MAX_GRAPHS:
+            if self.refused or len(self.captured) >= MAX_GRAPHS:
                 return None
-            captured = self.captured[key] = self._capture(batch)
+            try:
+                captured = self.captured[key] = self._capture(batch)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # a kernel that cannot be captured: train eagerly
+                print(f"train: this step cannot be a CUDA graph ({str(error).splitlines()[0]})")
+                self.refused = True
+                return None
         for name, value in batch.items():
             captured.inputs[name].copy_(value, non_blocking=True)
         return _Replayed.apply(self, captured, *self.parameters)
 
     def _step(self, batch: Batch) -> Tensor:
-        with torch.enable_grad():
+        with torch.enable_grad(), twins(self.model) as parameters:
             loss = self.loss_sum(batch)
-        grads = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+            grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         for kept, grad in zip(self.gradients, grads, strict=True):
             if grad is None:
                 kept.zero_()
@@ -90,15 +107,40 @@ class StepGraphs:
         stream.wait_stream(torch.cuda.current_stream())
         generator = torch.cuda.get_rng_state()
         with torch.cuda.stream(stream):  # libraries set themselves up outside the capture
-            self._step(inputs)
+            self._step(self.trial(inputs))
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.set_rng_state(generator)  # the trial step must not shift later dropout
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode=OTHER_THREADS_MAY_WORK):
             loss = self._step(inputs)
         return _Captured(graph, inputs, loss)
+
+
+@contextmanager
+def twins(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Put twins of the trainable parameters in their places, and yield them.
+
+    A twin shares its storage with the parameter but not its hooks: those of
+    DistributedDataParallel belong to the default stream, which may not wait for a capture.
+    """
+    kept: list[tuple[nn.Module, str, nn.Parameter]] = []
+    twin_of: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.requires_grad:
+                kept.append((module, name, parameter))
+    ordered = [p for p in model.parameters() if p.requires_grad]
+    for parameter in ordered:
+        twin_of[id(parameter)] = nn.Parameter(parameter.data)
+    try:
+        for module, name, parameter in kept:
+            module._parameters[name] = twin_of[id(parameter)]
+        yield [twin_of[id(parameter)] for parameter in ordered]
+    finally:
+        for module, name, parameter in kept:
+            module._parameters[name] = parameter
 
 
 def padded_length(length: int, limit: int) -> int:

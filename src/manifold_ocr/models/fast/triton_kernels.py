@@ -91,8 +91,18 @@ def swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Ten
 
 @triton.jit
 def _nf4_kernel(
-    packed, code, scales, scale_code, outer, offset, out, bytes_,
-    BLOCKSIZE: tl.constexpr, OUTER: tl.constexpr, NESTED: tl.constexpr, BLOCK: tl.constexpr,
+    packed,
+    code,
+    scales,
+    scale_code,
+    outer,
+    offset,
+    out,
+    bytes_,
+    BLOCKSIZE: tl.constexpr,
+    OUTER: tl.constexpr,
+    NESTED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < bytes_
