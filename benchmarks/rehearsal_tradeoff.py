@@ -5,7 +5,8 @@
 DIR holds sroie/ (receipts: trained on, split by receipt), uw3/ and omnidocbench/ (evaluated
 only, never trained on). Each share runs the pipeline itself in a clone of this project under
 --work, with features shared through one cache. RapidOCR and Tesseract 5 read the same lines.
-Prints a Markdown table of CER in percent on the test rows, and writes --out as JSON.
+Prints a Markdown table of CER in percent on the test rows, and keeps --out as JSON, row by row:
+a row that stands there already is not measured again.
 """
 
 import argparse
@@ -77,13 +78,31 @@ def prepare(work: Path, real: Path) -> Path:
 
 def scores(clone: Path, predictions: Path, config: EvaluateConfig) -> dict[str, float]:
     """Return CER of each evaluation set for one predictions file."""
-    samples = [s for s in read_samples(clone / "data/manifest/test.jsonl") if s.granularity == "line"]
+    samples = [
+        s for s in read_samples(clone / "data/manifest/test.jsonl") if s.granularity == "line"
+    ]
     rows = score_rows(samples, read_predictions(predictions), config)
     result = {}
     for name, corpus, language in SETS:
         group = [r for r in rows if r.corpus == corpus and language in (None, r.language)]
         result[name] = summarise(group, config)["overall"]["cer"]
     return result
+
+
+def read_with_engine(clone: Path, engine: str, work: Path) -> Path:
+    """Read the test lines with another engine; return its predictions file."""
+    target = work / f"{engine}.jsonl"
+    languages = ["--languages", "eng+chi_sim"] if engine == "tesseract" else []
+    run(clone, sys.executable, "-m", "manifold_ocr.cli", "engine", engine,
+        "--manifest", "data/manifest/test.jsonl", "--image-root", "data/raw",
+        "--granularity", "line", "--out", str(target), *languages)  # fmt: skip
+    return target
+
+
+def keep(out: Path, table: dict[str, dict[str, float]]) -> None:
+    """Write the table so far."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(table, indent=2) + "\n")
 
 
 def main() -> None:
@@ -100,23 +119,24 @@ def main() -> None:
     clone = prepare(arguments.work, arguments.real.resolve())
     extra = {k: YAML(typ="safe").load(v) for k, v in (s.split("=", 1) for s in arguments.set)}
     config = EvaluateConfig(bootstrap_samples=0)
-    table: dict[str, dict[str, float]] = {}
+    table = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     for share in arguments.shares:
+        name = f"adapter, rehearsal {share:g}"
+        if name in table:
+            continue
         started = time.monotonic()
         set_params(clone / "params.yaml", {**extra, "train.rehearsal": share})
         run(clone, sys.executable, "-m", "dvc", "repro", "evaluate")
+        minutes = (time.monotonic() - started) / 60
         table.setdefault("base", scores(clone, clone / "output/predictions/base.jsonl", config))
-        name = f"adapter, rehearsal {share:g}"
         table[name] = scores(clone, clone / "output/predictions/adapter.jsonl", config)
-        table[name]["minutes"] = (time.monotonic() - started) / 60
+        table[name]["minutes"] = minutes
+        keep(arguments.out, table)
     for engine in arguments.engines:
-        target = arguments.work / f"{engine}.jsonl"
-        run(clone, sys.executable, "-m", "manifold_ocr.cli", "engine", engine,
-            "--manifest", "data/manifest/test.jsonl", "--image-root", "data/raw",
-            "--out", str(target))  # fmt: skip
-        table[engine] = scores(clone, target, config)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(table, indent=2) + "\n")
+        if engine in table:
+            continue
+        table[engine] = scores(clone, read_with_engine(clone, engine, arguments.work), config)
+        keep(arguments.out, table)
     header = [name for name, _, _ in SETS]
     print("| CER % | " + " | ".join(header) + " | minutes |")
     print("|:--|" + "--:|" * (len(header) + 1))
