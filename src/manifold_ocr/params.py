@@ -34,7 +34,8 @@ def check_params(path: Path | str = "params.yaml") -> dict[str, Any]:
             nearest valid one.
     """
     values = load_params(path)
-    schema = dataclasses.make_dataclass("Params", [(name, Any) for name in (*OPEN_SECTIONS, *SECTIONS)])
+    names = (*OPEN_SECTIONS, *SECTIONS)
+    schema = dataclasses.make_dataclass("Params", [(name, Any) for name in names])
     build(schema, values, str(path))
     select_corpora(values)
     built = {}

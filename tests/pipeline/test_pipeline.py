@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -122,14 +124,14 @@ def test_push_and_pull_through_a_local_remote(repro, tmp_path):
 
 def _trainers(clone):
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
-            here = os.readlink(f"/proc/{pid}/cwd") == str(clone.root)
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            here = (process / "cwd").readlink() == clone.root
         except OSError:
             continue
         if here and b"manifold_ocr.stages.train" in words and b"python" in words[0]:
-            found.append(int(pid))
+            found.append(int(process.name))
     return found
 
 
@@ -145,18 +147,17 @@ def _wait_for(condition, seconds=120):
 @pytest.mark.parametrize("victim", ["trainer", "dvc"])
 def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro, victim):
     clone, _ = repro
-    clone.set_params(
-        {"train.epochs": 3.0, "train.save_steps": 2, "train.seed": {"trainer": 5, "dvc": 6}[victim]}
-    )
+    seed = {"trainer": 5, "dvc": 6}[victim]
+    steps = {"train.eval_steps": 2, "train.save_steps": 2}
+    clone.set_params({"train.epochs": 3.0, "train.seed": seed, **steps})
     started = time.time()
     running = clone.start(sys.executable, "-m", "dvc", "repro", "train")
-    runs = clone.root / "output/training_runs"
 
     def checkpoint():
         return [
             path
-            for path in (*runs.rglob("checkpoint-*"), *clone.root.glob("output/cache/**/checkpoint-*"))
-            if path.is_dir() and path.stat().st_mtime > started and "tmp" not in path.name
+            for path in clone.root.glob("output/cache/training/*/checkpoints/checkpoint-*")
+            if path.is_dir() and path.stat().st_mtime > started
         ]
 
     _wait_for(checkpoint)
@@ -164,14 +165,10 @@ def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro,
     os.kill(trainers[0] if victim == "trainer" else running.pid, signal.SIGKILL)
     running.wait(timeout=60)
     _wait_for(lambda: not _trainers(clone), 30)
-    (clone.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)
     resumed = clone.dvc("repro", "train").stdout
     assert "resum" in resumed.lower()
     after_kill = out_hash(clone, "train", "output/adapter")
-    caches = clone.root / "output"
-    for folder in ("training_runs", "cache/checkpoints", "cache/runs"):
-        if (caches / folder).exists():
-            (caches / folder).rename(caches / f"{folder.replace('/', '-')}-{victim}")
+    shutil.rmtree(clone.root / "output/cache/training")
     clone.dvc("repro", "-f", "-s", "train", "-q", env={"DVC_NO_RUN_CACHE": "1"})
     assert out_hash(clone, "train", "output/adapter") == after_kill
     clone.run("git", "checkout", "-q", ".")

@@ -37,8 +37,13 @@ def character_tokenizer(extra: list[str] | None = None) -> PreTrainedTokenizerFa
 
 def write_trocr(folder: Path, seed: int = 0) -> Path:
     """A ViT + TrOCR checkpoint of 0.2 M parameters that reads 32 x 64 pixels."""
-    from transformers import TrOCRConfig, TrOCRForCausalLM, VisionEncoderDecoderModel
-    from transformers import ViTConfig, ViTModel
+    from transformers import (
+        TrOCRConfig,
+        TrOCRForCausalLM,
+        VisionEncoderDecoderModel,
+        ViTConfig,
+        ViTModel,
+    )
 
     torch.manual_seed(seed)
     tokenizer = character_tokenizer()

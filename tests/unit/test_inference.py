@@ -36,9 +36,14 @@ def samples(tmp_path, monkeypatch):
         Image.new("RGB", (16 + i, 8)).save(tmp_path / f"{i}.png")
         rows.append(
             Sample(
-                id=str(i), document="d", corpus="c", subset="s", image=f"{i}.png",
-                image_sha256=str(i), text="",
-            )  # fmt: skip
+                id=str(i),
+                document="d",
+                corpus="c",
+                subset="s",
+                image=f"{i}.png",
+                image_sha256=str(i),
+                text="",
+            )
         )
     return rows
 

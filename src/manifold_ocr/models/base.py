@@ -36,6 +36,14 @@ class OcrModel(Protocol):
         ...
 
 
+class GenerativeModel(OcrModel, Protocol):
+    """A recogniser that writes its text token by token."""
+
+    def limit_text(self, tokens: int) -> None:
+        """Bound generated texts by `tokens`."""
+        ...
+
+
 @runtime_checkable
 class SampleReader(Protocol):
     """A recogniser that keeps what it can of a sample's work (frozen features) between runs."""

@@ -1,4 +1,4 @@
-"""Family `chat_vlm`: vision-language models that are asked in a chat (Qwen2-VL, PaddleOCR-VL, ...)."""
+"""Family `chat_vlm`: vision-language models asked in a chat (Qwen2-VL, PaddleOCR-VL, ...)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
@@ -18,8 +18,8 @@ from manifold_ocr.models.confidence import ConfidenceRecorder
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.fast.chat_step import accelerate_chat_model
 from manifold_ocr.models.peft_layers import add_adapter, base_model
-from manifold_ocr.models.prefetch import opened, prepared_batches
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
+from manifold_ocr.models.prefetch import opened, prepared_batches
 
 FAMILY = "chat_vlm"
 TOWERS = ("visual", "vision_tower", "vision_encoder", "vision_model")
@@ -49,6 +49,10 @@ class ChatVlm:
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
         self.end_ids = end_tokens(base_model(model).generation_config, self.tokenizer)
+
+    def limit_text(self, tokens: int) -> None:
+        """Bound generated texts by `tokens`."""
+        self.max_new_tokens = tokens
 
     def recognise(
         self,

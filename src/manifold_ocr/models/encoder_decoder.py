@@ -1,4 +1,4 @@
-"""Family `encoder_decoder`: an image encoder and a text decoder with cross-attention (TrOCR, Donut)."""
+"""Family `encoder_decoder`: an image encoder, a text decoder with cross-attention (TrOCR, Donut)."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,15 +14,15 @@ from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderMo
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.adapter_weights import is_adapter
 from manifold_ocr.models.base import Recognition
-from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.confidence import ConfidenceRecorder
+from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.fast import greedy_decode
 from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_decoder
-from manifold_ocr.models.peft_layers import add_adapter, base_model
 from manifold_ocr.models.fast.greedy_decode import GreedyDecoder
 from manifold_ocr.models.image_input import LibraryInput, ResizeInput, load_image_input
-from manifold_ocr.models.prefetch import batches_from_processes, opened, prepared_batches
+from manifold_ocr.models.peft_layers import add_adapter, base_model
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
+from manifold_ocr.models.prefetch import batches_from_processes, opened, prepared_batches
 
 FAMILY = "encoder_decoder"
 MANY_BATCHES = 4  # so many batches of files are worth starting worker processes for
@@ -54,7 +54,11 @@ class EncoderDecoder:
         self.image_input = image_input
         self.name = name
         self.batch_size = batch_size
-        self.max_new_tokens = min(max_new_tokens, max_target_tokens(model))
+        self.limit_text(max_new_tokens)
+
+    def limit_text(self, tokens: int) -> None:
+        """Bound generated texts by `tokens`, and by what the decoder has positions for."""
+        self.max_new_tokens = min(tokens, max_target_tokens(self.model))
 
     def encode_text(self, text: str, limit: int) -> list[int]:
         """Return label ids: the text's tokens and EOS, at most `limit` of them.

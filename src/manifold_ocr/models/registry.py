@@ -10,7 +10,7 @@ from pathlib import Path
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.models.adapter_weights import check_origin
-from manifold_ocr.models.base import OcrModel
+from manifold_ocr.models.base import GenerativeModel, OcrModel
 from manifold_ocr.models.config import ModelConfig
 
 BASE_ROOT = Path("data/base")
@@ -86,11 +86,15 @@ def modules(name: str) -> tuple[str, ...]:
 
 
 def load_model(
-    config: ModelConfig, adapter: Path | None = None, device: str | None = None
+    config: ModelConfig,
+    adapter: Path | None = None,
+    device: str | None = None,
+    max_new_tokens: int | None = None,
 ) -> OcrModel:
     """Load the recogniser of `config`, with an adapter (or a full fine-tuned checkpoint).
 
-    `device` is a torch device name; None takes a GPU where there is one.
+    `device` is a torch device name; None takes a GPU where there is one. `max_new_tokens`
+    bounds the texts of families that generate (None: their default).
 
     Raises:
         UserError: weights are missing, or no family reads them.
@@ -105,17 +109,20 @@ def load_model(
         from manifold_ocr.models import ctc
 
         return ctc.load(config, base, adapter, device)
-    if kind == "encoder_decoder":
-        from manifold_ocr.models import encoder_decoder
-
-        return encoder_decoder.load(config, base, adapter, device or default_device())
-    from manifold_ocr.models import chat_vlm
-
-    return chat_vlm.load(config, base, adapter, device or default_device())
+    loaded = _load_generative(kind, config, base, adapter, device)
+    if max_new_tokens is not None:
+        loaded.limit_text(max_new_tokens)
+    return loaded
 
 
-def default_device() -> str:
-    """Return `cuda` where torch finds a GPU, else `cpu`."""
+def _load_generative(
+    kind: str, config: ModelConfig, base: Path, adapter: Path | None, device: str | None
+) -> GenerativeModel:
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    from manifold_ocr.models import chat_vlm, encoder_decoder
+
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "encoder_decoder":
+        return encoder_decoder.load(config, base, adapter, place)
+    return chat_vlm.load(config, base, adapter, place)

@@ -72,7 +72,7 @@ def read(
         "generation_max_length": config.generation_max_length,
     }
     fingerprint = model_fingerprint(weights, settings, registry.modules(registry.family(model)))
-    loaded = registry.load_model(model, adapter)
+    loaded = registry.load_model(model, adapter, max_new_tokens=config.generation_max_length)
     return predict(loaded, samples, IMAGE_ROOT, fingerprint, name)
 
 
