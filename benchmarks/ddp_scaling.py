@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import shapes
 import torch
 import torch.distributed as dist
-import training_speed
 from torch.nn.parallel import DistributedDataParallel
 
+import shapes
+import training_speed
 from manifold_ocr.models.image_input import ResizeInput
 from manifold_ocr.training.encoder_decoder_data import EncoderDecoderRows
 
@@ -134,9 +134,8 @@ def main() -> None:
     ratio = many["samples_per_s"] / one["samples_per_s"]
     results = {"1": one, str(args.gpus): many, "ratio": ratio}
     print(json.dumps(results, indent=2))
-    print(
-        f"1 GPU {one['samples_per_s']:.0f}/s, {args.gpus} GPUs {many['samples_per_s']:.0f}/s, ratio {ratio:.2f}"
-    )
+    rates = f"1 GPU {one['samples_per_s']:.0f}/s, {args.gpus} GPUs {many['samples_per_s']:.0f}/s"
+    print(f"{rates}, ratio {ratio:.2f}")
     if args.out:
         Path(args.out).write_text(json.dumps(results, indent=2), encoding="utf-8")
 

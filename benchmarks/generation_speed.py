@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import shapes
 import torch
 
+import shapes
 from manifold_ocr.images import open_image
 from manifold_ocr.models.encoder_decoder import EncoderDecoder
 from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_decoder

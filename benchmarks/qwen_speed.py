@@ -12,14 +12,15 @@ import gc
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import shapes
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+import shapes
 from manifold_ocr.models import chat_vlm
 from manifold_ocr.models.adapters import match_targets
 from manifold_ocr.models.config import LoraSettings
@@ -222,11 +223,8 @@ def main() -> None:
         big = Pages(tall, (32, 64), 1024, ids)
         for batch, checkpointing in ((1, True), (1, False), (4, True)):
             name = f"ours nf4 1024+1024 batch {batch}{' checkpointing' if checkpointing else ''}"
-            attempt(
-                name,
-                lambda: ours(args, page, batch, quantised=True, checkpointing=checkpointing),
-                results,
-            )  # noqa: B023
+            run = partial(ours, args, page, batch, quantised=True, checkpointing=checkpointing)
+            attempt(name, run, results)
         if not args.skip_peers:
             attempt(
                 "plain nf4 1024+1024 batch 1 checkpointing",

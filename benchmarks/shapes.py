@@ -37,8 +37,13 @@ ATTENTION_FLOPS = {
 
 def trocr(size: str, device: str, dtype: torch.dtype) -> Any:
     """TrOCR of `base` (ViT-B/16), `large` (ViT-L/16) or `tiny` shapes, 384 x 384 pixels."""
-    from transformers import TrOCRConfig, TrOCRForCausalLM, ViTConfig, ViTModel
-    from transformers import VisionEncoderDecoderModel
+    from transformers import (
+        TrOCRConfig,
+        TrOCRForCausalLM,
+        VisionEncoderDecoderModel,
+        ViTConfig,
+        ViTModel,
+    )
 
     width, layers, heads = {"base": (768, 12, 12), "large": (1024, 24, 16), "tiny": (64, 2, 2)}[
         size

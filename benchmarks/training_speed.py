@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import shapes
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
+import shapes
 from manifold_ocr.models import encoder_decoder
 from manifold_ocr.models.adapters import match_targets
 from manifold_ocr.models.config import LoraSettings

@@ -12,10 +12,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import qwen_speed
 import shapes
-import torch
 import training_speed
+from manifold_ocr.training.memory_estimate import estimate_step, language_batch, quantised_savings
 
 CASES = {
     "TrOCR-base, 64 lines of 48": ("base", 64, 48, False),
@@ -70,6 +72,20 @@ def build(case: tuple[Any, ...], device: str) -> Any:
     return trocr_case(kind, rows, length, checkpointing, device)
 
 
+def estimated(case: tuple[Any, ...]) -> float:
+    """Return the estimate in GiB, made on the meta device."""
+    packed = case[0] == "nf4"
+    model, batch = build(("bf16", *case[1:]) if packed else case, "meta")
+    if case[0] in ("nf4", "bf16"):
+        model.get_base_model().tie_weights()
+        step = model.get_base_model().training_step
+        language = language_batch(model, batch)
+        total = estimate_step(model, language, step.language_loss).total
+        text = model.get_base_model().model.language_model
+        return (total - (quantised_savings(text, 4) if packed else 0)) / shapes.GIB
+    return estimate_step(model, batch).total / shapes.GIB
+
+
 def measured(case: tuple[Any, ...]) -> float:
     """Return the peak of three steps in GiB."""
     gc.collect()
@@ -92,13 +108,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="")
     args = parser.parse_args()
-    from manifold_ocr.training.memory_estimate import estimate_step
-
     results = {}
     for name, case in CASES.items():
         estimate = None
         try:
-            estimate = estimate_step(*build(case, "meta")).total / shapes.GIB
+            estimate = estimated(case)
         except (NotImplementedError, RuntimeError) as error:
             print(f"{name}: no estimate: {str(error)[:200]}")
         found = measured(case) if torch.cuda.is_available() else None

@@ -20,6 +20,7 @@ from manifold_ocr.commands import (
     robustness,
     stage,
     summary,
+    train,
     verify,
 )
 from manifold_ocr.errors import UserError
@@ -55,6 +56,7 @@ def build_app() -> typer.Typer:
         label,
         read,
         stage,
+        train,
         summary,
         eval,
         compress,

@@ -63,6 +63,7 @@ class Project:
             "eval_batch_size": 4,
             "learning_rate": 5e-3,
             "generation_max_length": 16,
+            "max_target_length": 32,
             "threads": 1,
             "warmup": 0.1,
         }

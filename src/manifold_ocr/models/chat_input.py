@@ -60,7 +60,7 @@ class ChatInput:
         """
         arrays = self._image_arrays(image)
         count = self._count_tokens(arrays)
-        ids = list(self._prompt_ids(self.instruction if not instruction else instruction))
+        ids = list(self._prompt_ids(instruction or self.instruction))
         if ids.count(self.image_token_id) != 1:
             raise UserError("the chat template must hold exactly one image placeholder a message")
         at = ids.index(self.image_token_id)
@@ -92,7 +92,8 @@ class ChatInput:
 
     def _count_tokens(self, arrays: dict[str, np.ndarray]) -> int:
         if "image_grid_thw" in arrays:
-            return int(arrays["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
+            merged = int(self.image_processor.merge_size) ** 2
+            return int(arrays["image_grid_thw"][0].prod()) // merged
         height, width = arrays["image_sizes"][0]
         step = self._pixtral_step()
         return (int(height) // step) * (int(width) // step)
@@ -113,9 +114,8 @@ class ChatInput:
             return self._count_tokens(self._image_arrays(Image.new("RGB", size)))
         budget = self._budget() if self.max_pixels else dict(self.image_processor.size)
         limits = {"min_pixels": budget["shortest_edge"], "max_pixels": budget["longest_edge"]}
-        return int(patches(size[1], size[0], {**limits, "size": budget})) // (
-            self.image_processor.merge_size**2
-        )
+        merged = int(self.image_processor.merge_size) ** 2
+        return int(patches(size[1], size[0], {**limits, "size": budget})) // merged
 
 
 def load_chat_input(model_config: Any, path: Path | str, max_pixels: int = 0) -> ChatInput:

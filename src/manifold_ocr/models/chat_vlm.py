@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from manifold_ocr.errors import UserError
@@ -23,7 +23,15 @@ from manifold_ocr.models.prefetch import opened, prepared_batches
 
 FAMILY = "chat_vlm"
 TOWERS = ("visual", "vision_tower", "vision_encoder", "vision_model")
-LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LORA_TARGETS: tuple[str, ...] = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
 LORA_TARGETS += ("gate_up_proj",)  # GLM joins the two
 VISION_TARGETS = ("qkv", "proj", "fc1", "fc2", "out_proj")
 
@@ -204,7 +212,7 @@ def load_base(
         raise UserError(f"{base_path}: not a usable chat model: {error}") from error
     chat_input = load_chat_input(settings, processor_path(config, base_path), config.max_pixels)
     if quantization is None:
-        model.to(device)
+        nn.Module.to(model, device)
     accelerate_chat_model(model)
     return ChatVlm(model.eval(), chat_input, name=config.id)
 

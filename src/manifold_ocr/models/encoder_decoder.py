@@ -1,4 +1,4 @@
-"""Family `encoder_decoder`: an image encoder, a text decoder with cross-attention (TrOCR, Donut)."""
+"""Family `encoder_decoder`: image encoder, text decoder with cross-attention (TrOCR, Donut)."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderModel
 
 from manifold_ocr.errors import UserError
@@ -41,7 +42,7 @@ class EncoderDecoder:
 
     def __init__(
         self,
-        model: VisionEncoderDecoderModel,
+        model: nn.Module,
         tokenizer: Any,
         image_input: ResizeInput | LibraryInput,
         *,
@@ -49,7 +50,7 @@ class EncoderDecoder:
         batch_size: int = 32,
         max_new_tokens: int = 512,
     ) -> None:
-        self.model = model
+        self.model: Any = model
         self.tokenizer = tokenizer
         self.image_input = image_input
         self.name = name
@@ -149,14 +150,14 @@ class EncoderDecoder:
         """Return the encoder's sequence length, the same for every image size."""
         encoder = base_model(self.model).encoder
         config = encoder.config
-        fixed = isinstance(self.image_input, ResizeInput)
-        height, width = self.image_input.size if fixed else _pair(config.image_size)
+        size = _pair(config.image_size)
+        height, width = self.image_input.size if isinstance(self.image_input, ResizeInput) else size
         step_y, step_x = _pair(config.patch_size)
         merged = 2 ** (len(getattr(config, "depths", [1])) - 1)  # Swin halves after each stage
         patches = (height // (step_y * merged)) * (width // (step_x * merged))
         embeddings = getattr(encoder, "embeddings", None)
         special = [hasattr(embeddings, name) for name in ("cls_token", "distillation_token")]
-        return patches + sum(special)
+        return int(patches + sum(special))
 
 
 def _stack(prepared: list[np.ndarray]) -> torch.Tensor:
@@ -198,7 +199,7 @@ def load_base(
     fill_special_tokens(model.config, tokenizer)
     accelerate_encoder_decoder(model, list(image_input.mean), list(image_input.std))
     if config.quantization == "none":
-        model.to(device)
+        nn.Module.to(model, device)
     return EncoderDecoder(model.eval(), tokenizer, image_input, name=config.id)
 
 

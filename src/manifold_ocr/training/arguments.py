@@ -30,7 +30,7 @@ def training_arguments(
         warmup_steps=config.warmup,
         lr_scheduler_type=config.scheduler,
         max_grad_norm=config.max_grad_norm,
-        optim="adamw_torch",
+        optim="adamw_torch_fused" if cuda else "adamw_torch",
         bf16=cuda and precision == "bf16",
         fp16=cuda and precision == "fp16",
         use_cpu=not cuda,

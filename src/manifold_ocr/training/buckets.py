@@ -47,4 +47,4 @@ class BucketSampler:
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
-        return -(-len(self.lengths) // self.batch_size)
+        return (len(self.lengths) + self.batch_size - 1) // self.batch_size

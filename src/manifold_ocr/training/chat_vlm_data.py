@@ -63,6 +63,7 @@ class RopePositions:
         if self.twin is None:
             with torch.device("meta"):
                 self.twin = self.kind(self.config)
+        positions: Tensor
         positions, _ = self.twin.get_rope_index(ids, image_grid_thw=grids, mm_token_type_ids=types)
         return positions
 

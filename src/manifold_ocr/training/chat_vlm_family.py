@@ -86,7 +86,8 @@ class ChatVlmTraining:
         no_dropout = not (checkpointing and settings.lora.dropout > 0)
         eight_bit = settings.model.quantization == "8bit"
         step.graphs_allowed = on_gpu() and frozen and not full and no_dropout and not eight_bit
-        return model.train()
+        trained: nn.Module = model.train()
+        return trained
 
     def data(self, samples: Sequence[Sample]) -> ChatRows:
         """Return the training rows."""
@@ -125,7 +126,8 @@ class ChatVlmTraining:
 
         def load(checkpoint: Path) -> nn.Module:
             config = trained_config(self.settings.model)
-            return chat_vlm.load_base(config, checkpoint, master_weights=True).model
+            loaded: nn.Module = chat_vlm.load_base(config, checkpoint, master_weights=True).model
+            return loaded
 
         restore_trained(model, folder, self.settings, load)
 

@@ -74,7 +74,8 @@ class EncoderDecoderTraining:
         if full:
             if frozen:
                 encoder_decoder.freeze_vision(model)
-            return model.train()
+            full_model: nn.Module = model.train()
+            return full_model
         model.requires_grad_(False)
         if adapter is not None:
             model = add_adapter(model, adapter, trainable=True)
@@ -82,7 +83,8 @@ class EncoderDecoderTraining:
             targets, within = encoder_decoder.lora_scope(freeze_backbone=frozen)
             model = wrap_for_training(model, settings.lora, targets, within)
         base_model(model).graphs_allowed = on_gpu() and not settings.train.gradient_checkpointing
-        return model.train()
+        trained: nn.Module = model.train()
+        return trained
 
     def data(self, samples: Sequence[Sample]) -> EncoderDecoderRows:
         """Return the training rows."""
@@ -116,7 +118,9 @@ class EncoderDecoderTraining:
 
         def load(checkpoint: Path) -> nn.Module:
             config = trained_config(self.settings.model)
-            return encoder_decoder.load_base(config, checkpoint, master_weights=True).model
+            loaded = encoder_decoder.load_base(config, checkpoint, master_weights=True)
+            full_model: nn.Module = loaded.model
+            return full_model
 
         restore_trained(model, folder, self.settings, load)
 

@@ -18,6 +18,7 @@ from manifold_ocr.training.callbacks import Conductor, LiveLog, ProgressLine
 from manifold_ocr.training.determinism import make_deterministic
 from manifold_ocr.training.families import family_for
 from manifold_ocr.training.family import TrainingFamily
+from manifold_ocr.training.gpu_monitor import GpuMonitor
 from manifold_ocr.training.run import Run
 from manifold_ocr.training.validation import Scorer
 
@@ -73,7 +74,8 @@ def _attempt(
     line = ProgressLine(batch[0] * batch[1])
     live = LiveLog(run.folder.path / "dvclive")
     trainer = _trainer(run, family, rows, batch, [live, line])
-    trainer.train(resume_from_checkpoint=str(trainer.resumed) if trainer.resumed else None)
+    with GpuMonitor(int(os.environ.get("LOCAL_RANK", "0"))) as monitor:
+        trainer.train(resume_from_checkpoint=str(trainer.resumed) if trainer.resumed else None)
     if run.stop.wished:
         raise KeyboardInterrupt
     figures = _figures(trainer, counts)
@@ -82,6 +84,9 @@ def _attempt(
     live.finish({"rows": dict(counts), "best": figures["best"]})
     _keep_result(run, trainer, figures)
     speed = {"seconds": round(line.seconds, 1), "rows_per_second": _rate(trainer, line, batch)}
+    speed |= {key: round(value, 3) for key, value in monitor.summary().items()}
+    if torch.cuda.is_available():
+        speed["gpu_memory_gib"] = round(torch.cuda.max_memory_reserved() / 1024**3, 3)
     run.folder.update(**speed)
     perf.record("train_loop", speed)
     return figures

@@ -93,9 +93,9 @@ def _save_full(model: nn.Module, folder: Path, base: Path) -> None:
     written["architectures"] = read_json(base / "config.json").get("architectures")
     write_json(folder / "config.json", written)
     for path in base.iterdir():
-        if path.is_file() and path.suffix not in WEIGHT_SUFFIXES:
-            if not (folder / path.name).exists():
-                shutil.copyfile(path, folder / path.name)
+        wanted = path.is_file() and path.suffix not in WEIGHT_SUFFIXES
+        if wanted and not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)
 
 
 def restore_trained(

@@ -11,6 +11,7 @@ from manifold_ocr.files import atomic_directory, cache_root, read_json
 from manifold_ocr.models import registry
 from manifold_ocr.records import Sample
 from manifold_ocr.training import checkpoints, guard
+from manifold_ocr.training.combinations import check_combinations
 from manifold_ocr.training.fingerprint import fingerprint, run_parts
 from manifold_ocr.training.run import Run, RunHome
 from manifold_ocr.training.run_folder import RunFolder, open_run_folder
@@ -37,6 +38,7 @@ def train(
         KeyboardInterrupt: stopped on request, after a checkpoint was saved.
     """
     kind = registry.family_of(settings.base)
+    check_combinations(settings)
     config, sorts = settings.train, registry.granularities(kind)
     chosen = {
         "train": select(rows["train"], config, sorts, config.max_train_samples),

@@ -73,7 +73,7 @@ def _one_image_attention(
     query, key, value = module.qkv(hidden_states).view(shape).permute(1, 0, 2, 3).unbind(0)
     query, key = apply_rotary_pos_emb_vision(query, key, *positions)
     heads = [part.transpose(0, 1).unsqueeze(0) for part in (query, key, value)]
-    out = functional.scaled_dot_product_attention(*heads)
+    out = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])
     return module.proj(out.squeeze(0).transpose(0, 1).reshape(length, -1))
 
 
@@ -170,7 +170,8 @@ class ChatStep:
             "targets": functional.pad(targets, (0, missing), value=IGNORED),
         }
 
-    def _language_loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def language_loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the summed loss of embedded rows: every shape is fixed."""
         model = self.model
         with half_precision_as_is(model):
             hidden = model.model.language_model(
@@ -184,7 +185,7 @@ class ChatStep:
 
     def _replay(self, batch: dict[str, Tensor]) -> Tensor | None:
         if self.graphs is None or not self.graphs.usable():
-            self.graphs = StepGraphs(self._language_loss, self.model)
+            self.graphs = StepGraphs(self.language_loss, self.model)
         return self.graphs(batch)
 
     def release_graphs(self) -> None:

@@ -60,7 +60,7 @@ class SdpaTrOCRAttention(TrOCRAttention):
             key,
             value,
             attn_mask=attention_mask,
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout_p=(self.dropout or 0.0) if self.training else 0.0,
             is_causal=causal,
             scale=self.scaling,
         )
@@ -99,6 +99,8 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
 
     graphs_allowed = False
     graphs: StepGraphs | None = None
+    pixel_scale: Tensor
+    pixel_shift: Tensor
 
     def forward(
         self,
@@ -117,6 +119,8 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
             if pixel_values is not None:
                 pixel_values = self.normalise(pixel_values)
             return super().forward(pixel_values=pixel_values, labels=labels, **kwargs)
+        if pixel_values is None:
+            raise ValueError("a training step needs pixel_values")
         batch = {"pixel_values": pixel_values, "labels": labels}
         total = None
         if self.graphs_allowed and pixel_values.is_cuda:

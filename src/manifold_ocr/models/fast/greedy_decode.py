@@ -22,7 +22,7 @@ CHECK_EVERY = 16  # steps between looks whether every text has ended (each waits
 
 def supports(model: Any) -> bool:
     """Return whether `model` has a decoder that `GreedyDecoder` can drive."""
-    inner = getattr(getattr(model.decoder, "model", None), "decoder", None)
+    inner: Any = getattr(getattr(model.decoder, "model", None), "decoder", None)
     layers = getattr(inner, "layers", None)
     return (
         layers is not None

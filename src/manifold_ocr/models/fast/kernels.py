@@ -29,6 +29,8 @@ def cross_entropy_in_place(logits: Tensor, labels: Tensor) -> Tensor:
     Shapes: logits [rows, vocabulary] contiguous, labels [rows] int64. A negative label gives
     no loss and a gradient of zeros.
     """
+    if logits.is_meta:  # a memory estimate: the GPU's kernel needs no buffer either
+        return logits.new_empty(logits.shape[0], dtype=torch.float32)
     kernels = _kernels_for(logits)
     if kernels is not None:
         return kernels.cross_entropy_in_place(logits, labels)
@@ -49,12 +51,16 @@ class _SwiGlu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
+        if gate.is_meta:
+            return torch.empty_like(gate)
         kernels = _kernels_for(gate)
         return functional.silu(gate) * up if kernels is None else kernels.swiglu(gate, up)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
+        if gate.is_meta:
+            return torch.empty_like(gate), torch.empty_like(up)
         kernels = _kernels_for(gate)
         if kernels is not None:
             return kernels.swiglu_backward(grad.contiguous(), gate, up)

@@ -19,12 +19,16 @@ CHUNK_BYTES = 256 << 20  # logits of one chunk; larger chunks gain nothing on th
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor):
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+    ) -> Any:
         rows = max(16, CHUNK_BYTES // (weight.shape[0] * hidden.element_size()))
         wants_weight, wants_bias = ctx.needs_input_grad[1], ctx.needs_input_grad[2]
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
+        grad_bias = (
+            torch.zeros_like(bias, dtype=torch.float32) if bias is not None and wants_bias else None
+        )
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         width = -(-weight.shape[0] // ALIGNED) * ALIGNED
         buffer = hidden.new_empty(min(rows, hidden.shape[0]), width)
@@ -45,7 +49,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
         hidden = (grad_hidden * grad).to(grad_hidden.dtype) if ctx.needs_input_grad[0] else None
         weight = None if grad_weight is None else (grad_weight * grad).to(ctx.dtypes[0])

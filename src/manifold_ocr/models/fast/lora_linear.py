@@ -46,7 +46,7 @@ class _LoraProduct(torch.autograd.Function):
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         entering, inner, a_low, b_low = ctx.saved_tensors
         flat = grad.reshape(-1, grad.shape[-1])
         grad_inner = (flat @ b_low).mul_(ctx.scaling)
@@ -119,13 +119,15 @@ class FastLoraLinear(PeftLinear):
     @property
     def compute_dtype(self) -> torch.dtype:
         """Return the dtype of the products: that of the frozen weight."""
-        return self.base_layer.weight.dtype
+        base: Any = self.base_layer
+        return base.weight.dtype
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the layer's output [..., out]; anything but plain LoRA goes to PEFT."""
         if args or kwargs or not _is_plain(self):
             return super().forward(x, *args, **kwargs)
-        return _lora_forward(self, x, lambda: self.base_layer.weight)
+        base: Any = self.base_layer
+        return _lora_forward(self, x, lambda: base.weight)
 
 
 def fuse_lora_layers(model: nn.Module) -> int:

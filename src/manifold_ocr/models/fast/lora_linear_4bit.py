@@ -15,7 +15,8 @@ class FastLoraLinear4bit(PeftLinear4bit):
     @property
     def compute_dtype(self) -> torch.dtype:
         """Return the dtype of the products, the quantisation's compute dtype."""
-        return self.base_layer.weight.quant_state.dtype
+        base: Any = self.base_layer
+        return base.weight.quant_state.dtype
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the layer's output [..., out]; anything but plain LoRA goes to PEFT.

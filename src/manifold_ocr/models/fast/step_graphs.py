@@ -35,7 +35,7 @@ class _Replayed(torch.autograd.Function):
         return captured.loss.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         scaled = torch._foreach_mul(ctx.graphs.gradients, grad)
         return None, None, *scaled
 
@@ -44,8 +44,9 @@ class StepGraphs:
     """Capture and replay `loss_sum(batch)` with its gradients for the shapes that occur.
 
     `loss_sum` must read nothing but its batch and the model, keep every shape fixed and
-    never wait for the GPU. The trainable parameters' storage must not move (in-place updates are fine). One replay must be followed by its backward
-    before the next: gradients live in one set of buffers.
+    never wait for the GPU. The trainable parameters' storage must not move (in-place updates
+    are fine). One replay must be followed by its backward before the next: gradients live in
+    one set of buffers.
     """
 
     def __init__(

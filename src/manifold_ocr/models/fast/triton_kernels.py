@@ -1,3 +1,4 @@
+# ruff: noqa: ANN001, ANN202, N803 - Triton kernels take pointers and compile-time constants
 """Triton kernels: in-place cross-entropy, SwiGLU, nf4 dequantisation with double quantisation.
 
 Imported only where a CUDA device and Triton exist (see kernels.py, which holds the plain
@@ -131,7 +132,7 @@ def dequantize_nf4(packed: Tensor, state: Any) -> Tensor:
     """
     out = torch.empty(state.shape, dtype=state.dtype, device=packed.device)
     nested = state.nested
-    inner = state.state2 if nested else None
+    inner: Any = state.state2 if nested else None
     _nf4_kernel[(triton.cdiv(packed.numel(), 1024),)](
         packed, state.code, state.absmax,
         inner.code if nested else state.code,

@@ -1,0 +1,158 @@
+"""Before a long run: what LoRA reaches, what labels lose, and whether the longest batch fits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from manifold_ocr.errors import UserError
+from manifold_ocr.models.peft_layers import base_model
+from manifold_ocr.records import Sample
+from manifold_ocr.training.coverage import Coverage, adapted_coverage
+from manifold_ocr.training.families import family_for
+from manifold_ocr.training.family import TrainingFamily
+from manifold_ocr.training.gpu_monitor import gpu_memory_bytes
+from manifold_ocr.training.memory_estimate import (
+    estimate_step,
+    language_batch,
+    quantised_savings,
+)
+from manifold_ocr.training.settings import TrainingSettings
+
+GIB = 1024**3
+KEPT_FREE = 0.08  # share of the card left to the driver, the context and fragmentation
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found: bytes needed for a step of `micro_batch` rows, and bytes there are.
+
+    `available` is None without a GPU. `fitting` is the largest micro-batch that the estimate
+    says fits (0: not even one row). `measured` is the peak of two probe steps on the GPU.
+    """
+
+    coverage: Coverage
+    micro_batch: int
+    estimate: int
+    available: int | None
+    fitting: int | None
+    measured: int | None = None
+
+    def lines(self) -> list[str]:
+        """Return the report."""
+        rows = ["LoRA reaches (layers by kind):", *self.coverage.lines()]
+        rows.append(
+            f"memory: {self.estimate / GIB:.2f} GiB estimated for a micro-batch of "
+            f"{self.micro_batch} (the longest rows)"
+        )
+        if self.measured is not None:
+            rows.append(f"memory: {self.measured / GIB:.2f} GiB measured over two probe steps")
+        if self.available is None:
+            return [*rows, "memory: no GPU answers, so nothing to compare the estimate with"]
+        headroom = self.available - max(self.estimate, self.measured or 0)
+        rows.append(
+            f"memory: {self.available / GIB:.2f} GiB usable, headroom {headroom / GIB:.2f} GiB; "
+            f"the largest micro-batch that fits is about {self.fitting}"
+        )
+        return rows
+
+    def require_fit(self) -> None:
+        """Refuse a run that would end for want of memory.
+
+        Raises:
+            UserError: the step needs more than there is; names settings that fit.
+        """
+        if self.available is None or max(self.estimate, self.measured or 0) <= self.available:
+            return
+        if self.fitting:
+            remedy = (
+                f"set train.train_batch_size={self.fitting} (and raise "
+                "train.gradient_accumulation to keep the batch of a step)"
+            )
+        else:
+            remedy = (
+                "set train.gradient_checkpointing=true, a smaller model.max_pixels or "
+                "train.max_target_length, or model.quantization=4bit (chat models)"
+            )
+        raise UserError(
+            f"train: a micro-batch of {self.micro_batch} needs {self.estimate / GIB:.1f} GiB, "
+            f"{self.available / GIB:.1f} GiB are usable: {remedy}"
+        )
+
+
+def usable_memory() -> int | None:
+    """Return the bytes a run may use on the first GPU, or None without one."""
+    memory = gpu_memory_bytes()
+    return None if memory is None else int(memory[0] * (1 - KEPT_FREE))
+
+
+def longest_batch(family: TrainingFamily, samples: Sequence[Sample], rows: int) -> dict[str, Any]:
+    """Return the batch of the `rows` longest training rows (repeated where there are fewer)."""
+    data = family.data(samples)
+    order = sorted(range(len(data)), key=lambda i: -data.lengths[i])[:rows]
+    order = (order * rows)[:rows]
+    return family.collate([data[i] for i in order])
+
+
+def run_preflight(
+    family: TrainingFamily, samples: Sequence[Sample], settings: TrainingSettings, micro_batch: int
+) -> Preflight:
+    """Build the model, look at its LoRA layers, estimate the longest batch's memory.
+
+    Raises:
+        UserError: LoRA targets that match nothing, or labels that cannot be collated.
+    """
+    plain = replace(settings.model, quantization="none")
+    unpacked = family_for(family.name, replace(settings, model=plain))
+    model = on_meta(unpacked.build())
+    coverage = adapted_coverage(model)
+    needs = [
+        estimate_rows(model, longest_batch(family, samples, rows), settings)
+        for rows in sorted({1, micro_batch})
+    ]
+    del model
+    estimate, available = needs[-1], usable_memory()
+    fitting = None
+    if available is not None:
+        growth = (needs[-1] - needs[0]) / max(micro_batch - 1, 1) or needs[0]
+        fitting = max(0, int((available - needs[0]) // growth) + 1) if needs[0] <= available else 0
+    measured = None
+    if available is not None and estimate <= available:
+        measured = probe(family.build(), longest_batch(family, samples, micro_batch))
+    return Preflight(coverage, micro_batch, estimate, available, fitting, measured)
+
+
+def estimate_rows(model: nn.Module, batch: dict[str, Any], settings: TrainingSettings) -> int:
+    """Return the estimated peak bytes of a step on `batch`; `model` must be on the meta device."""
+    meta = {k: v.to("meta") for k, v in batch.items() if isinstance(v, Tensor)}
+    base = base_model(model)
+    step = getattr(base, "training_step", None)
+    if step is None:
+        return estimate_step(model, meta).total
+    total = estimate_step(model, language_batch(model, meta), step.language_loss).total
+    bits = {"4bit": 4, "8bit": 8}.get(settings.model.quantization)
+    return total - quantised_savings(base.model.language_model, bits) if bits else total
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """Return the model without storage, in place; tied weights stay tied."""
+    model.to("meta")
+    base = base_model(model)
+    if hasattr(base, "tie_weights"):
+        base.tie_weights()
+    return model
+
+
+def probe(model: nn.Module, batch: dict[str, Any]) -> int:
+    """Return the peak of two training steps on the GPU, in bytes; the gradients are dropped."""
+    device = torch.device("cuda")
+    model.to(device)
+    placed = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        model(**placed)["loss"].backward()
+        model.zero_grad(set_to_none=True)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_reserved()
