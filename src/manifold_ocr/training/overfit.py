@@ -45,7 +45,7 @@ def overfit(
         torch.nn.utils.clip_grad_norm_(trained, settings.train.max_grad_norm or 1e9)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        loss = float(value)
+        loss = float(value.detach())
         if step % 25 == 0 or step == max_steps:
             after = _error_rate(family, model, kept)
             if after == 0.0:
