@@ -1,6 +1,6 @@
 """The leaderboard: rows from metrics files, ranks with ties, Markdown and JSON. Torch-free."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,7 @@ def own_entries(evaluation: Mapping[str, Any]) -> list[Entry]:
     """Return the entries of adapter and base from metrics/evaluate.json."""
     return [
         Entry(
-            name=f"{kind} ({evaluation.get(kind, {}).get('name', kind)})"
-            if evaluation.get(kind, {}).get("name")
-            else kind,
+            name=kind,
             kind=kind,
             source="metrics/evaluate.json",
             values=evaluation[kind]["overall"],
@@ -76,20 +74,35 @@ def foreign_entries(folder: Path, kind: str, test_sha256: str) -> list[Entry]:
     return entries
 
 
-def rank(entries: Iterable[Entry]) -> list[tuple[int, Entry]]:
+def rank(
+    entries: Iterable[Entry], beaten: Collection[tuple[str, str]] = ()
+) -> list[tuple[int, Entry]]:
     """Return (rank, entry) sorted by CER; a tie group shares the rank of its best member.
 
     An entry opens a new group when its interval lies wholly above that of the group's best
-    member: overlapping 95 % intervals are called a tie, which is the careful reading
-    (disjoint intervals are sufficient for a difference, not necessary).
+    member (disjoint intervals are sufficient for a difference, not necessary), or when
+    `beaten` holds (best member's name, entry's name): a paired comparison tells them apart.
     """
-    ordered = sorted(entries, key=lambda e: (e.values["cer"], e.name))
     ranked: list[tuple[int, Entry]] = []
-    for position, entry in enumerate(ordered, 1):
-        best = next((e for r, e in ranked if r == ranked[-1][0]), None) if ranked else None
-        tied = best is not None and _low(entry) <= _high(best)
+    best: Entry | None = None
+    for position, entry in enumerate(sorted(entries, key=lambda e: (e.values["cer"], e.name)), 1):
+        tied = (
+            best is not None
+            and _low(entry) <= _high(best)
+            and (best.name, entry.name) not in beaten
+        )
+        if not tied:
+            best = entry
         ranked.append((ranked[-1][0] if tied else position, entry))
     return ranked
+
+
+def beaten_in_pairs(evaluation: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return (better, worse) of adapter and base where the paired interval excludes zero."""
+    overall = evaluation["difference"]["overall"]
+    if overall.get("cer_high", 0.0) < 0:
+        return {("adapter", "base")}
+    return {("base", "adapter")} if overall.get("cer_low", 0.0) > 0 else set()
 
 
 def _low(entry: Entry) -> float:

@@ -46,7 +46,9 @@ def _equal(ours, theirs):
 
 
 @pytest.mark.parametrize(
-    ("category", "compute"), [("table", _teds), ("reading_order", _order)], ids=str
+    ("category", "compute"),
+    [("table", _teds), ("reading_order", _order)],
+    ids=["table", "reading_order"],
 )
 def test_values(category, compute):
     tally = Tally(category)

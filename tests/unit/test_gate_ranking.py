@@ -4,7 +4,7 @@ import pytest
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.gate import GateConfig, describe, judge
-from manifold_ocr.ranking import Entry, foreign_entries, percent, rank, table
+from manifold_ocr.ranking import Entry, beaten_in_pairs, foreign_entries, percent, rank, table
 
 
 def _entry(name, cer, low, high):
@@ -23,6 +23,22 @@ def test_overlapping_intervals_tie_and_disjoint_ones_do_not():
     ]
     assert [(r, e.name) for r, e in rank(entries)] == [(1, "a"), (1, "b"), (3, "c"), (3, "d")]
     assert rank([]) == []
+    pairs = {("a", "b")}
+    assert [(r, e.name) for r, e in rank(entries, pairs)] == [
+        (1, "a"),
+        (2, "b"),
+        (3, "c"),
+        (3, "d"),
+    ]
+
+
+def test_a_paired_interval_clear_of_zero_tells_adapter_and_base_apart():
+    def difference(low, high):
+        return {"difference": {"overall": {"cer": 0.0, "cer_low": low, "cer_high": high}}}
+
+    assert beaten_in_pairs(difference(-0.02, -0.01)) == {("adapter", "base")}
+    assert beaten_in_pairs(difference(0.01, 0.02)) == {("base", "adapter")}
+    assert beaten_in_pairs(difference(-0.01, 0.01)) == set()
 
 
 EVALUATION = {

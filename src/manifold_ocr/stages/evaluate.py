@@ -44,9 +44,7 @@ def main() -> None:
     describe(report, readings)
 
 
-def readable(
-    samples: Sequence[Sample], family: str
-) -> tuple[list[Sample], Counter[str]]:
+def readable(samples: Sequence[Sample], family: str) -> tuple[list[Sample], Counter[str]]:
     """Return the rows that the family can read, and how many of each granularity it cannot.
 
     A line recogniser reads line rows; whole pages are for `manifold-ocr read` and the

@@ -9,6 +9,7 @@ from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.gate import GateConfig, describe, judge
 from manifold_ocr.ranking import (
     LeaderboardConfig,
+    beaten_in_pairs,
     foreign_entries,
     own_entries,
     rank,
@@ -32,7 +33,8 @@ def main() -> None:
         *foreign_entries(Path("metrics/engines"), "engine", test_sha256),
         *foreign_entries(BOARD / "submissions", "submission", test_sha256),
     ]
-    ranked = rank(entry for entry in entries if entry.comparable)
+    comparable = (entry for entry in entries if entry.comparable)
+    ranked = rank(comparable, beaten_in_pairs(evaluation))
     apart = [entry for entry in entries if not entry.comparable]
     verdicts = judge(evaluation, gate)
     board: dict[str, Any] = {
