@@ -15,9 +15,10 @@ SMALL = {
     "corpora.synthetic.subsets": ["receipts", "chinese", "degraded"],
     "corpora.synthetic.train_lines": 10,
     "corpora.synthetic.val_lines": 6,
-    "corpora.synthetic.test_lines": 8,
+    "corpora.synthetic.test_lines": 20,
     "augment.variants": 1,
     "train.epochs": 1.0,
+    "train.learning_rate": 0.003,
     "train.rehearsal": 0.0,
     "evaluate.bootstrap_samples": 200,
 }
