@@ -154,11 +154,8 @@ def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro,
     running = clone.start(sys.executable, "-m", "dvc", "repro", "train")
 
     def checkpoint():
-        return [
-            path
-            for path in clone.root.glob("output/cache/training/*/checkpoints/checkpoint-*")
-            if path.is_dir() and path.stat().st_mtime > started
-        ]
+        whole = clone.root.glob("output/cache/training/*/checkpoints/checkpoint-*/complete.json")
+        return [path for path in whole if path.stat().st_mtime > started]
 
     _wait_for(checkpoint)
     trainers = _wait_for(lambda: _trainers(clone))
