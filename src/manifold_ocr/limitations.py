@@ -81,6 +81,19 @@ def _bare(character: str) -> str:
     return "".join(c for c in decomposed if not unicodedata.combining(c))
 
 
+def of_granularities_read(
+    samples: Sequence[Sample], predictions: Sequence[Prediction]
+) -> list[Sample]:
+    """Return the samples of the granularities that were read at all.
+
+    A line recogniser reads no page rows: they are no missed text. A row without prediction
+    among those that were read stays, and counts as empty.
+    """
+    ids = {prediction.id for prediction in predictions}
+    read = {sample.granularity for sample in samples if sample.id in ids}
+    return [sample for sample in samples if sample.granularity in read]
+
+
 def find(
     evaluation: Mapping[str, Any],
     system: str,

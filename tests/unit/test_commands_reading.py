@@ -251,3 +251,18 @@ def test_robustness_sweeps_are_seeded_and_share_the_clean_reading(scans, tmp_pat
     assert set(as_metrics(curves)["base"]["jpeg"]) == {"0", "40", "60", "75", "85", "92"}
     with pytest.raises(UserError, match="needs lines"):
         pick([], 3, 1)
+
+
+def test_limitations_leave_out_granularities_that_nobody_read():
+    from manifold_ocr.limitations import of_granularities_read
+    from manifold_ocr.records import Prediction, Sample
+
+    def row(name, granularity):
+        return Sample(
+            id=name, document="d", corpus="c", subset="s", image="i.png", text="t",
+            granularity=granularity,
+        )  # fmt: skip
+
+    rows = [row("a", "line"), row("b", "line"), row("p", "page")]
+    kept = of_granularities_read(rows, [Prediction(id="a", text="t")])
+    assert [sample.id for sample in kept] == ["a", "b"]

@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
         from manifold_ocr.errors import UserError
         from manifold_ocr.explorer.build import build_system, describe, write_explorer
         from manifold_ocr.explorer.rows import ExplorerConfig
+        from manifold_ocr.limitations import of_granularities_read
         from manifold_ocr.reports.rows import load_manifest
 
         paths = predictions or [
@@ -60,9 +61,11 @@ def register(app: typer.Typer) -> None:
             profile=profile,
         )
         samples = load_manifest(manifest).samples
+        imports = [(path, import_predictions(path, samples)) for path in paths]
+        read = [row for _, imported in imports for row in imported.predictions]
+        samples = tuple(of_granularities_read(samples, read))
         systems = []
-        for path in paths:
-            imported = import_predictions(path, samples)
+        for path, imported in imports:
             if imported.missing or imported.unmatched or imported.ambiguous:
                 counts = ", ".join(f"{key} {value:,}" for key, value in imported.counts().items())
                 typer.echo(f"{path}: {counts}", err=True)

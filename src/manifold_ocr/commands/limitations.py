@@ -33,13 +33,14 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Report the worst groups, confusions and failures; real images stay under output/."""
         from manifold_ocr.files import read_json
-        from manifold_ocr.limitations import find, write
+        from manifold_ocr.limitations import find, of_granularities_read, write
         from manifold_ocr.records import read_predictions, read_samples
         from manifold_ocr.reports.reading import evaluate_config
 
-        rows = list(read_samples(manifest))
         path = predictions or Path("output/predictions") / f"{system}.jsonl"
+        read = list(read_predictions(path))
+        rows = of_granularities_read(list(read_samples(manifest)), read)
         config = evaluate_config(Path("params.yaml"))
-        found = find(read_json(evaluation), system, rows, read_predictions(path), config)
+        found = find(read_json(evaluation), system, rows, read, config)
         own, kept = write(found, image_root, document, private)
         typer.echo(f"{document}: {own} images published, {kept} kept in {private}")
