@@ -62,7 +62,8 @@ def register(app: typer.Typer) -> None:
         )
         samples = load_manifest(manifest).samples
         imports = [(path, import_predictions(path, samples)) for path in paths]
-        read = [row for _, imported in imports for row in imported.predictions]
+        everything = [row for _, imported in imports for row in imported.predictions]
+        read = [row for row in everything if row.text or row.confidence is not None]
         samples = tuple(of_granularities_read(samples, read))
         systems = []
         for path, imported in imports:
