@@ -14,19 +14,43 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 import shapes
 import training_speed
 from manifold_ocr.models.image_input import ResizeInput
-from manifold_ocr.training.encoder_decoder_data import EncoderDecoderRows
+from manifold_ocr.training.batches import StepSampler
+from manifold_ocr.training.encoder_decoder_data import EncoderDecoderRows, collate_encoder_decoder
 
 BATCH = 64
+
+
+class Share:
+    """Every `world`-th micro-batch of the harness's sampler, as accelerate deals them out."""
+
+    def __init__(self, steps: StepSampler, rank: int, world: int) -> None:
+        self.steps, self.rank, self.world = steps, rank, world
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch."""
+        self.steps.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield this process's micro-batches of whole steps."""
+        whole = len(self.steps) // self.world * self.world
+        return islice(iter(self.steps), self.rank, whole, self.world)
+
+    def __len__(self) -> int:
+        """Return their number."""
+        return len(self.steps) // self.world
 
 
 def worker(args: argparse.Namespace) -> None:
@@ -40,18 +64,25 @@ def worker(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     model = training_speed.lora_model("base", "cuda", torch.bfloat16, fast=True)
     model.get_base_model().graphs_allowed = True
-    parallel = DistributedDataParallel(model, device_ids=[rank], gradient_as_bucket_view=True)
+    parallel = DistributedDataParallel(
+        model, device_ids=[rank], gradient_as_bucket_view=True, broadcast_buffers=False
+    )
     optimizer = torch.optim.AdamW(training_speed.trainable(model), lr=1e-4, fused=True)
     folder = Path(args.folder)
     paths = shapes.image_files(folder / f"line{rank}", "line", 128)
     samples, targets = shapes.rows(paths, training_speed.TOKENS["line"], 20000, 50265)
-    data = EncoderDecoderRows(
-        samples[rank::world],
-        targets[rank::world],
-        Path("/"),
-        ResizeInput((384, 384), 2, *[training_speed.HALF] * 2),
+    prepare = ResizeInput((384, 384), 2, *[training_speed.HALF] * 2)
+    data = EncoderDecoderRows(samples, targets, Path("/"), prepare)
+    steps = StepSampler(data.lengths, BATCH, world, seed=1)
+    loader = DataLoader(
+        data,
+        batch_sampler=Share(steps, rank, world),
+        collate_fn=collate_encoder_decoder,
+        num_workers=args.workers,
+        pin_memory=True,
+        prefetch_factor=4,
+        persistent_workers=True,
     )
-    loader = training_speed.loader_for(data, targets[rank::world], BATCH, args.workers)
     batches = training_speed.endless(loader)
 
     def step() -> None:

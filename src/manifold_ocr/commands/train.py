@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from manifold_ocr.training.settings import TrainingSettings
 
 TRAIN = Path("data/augmented/train.jsonl")
-MEMORY_FAMILIES = ("encoder_decoder", "chat_vlm")  # those whose step the estimate can follow
 
 
 def read_settings() -> "TrainingSettings":
@@ -38,9 +37,10 @@ def read_settings() -> "TrainingSettings":
 def dry_run(settings: "TrainingSettings", samples: "list[Sample]") -> None:
     """Print the label audit, LoRA's reach and the memory of the longest batch; write nothing."""
     from manifold_ocr.models.registry import family_of
+    from manifold_ocr.training.batch_plan import chosen_plan
     from manifold_ocr.training.coverage import adapted_coverage
     from manifold_ocr.training.families import family_for
-    from manifold_ocr.training.preflight import run_preflight
+    from manifold_ocr.training.preflight import estimated_families, run_preflight
 
     name = family_of(settings.base)
     family = family_for(name, settings)
@@ -49,12 +49,13 @@ def dry_run(settings: "TrainingSettings", samples: "list[Sample]") -> None:
     for key, value in audit.details.items():
         if value:
             typer.echo(f"  {key}: {value}")
-    if name not in MEMORY_FAMILIES:
+    if name not in estimated_families():
         typer.echo("LoRA reaches (layers by kind):")
         for line in adapted_coverage(family.build()).lines():
             typer.echo(line)
         return
-    found = run_preflight(family, list(audit.kept), settings, settings.train.train_batch_size or 1)
+    plan = chosen_plan(family, audit.kept, settings)
+    found = run_preflight(family, audit.kept, settings, plan.micro)
     for line in found.lines():
         typer.echo(line)
     found.require_fit()

@@ -49,6 +49,8 @@ def training_arguments(
         dataloader_num_workers=config.dataloader_workers,
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # all that is trained takes part in each step
+        ddp_broadcast_buffers=False,  # none of them changes
         seed=config.seed,
         data_seed=config.seed,
         report_to="none",

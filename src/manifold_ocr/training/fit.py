@@ -14,16 +14,23 @@ from manifold_ocr.files import atomic_directory, read_json, write_json
 from manifold_ocr.models.adapters import import_peft
 from manifold_ocr.records import Sample
 from manifold_ocr.training import checkpoints
+from manifold_ocr.training.batch_plan import BatchPlan, keep_plan, planned
 from manifold_ocr.training.callbacks import Conductor, LiveLog, ProgressLine
 from manifold_ocr.training.determinism import make_deterministic
 from manifold_ocr.training.families import family_for
 from manifold_ocr.training.family import TrainingFamily
 from manifold_ocr.training.gpu_monitor import GpuMonitor
+from manifold_ocr.training.overfit import overfit
+from manifold_ocr.training.preflight import longest_of, probe
 from manifold_ocr.training.run import Run
+from manifold_ocr.training.settings import TrainingSettings
+from manifold_ocr.training.speed_log import SpeedLog
 from manifold_ocr.training.validation import Scorer
 
-AUTOMATIC_BATCH = 16
 RESULTS = "eval_results.json"
+PLAN = "batch.json"
+OVERFIT_ROWS = 5
+OVERFIT_STEPS = 300
 
 
 def fit(run: Run) -> dict[str, Any]:
@@ -45,36 +52,70 @@ def fit(run: Run) -> dict[str, Any]:
     if not audit.kept:
         quarantine = run.folder.path / "quarantine_train.jsonl"
         raise UserError(f"no row can be learnt: {quarantine} has the reason of each")
-    micro, accumulation = config.train_batch_size or AUTOMATIC_BATCH, config.gradient_accumulation
+    if config.overfit_check and run.checkpoint is None:
+        _require_learning(family, audit.kept, run.settings)
+    record = run.home.path / PLAN
+    plan = planned(family, audit.kept, run.settings, record)
     while True:
+        keep_plan(plan, record)
         try:
-            return _attempt(run, family, audit.kept, (micro, accumulation), counts)
+            return _attempt(run, family, audit.kept, plan, counts)
         except torch.OutOfMemoryError as error:
-            if micro == 1:
-                raise UserError(
-                    "memory is too small for one row: lower max_pixels or max_target_length"
-                ) from error
+            _check_halving(plan, error)
         # after the handler, so that its traceback no longer holds the model
         gc.collect()
         torch.cuda.empty_cache()
-        smaller = micro // 2 if micro % 2 == 0 else 1
-        micro, accumulation = smaller, accumulation * (micro // smaller)
-        print(f"train: out of memory; micro-batch {micro}, accumulation {accumulation}")
+        plan = plan.halved()
+        print(f"train: out of memory; micro-batch {plan.micro}, accumulation {plan.accumulation}")
+
+
+def _require_learning(
+    family: TrainingFamily, rows: Sequence[Sample], settings: TrainingSettings
+) -> None:
+    few = rows[:OVERFIT_ROWS]
+    result = overfit(family, few, settings, OVERFIT_STEPS)
+    found = f"CER {result.before:.3f} -> {result.after:.3f} after {result.steps} steps"
+    print(f"train: overfit check on {len(few)} rows: {found}")
+    if result.after > 0:
+        raise UserError(
+            f"train.overfit_check: {len(few)} rows were not learnt by heart ({found}); look at "
+            "their labels and images, raise train.learning_rate, or set train.overfit_check=false"
+        )
+
+
+def _check_halving(plan: BatchPlan, error: BaseException) -> None:
+    if plan.micro == 1:
+        raise UserError(
+            "memory is too small for one row: lower max_pixels or max_target_length"
+        ) from error
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other processes wait for this one
+        raise UserError(
+            f"process {os.environ.get('RANK')} ran out of memory; set "
+            f"train.train_batch_size={plan.halved().micro} and "
+            f"train.gradient_accumulation={plan.halved().accumulation}: the same rows a step"
+        ) from error
 
 
 def _attempt(
     run: Run,
     family: TrainingFamily,
     rows: Sequence[Sample],
-    batch: tuple[int, int],
+    plan: BatchPlan,
     counts: Mapping[str, int],
 ) -> dict[str, Any]:
     config = run.settings.train
     make_deterministic(config.seed, config.threads)
-    line = ProgressLine(batch[0] * batch[1])
+    line = ProgressLine(plan.micro * plan.accumulation)
     live = LiveLog(run.folder.path / "dvclive")
-    trainer = _trainer(run, family, rows, batch, [live, line])
-    with GpuMonitor(int(os.environ.get("LOCAL_RANK", "0"))) as monitor:
+    monitor = GpuMonitor(int(os.environ.get("LOCAL_RANK", "0")))
+    speeds = SpeedLog(run.folder.path / "speed", monitor)
+    trainer = _trainer(run, family, rows, plan, [live, line, speeds])
+    speeds.trainer = trainer
+    if torch.cuda.is_available():
+        longest = longest_of(family, trainer.rows, plan.micro)
+        peak = probe(trainer.model, longest, trainer.compute_loss_context_manager) / 1024**3
+        print(f"train: {peak:.2f} GiB reserved by two steps on the longest rows")
+    with monitor:
         trainer.train(resume_from_checkpoint=str(trainer.resumed) if trainer.resumed else None)
     if run.stop.wished:
         raise KeyboardInterrupt
@@ -83,10 +124,8 @@ def _attempt(
         return figures
     live.finish({"rows": dict(counts), "best": figures["best"]})
     _keep_result(run, trainer, figures)
-    speed = {"seconds": round(line.seconds, 1), "rows_per_second": _rate(trainer, line, batch)}
+    speed = {"seconds": round(line.seconds, 1), **speeds.finish()}
     speed |= {key: round(value, 3) for key, value in monitor.summary().items()}
-    if torch.cuda.is_available():
-        speed["gpu_memory_gib"] = round(torch.cuda.max_memory_reserved() / 1024**3, 3)
     run.folder.update(**speed)
     perf.record("train_loop", speed)
     return figures
@@ -96,7 +135,7 @@ def _trainer(
     run: Run,
     family: TrainingFamily,
     rows: Sequence[Sample],
-    batch: tuple[int, int],
+    plan: BatchPlan,
     callbacks: list[Any],
 ) -> Any:
     from torch.utils.tensorboard import SummaryWriter
@@ -114,8 +153,8 @@ def _trainer(
         config,
         run.settings.model.precision,
         home.checkpoints,
-        micro_batch=batch[0],
-        accumulation=batch[1],
+        micro_batch=plan.micro,
+        accumulation=plan.accumulation,
     )
     args.eval_on_start = checkpoint is None
     conductor = Conductor(run.stop, checkpoint)
@@ -137,11 +176,6 @@ def _trainer(
     trainer.remove_callback(PrinterCallback)
     conductor.trainer = trainer
     return trainer
-
-
-def _rate(trainer: Any, line: Any, batch: tuple[int, int]) -> float:
-    steps = trainer.state.global_step - line.first_step
-    return round(steps * batch[0] * batch[1] / line.seconds, 1) if line.seconds else 0.0
 
 
 def _figures(trainer: Any, counts: Mapping[str, int]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """GPU load and power while something runs, asked of NVML in a background thread."""
 
+import os
 import threading
 import time
 from types import TracebackType
@@ -19,6 +20,7 @@ class GpuMonitor:
         self.busy: list[float] = []
         self.watts: list[float] = []
         self.seconds = 0.0
+        self._told = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -53,6 +55,13 @@ class GpuMonitor:
             except pynvml.NVMLError:
                 return
 
+    def recent(self) -> dict[str, float]:
+        """Return mean `gpu_busy_percent` and `gpu_watts` since the last call."""
+        busy, watts = self.busy[self._told :], self.watts[self._told :]
+        self._told += min(len(busy), len(watts))
+        named = {"gpu_busy_percent": busy, "gpu_watts": watts}
+        return {name: sum(values) / len(values) for name, values in named.items() if values}
+
     def summary(self) -> dict[str, float]:
         """Return mean `gpu_busy_percent`, `gpu_watts` and the run's `gpu_watt_hours`."""
         values = {}
@@ -66,11 +75,15 @@ class GpuMonitor:
 
 
 def _device(index: int) -> Any | None:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    name = visible[index].strip() if index < len(visible) and visible[index] else str(index)
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetHandleByIndex(index)
+        if name.isdigit():
+            return pynvml.nvmlDeviceGetHandleByIndex(int(name))
+        return pynvml.nvmlDeviceGetHandleByUUID(name)
     except Exception:  # no driver, no library, no permission: there is nothing to measure
         return None
 
@@ -78,14 +91,3 @@ def _device(index: int) -> Any | None:
 def gpu_present() -> bool:
     """Return whether an NVIDIA GPU answers, without importing torch."""
     return _device(0) is not None
-
-
-def gpu_memory_bytes(index: int = 0) -> tuple[int, int] | None:
-    """Return (free, total) bytes of a GPU, or None where there is none; torch is not imported."""
-    handle = _device(index)
-    if handle is None:
-        return None
-    import pynvml
-
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    return int(memory.free), int(memory.total)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import torch
 
@@ -21,3 +22,10 @@ def trained_config(config: ModelConfig) -> ModelConfig:
 def local_device() -> str:
     """Return this process's device (torchrun numbers processes with LOCAL_RANK)."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if on_gpu() else "cpu"
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Return a batch (tensors, or lists of them) on `device`; other values as they are."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    return [moved(part, device) for part in value] if isinstance(value, list | tuple) else value

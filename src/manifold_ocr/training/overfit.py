@@ -9,6 +9,7 @@ from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.scoring import EvaluateConfig, evaluation, score_rows
 from manifold_ocr.training.determinism import make_deterministic
 from manifold_ocr.training.family import TrainingFamily
+from manifold_ocr.training.hardware import local_device, moved
 from manifold_ocr.training.settings import TrainingSettings
 
 
@@ -29,11 +30,11 @@ def overfit(
     make_deterministic(settings.train.seed, settings.train.threads)
     kept = list(family.audit(samples).kept)
     model = family.build()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(local_device())
     model.to(device)
     data = family.data(kept)
     batch = family.collate([data[i] for i in range(len(data))])
-    placed = {key: _moved(value, device) for key, value in batch.items()}
+    placed = {key: moved(value, device) for key, value in batch.items()}
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.train.learning_rate)
     before = after = _error_rate(family, model, kept)
@@ -51,12 +52,6 @@ def overfit(
             if after == 0.0:
                 break
     return Overfit(before, after, step, loss)
-
-
-def _moved(value: object, device: torch.device) -> object:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    return [_moved(part, device) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _error_rate(family: TrainingFamily, model: torch.nn.Module, samples: list[Sample]) -> float:

@@ -1,6 +1,8 @@
 """Before a long run: what LoRA reaches, what labels lose, and whether the longest batch fits."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +14,8 @@ from manifold_ocr.models.peft_layers import base_model
 from manifold_ocr.records import Sample
 from manifold_ocr.training.coverage import Coverage, adapted_coverage
 from manifold_ocr.training.families import family_for
-from manifold_ocr.training.family import TrainingFamily
-from manifold_ocr.training.gpu_monitor import gpu_memory_bytes
+from manifold_ocr.training.family import TrainingData, TrainingFamily
+from manifold_ocr.training.hardware import local_device, moved
 from manifold_ocr.training.memory_estimate import (
     estimate_step,
     language_batch,
@@ -82,15 +84,33 @@ class Preflight:
         )
 
 
+def estimated_families() -> tuple[str, ...]:
+    """Return the families whose step the estimate can follow."""
+    return ("encoder_decoder", "chat_vlm")
+
+
 def usable_memory() -> int | None:
-    """Return the bytes a run may use on the first GPU, or None without one."""
-    memory = gpu_memory_bytes()
-    return None if memory is None else int(memory[0] * (1 - KEPT_FREE))
+    """Return the bytes a run may use on its GPU, or None without one.
+
+    Of several processes each takes its card's whole memory for granted, so that all of them
+    come to the same answer; a share set for the process bounds it either way.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info(local)
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    bound = int(total * torch.cuda.get_per_process_memory_fraction(local))
+    return int(min(total if several else free, bound) * (1 - KEPT_FREE))
 
 
 def longest_batch(family: TrainingFamily, samples: Sequence[Sample], rows: int) -> dict[str, Any]:
     """Return the batch of the `rows` longest training rows (repeated where there are fewer)."""
-    data = family.data(samples)
+    return longest_of(family, family.data(samples), rows)
+
+
+def longest_of(family: TrainingFamily, data: TrainingData, rows: int) -> dict[str, Any]:
+    """Return the batch of the `rows` longest rows of `data` (repeated where there are fewer)."""
     order = sorted(range(len(data)), key=lambda i: -data.lengths[i])[:rows]
     order = (order * rows)[:rows]
     return family.collate([data[i] for i in order])
@@ -104,9 +124,7 @@ def run_preflight(
     Raises:
         UserError: LoRA targets that match nothing, or labels that cannot be collated.
     """
-    plain = replace(settings.model, quantization="none")
-    unpacked = family_for(family.name, replace(settings, model=plain))
-    model = on_meta(unpacked.build())
+    model = unpacked_on_meta(family, settings)
     coverage = adapted_coverage(model)
     needs = [
         estimate_rows(model, longest_batch(family, samples, rows), settings)
@@ -122,6 +140,26 @@ def run_preflight(
     if available is not None and estimate <= available:
         measured = probe(family.build(), longest_batch(family, samples, micro_batch))
     return Preflight(coverage, micro_batch, estimate, available, fitting, measured)
+
+
+def unpacked_on_meta(family: TrainingFamily, settings: TrainingSettings) -> nn.Module:
+    """Return the model to train without storage and without quantisation."""
+    plain = replace(settings.model, quantization="none")
+    return on_meta(family_for(family.name, replace(settings, model=plain)).build())
+
+
+def step_memory(
+    family: TrainingFamily, samples: Sequence[Sample], settings: TrainingSettings
+) -> Callable[[int], float]:
+    """Return a function: rows of a micro-batch -> estimated peak bytes of its step.
+
+    Two estimates on the longest rows give it; a step's memory grows by the same for each row.
+    """
+    model = unpacked_on_meta(family, settings)
+    one, two = (
+        estimate_rows(model, longest_batch(family, samples, rows), settings) for rows in (1, 2)
+    )
+    return lambda rows: one + (rows - 1) * (two - one)
 
 
 def estimate_rows(model: nn.Module, batch: dict[str, Any], settings: TrainingSettings) -> int:
@@ -145,14 +183,28 @@ def on_meta(model: nn.Module) -> nn.Module:
     return model
 
 
-def probe(model: nn.Module, batch: dict[str, Any]) -> int:
-    """Return the peak of two training steps on the GPU, in bytes; the gradients are dropped."""
-    device = torch.device("cuda")
+def probe(
+    model: nn.Module,
+    batch: dict[str, Any],
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> int:
+    """Return the peak of two training steps on the GPU, in bytes; the gradients are dropped.
+
+    The model is moved there and stays. Steps that can be captured are: the longest batch's
+    graph comes first, and those of shorter batches find room in its memory. `context` is
+    what a step's forward runs in, such as autocast.
+    """
+    device = torch.device(local_device())
     model.to(device)
-    placed = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    placed = {name: moved(value, device) for name, value in batch.items()}
     torch.cuda.reset_peak_memory_stats()
+    generator = torch.cuda.get_rng_state()
+    model.train()
     for _ in range(2):
-        model(**placed)["loss"].backward()
+        with context():
+            loss = model(**placed)["loss"]
+        loss.backward()
         model.zero_grad(set_to_none=True)
     torch.cuda.synchronize()
+    torch.cuda.set_rng_state(generator)  # dropout in the probe must not shift the run's
     return torch.cuda.max_memory_reserved()

@@ -1,5 +1,6 @@
 """transformers' Trainer with what OCR needs: generated text, whole checkpoints, exact resume."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
+from manifold_ocr.models.fast.linear_cross_entropy import IGNORED
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.checkpoints import mark_complete
@@ -67,7 +69,9 @@ class OcrTrainer(Trainer):
             args.gradient_accumulation_steps * args.world_size,  # rows of a step on all GPUs
             seed=args.seed,
         )
-        self._unchecked: list[tuple[Tensor, Tensor]] = []
+        self._unchecked: list[tuple[int, Tensor, Tensor]] = []
+        self.tokens_seen = 0
+        self.evaluation_seconds = 0.0
         super().__init__(
             model=model,
             args=args,
@@ -79,10 +83,13 @@ class OcrTrainer(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """Return batches of rows of similar length, the same for any number of workers."""
+        lengths = self.rows.lengths
 
         def collate(numbered: list[tuple[int, Any]]) -> dict[str, Any]:
             batch = self.family.collate([row for _, row in numbered])
-            return {**batch, "rows": torch.tensor([number for number, _ in numbered])}
+            numbers = [number for number, _ in numbered]
+            tokens = sum(lengths[number] for number in numbers)
+            return {**batch, "rows": torch.tensor(numbers), "tokens": tokens}
 
         workers = self.args.dataloader_num_workers
         loader = DataLoader(
@@ -102,23 +109,45 @@ class OcrTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the model's own loss; one that is not finite ends the run, naming its rows."""
+        """Return the model's own loss; one that is not finite ends the run, naming its rows.
+
+        Where a loss is a mean over tokens, that of a micro-batch counts by its share of the
+        step's tokens, on all GPUs: how a step is cut does not change what is learnt.
+        """
         rows = inputs.pop("rows")
+        self.tokens_seen += inputs.pop("tokens")
+        own = _answer_tokens(inputs)
         outputs = model(**inputs)
         loss = outputs["loss"]
-        self._unchecked.append((loss.detach(), rows))
+        self._unchecked.append((self.state.global_step + 1, loss.detach(), rows))
         if loss.device.type == "cpu" or len(self._unchecked) >= CHECK_EVERY:
             self.check_losses()
+        if own is not None and num_items_in_batch is not None:
+            parts = self.current_gradient_accumulation_steps * self.args.world_size
+            loss = loss * (own * parts / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(
+        self, batch_samples: list[dict[str, Any]], device: torch.device
+    ) -> Tensor | None:
+        """Return how many tokens a step's loss counts on all GPUs; None: its mean is by rows."""
+        counts = [_answer_tokens(batch) for batch in batch_samples]
+        known = [count for count in counts if count is not None]
+        if not known or len(known) < len(counts):
+            return None
+        total = torch.stack(known).sum().to(device)
+        if self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()
+        return total
 
     def check_losses(self) -> None:
         """Raise UserError if a loss since the last look is NaN or infinite."""
-        for loss, rows in self._unchecked:
+        for step, loss, rows in self._unchecked:
             if not torch.isfinite(loss):
                 ids = ", ".join(self.train_samples[int(row)].id for row in rows)
                 raise UserError(
-                    f"the loss became {loss.item()} at step {self.state.global_step + 1} on rows "
-                    f"{ids}: look at these images and labels, or lower train.learning_rate"
+                    f"the loss became {loss.item()} at step {step} on rows {ids}: look at these "
+                    "images and labels, or lower train.learning_rate"
                 )
         self._unchecked.clear()
 
@@ -129,6 +158,7 @@ class OcrTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Read the validation rows, score the generated text, log and return the metrics."""
+        started = time.monotonic()
         model = self.accelerator.unwrap_model(self.model)
         model.eval()
         found = self.family.read(model, self.val_samples)
@@ -137,6 +167,7 @@ class OcrTrainer(Trainer):
             for s, r in zip(self.val_samples, found, strict=True)
         ]
         scores = self.scorer(predictions, self.state.global_step)
+        self.evaluation_seconds += time.monotonic() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
@@ -188,3 +219,8 @@ class OcrTrainer(Trainer):
         self._tr_loss = torch.tensor(state["since_log"], device=self.args.device)
         self._total_loss_scalar = state["total"]
         self._globalstep_last_logged = state["last_logged"]
+
+
+def _answer_tokens(batch: Mapping[str, Any]) -> Tensor | None:
+    """Return how many tokens of a batch the loss counts, or None where it counts lines."""
+    return batch["labels"].ne(IGNORED).sum() if "answer_index" in batch else None
