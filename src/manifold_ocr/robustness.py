@@ -131,16 +131,18 @@ def sweep_all(
 def write_curves(
     curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], folder: Path
 ) -> None:
-    """Write one CSV a sweep: `level`, then CER and its interval of each system."""
+    """Write one CSV a sweep: `series` (the system), `level`, `cer` and its interval.
+
+    These are the columns that the DVC template `interval` draws (.dvc/plots/interval.json).
+    """
     for name, systems in curves.items():
-        levels = [row["level"] for row in next(iter(systems.values()))]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        columns = ("cer", "cer_low", "cer_high")
-        writer.writerow(["level", *(f"{s}_{c}" for s in systems for c in columns)])
-        for number, level in enumerate(levels):
-            values = [rows[number].get(c, "") for rows in systems.values() for c in columns]
-            writer.writerow([level, *values])
+        writer.writerow(["series", "level", "cer", "low", "high"])
+        for system, rows in systems.items():
+            for row in rows:
+                values = [row.get(column, "") for column in ("cer", "cer_low", "cer_high")]
+                writer.writerow([system, row["level"], *values])
         with atomic_write(folder / f"{name}.csv") as file:
             file.write(buffer.getvalue())
 

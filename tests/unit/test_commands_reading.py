@@ -247,7 +247,8 @@ def test_robustness_sweeps_are_seeded_and_share_the_clean_reading(scans, tmp_pat
     assert curves["blur"]["base"][0] == curves["jpeg"]["base"][0]
     write_curves(curves, tmp_path / "curves")
     lines = (tmp_path / "curves/blur.csv").read_text().splitlines()
-    assert lines[0] == "level,base_cer,base_cer_low,base_cer_high" and len(lines) == 7
+    assert lines[0] == "series,level,cer,low,high" and len(lines) == 7
+    assert [line.split(",")[:2] for line in lines[1:3]] == [["base", "0"], ["base", "5"]]
     assert set(as_metrics(curves)["base"]["jpeg"]) == {"0", "40", "60", "75", "85", "92"}
     with pytest.raises(UserError, match="needs lines"):
         pick([], 3, 1)

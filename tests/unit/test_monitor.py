@@ -12,7 +12,7 @@ from manifold_ocr.commands import monitor as command
 from manifold_ocr.errors import UserError
 from manifold_ocr.monitor import report
 from manifold_ocr.monitor.drift import MonitorConfig, Tolerances, monitor
-from manifold_ocr.monitor.runs import curve_rows, load_evaluation
+from manifold_ocr.monitor.runs import curve_rows, load_evaluation, series_names, write_curve
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.scoring import EvaluateConfig, score_rows, summarise
 
@@ -191,9 +191,27 @@ def test_curves_over_commits(tmp_path, monkeypatch):
         (tmp_path / "e.json").write_text(json.dumps(value))
         subprocess.run(["git", "add", "."], check=True)
         subprocess.run([*git, "commit", "-qm", str(rows)], check=True)
-    rows = curve_rows(["HEAD", "HEAD~1"], "params.yaml:train.rows", "e.json:overall.cer")
-    assert [(row["x"], row["y"], row["y_low"]) for row in rows] == [
-        (100, 0.2, pytest.approx(0.19)), (500, 0.05, pytest.approx(0.04)),
+    rows = curve_rows(["HEAD", "HEAD~1"], "params.yaml:train.rows", ["e.json:overall.cer"])
+    assert [(row["series"], row["x"], row["y"], row["low"]) for row in rows] == [
+        ("overall.cer", 100, 0.2, pytest.approx(0.19)),
+        ("overall.cer", 500, 0.05, pytest.approx(0.04)),
     ]  # fmt: skip
+    write_curve(tmp_path / "curve.csv", rows)
+    lines = (tmp_path / "curve.csv").read_text().splitlines()
+    assert lines[0] == "series,x,y,low,high,run" and lines[1].startswith("overall.cer,100.0,0.2,")
     with pytest.raises(UserError, match="is no number"):
-        curve_rows(["HEAD"], "params.yaml:train.absent", "e.json:overall.cer")
+        curve_rows(["HEAD"], "params.yaml:train.absent", ["e.json:overall.cer"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        (["adapter.overall.cer", "base.overall.cer"], ["adapter", "base"]),
+        (["adapter.by_language.en.cer", "adapter.by_language.zh.cer"], ["en", "zh"]),
+        (["adapter.overall.cer", "adapter.overall.wer"], ["cer", "wer"]),
+        (["adapter.overall.cer", "adapter.overall.cer"], ["adapter.overall.cer"] * 2),
+        (["cer"], ["cer"]),
+    ],
+)
+def test_series_are_named_by_what_sets_them_apart(keys, names):
+    assert series_names([f"metrics/evaluate.json:{key}" for key in keys]) == names

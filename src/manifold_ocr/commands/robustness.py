@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+TRAINED_ROWS = "metrics/train/metrics.json:rows.kept"
+ERRORS = [f"metrics/evaluate.json:{system}.overall.cer" for system in ("adapter", "base")]
+
 
 def register(app: typer.Typer) -> None:
     """Add both commands."""
@@ -18,10 +21,10 @@ def _register_robustness(app: typer.Typer) -> None:
         model: Annotated[
             list[Path] | None,
             typer.Option(
-                help="Checkpoint or adapter folders; default: the "
-                "base model, and output/adapter where it exists."
+                help="Checkpoint or adapter folders; default: output/adapter where it exists."
             ),
         ] = None,
+        base: Annotated[bool, typer.Option(help="Read with the base model too.")] = True,
         sweep: Annotated[
             list[str] | None,
             typer.Option(help="blur, noise, rotation, jpeg, downscale; default: all."),
@@ -34,7 +37,7 @@ def _register_robustness(app: typer.Typer) -> None:
             Path("data/raw")
         ),
         out: Annotated[Path, typer.Option(help="Folder of the CSV files.")] = Path(
-            "output/robustness"
+            "metrics/robustness"
         ),
         metrics: Annotated[Path, typer.Option(help="Metrics file to write.")] = Path(
             "metrics/robustness.json"
@@ -56,8 +59,10 @@ def _register_robustness(app: typer.Typer) -> None:
             raise UserError(f"no sweep {unknown[0]!r}; there are {', '.join(SWEEPS)}")
         adapter = Path("output/adapter")
         folders = model or ([adapter] if adapter.is_dir() else [])
-        systems = {"base": reader_model(None)} if not model else {}
+        systems = {"base": reader_model(None)} if base else {}
         systems |= {folder.name: load_checkpoint(folder) for folder in folders}
+        if not systems:
+            raise UserError("no model to read with: name one with --model, or leave --no-base out")
         config = evaluate_config(params)
         samples = pick(load_manifest(manifest, "line").samples, lines, config.seed)
         curves = sweep_all(systems, samples, image_root, names, config)
@@ -74,25 +79,23 @@ def _register_curve(app: typer.Typer) -> None:
     @app.command("curve")
     def curve(
         runs: Annotated[list[str], typer.Argument(help="Commits, branches, DVC experiments.")],
-        x: Annotated[
-            str, typer.Option(help="FILE:key.key of the horizontal axis.")
-        ] = "params.yaml:train.max_train_samples",
+        x: Annotated[str, typer.Option(help="FILE:key.key of the horizontal axis.")] = TRAINED_ROWS,
         y: Annotated[
-            str,
+            list[str] | None,
             typer.Option(
-                help="FILE:key.key of the vertical axis; _low and _high are "
-                "taken along where they exist."
+                help="FILE:key.key of the vertical axis, one series each; _low and _high are "
+                "taken along where they exist. Default: CER of adapter and base."
             ),
-        ] = "metrics/evaluate.json:adapter.overall.cer",
+        ] = None,
         out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path(
-            "output/curves/learning.csv"
+            "metrics/curves/learning.csv"
         ),
     ) -> None:
-        """Plot one value of past runs against another: a learning curve over experiments."""
+        """Plot values of past runs against another: a learning curve over experiments."""
         from manifold_ocr.monitor.runs import curve_rows, write_curve
 
-        rows = curve_rows(runs, x, y)
+        rows = curve_rows(runs, x, y or ERRORS)
         write_curve(out, rows)
         for row in rows:
-            typer.echo(f"{row['run']}: {row['x']:g} -> {row['y']:g}")
-        typer.echo(f"{out}: {len(rows)} runs")
+            typer.echo(f"{row['series']}, {row['run']}: {row['x']:g} -> {row['y']:.4g}")
+        typer.echo(f"{out}: {len(runs)} runs")

@@ -69,23 +69,40 @@ def _dvc_read(revision: str, path: str) -> str:
         ) from error
 
 
-def curve_rows(runs: Sequence[str], x: str, y: str) -> list[dict[str, Any]]:
-    """Return {run, x, y, y_low, y_high} of each run, sorted by x.
+def curve_rows(runs: Sequence[str], x: str, ys: Sequence[str]) -> list[dict[str, Any]]:
+    """Return {series, run, x, y, low, high}: one row a run and value of `ys`, sorted by x.
 
-    `x` and `y` are `FILE:key.key`; `y_low` and `y_high` are left out where a run has none.
+    `x` and each of `ys` are `FILE:key.key`; a series is named by what sets its key apart.
+    `low` and `high` are those of the value's interval, and left out where a run has none.
 
     Raises:
         UserError: a run, file or key that does not exist, or a value that is no number.
     """
     rows = []
-    for run in runs:
-        row: dict[str, Any] = {"run": run, "x": _value(run, x), "y": _value(run, y)}
-        for end in ("low", "high"):
-            bound = _lookup(run, f"{y}_{end}")
-            if isinstance(bound, (int, float)):
-                row[f"y_{end}"] = float(bound)
-        rows.append(row)
-    return sorted(rows, key=lambda row: (row["x"], row["run"]))
+    for name, y in zip(series_names(ys), ys, strict=True):
+        for run in runs:
+            row: dict[str, Any] = {"series": name, "run": run}
+            row |= {"x": _value(run, x), "y": _value(run, y)}
+            for end in ("low", "high"):
+                bound = _lookup(run, f"{y}_{end}")
+                if isinstance(bound, (int, float)):
+                    row[end] = float(bound)
+            rows.append(row)
+    return sorted(rows, key=lambda row: (row["series"], row["x"], row["run"]))
+
+
+def series_names(ys: Sequence[str]) -> list[str]:
+    """Return what sets each `FILE:key.key` apart: `adapter` and `base`; one alone keeps its key."""
+    keys = [y.partition(":")[2].split(".") for y in ys]
+    if len(keys) == 1:
+        return [".".join(keys[0])]
+    ends = [0, 0]
+    for side, step in enumerate((1, -1)):
+        for parts in zip(*(key[::step] for key in keys), strict=False):
+            if len(set(parts)) > 1:
+                break
+            ends[side] += 1
+    return [".".join(key[ends[0] : len(key) - ends[1]]) or ".".join(key) for key in keys]
 
 
 def _value(run: str, where: str) -> float:
@@ -104,10 +121,10 @@ def _lookup(run: str, where: str) -> Any:
 
 
 def write_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows as CSV for DVC's plots."""
+    """Write the rows as CSV with the columns that the DVC template `interval` draws."""
     buffer = io.StringIO()
     writer = csv.DictWriter(
-        buffer, ("run", "x", "y", "y_low", "y_high"), restval="", lineterminator="\n"
+        buffer, ("series", "x", "y", "low", "high", "run"), restval="", lineterminator="\n"
     )
     writer.writeheader()
     writer.writerows(rows)
