@@ -89,6 +89,67 @@ def write_trocr(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def write_donut(folder: Path, seed: int = 0) -> Path:
+    """A Donut checkpoint: Swin encoder, MBart decoder, pictures padded to 32 x 64 pixels."""
+    from transformers import (
+        DonutSwinConfig,
+        DonutSwinModel,
+        MBartConfig,
+        MBartForCausalLM,
+        VisionEncoderDecoderModel,
+    )
+
+    torch.manual_seed(seed)
+    tokenizer = character_tokenizer()
+    encoder = DonutSwinConfig(
+        image_size=[32, 64],
+        patch_size=4,
+        embed_dim=16,
+        depths=[2, 2],
+        num_heads=[2, 4],
+        window_size=4,
+        initializer_range=0.2,
+        drop_path_rate=0.0,
+    )
+    decoder = MBartConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=96,
+        max_position_embeddings=64,
+        is_decoder=True,
+        is_encoder_decoder=False,
+        add_cross_attention=True,
+        scale_embedding=True,
+        add_final_layer_norm=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        dropout=0.0,
+        init_std=0.3,
+    )
+    model = VisionEncoderDecoderModel(
+        encoder=DonutSwinModel(encoder, add_pooling_layer=False),
+        decoder=MBartForCausalLM(decoder),
+    )
+    model.config.decoder_start_token_id = tokenizer.bos_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    settings = {
+        "image_processor_type": "DonutFeatureExtractor",  # as the published checkpoints say
+        "size": [64, 32],  # width, height
+        "do_align_long_axis": False,
+        "do_thumbnail": True,
+        "do_pad": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
 def write_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     """A Qwen2-VL checkpoint of 0.2 M parameters."""
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.models.image_input import library_processor
 
 # What each checkpoint was trained to be asked for plain transcription (its model card).
 INSTRUCTIONS = {
@@ -36,7 +37,11 @@ class Encoded:
 
 
 class ChatInput:
-    """Builds prompts for one checkpoint; `max_pixels` (0: the checkpoint's) bounds an image."""
+    """Builds prompts for one checkpoint; `max_pixels` (0: the checkpoint's) bounds an image.
+
+    `token_side` is the pixels along one side of what an image token covers, for models that
+    are given whole pictures (Pixtral's encoder); the others are given patches with a grid.
+    """
 
     def __init__(
         self,
@@ -45,11 +50,13 @@ class ChatInput:
         image_processor: Any,
         image_token_id: int,
         max_pixels: int = 0,
+        token_side: int = 28,
     ) -> None:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.image_token_id = image_token_id
         self.max_pixels = max_pixels
+        self.token_side = token_side
         self.instruction = INSTRUCTIONS.get(model_type, INSTRUCTIONS["qwen2_vl"])
 
     def encode(self, image: Image.Image, instruction: str | None = None) -> Encoded:
@@ -77,15 +84,21 @@ class ChatInput:
         )
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    @property
+    def _whole_pictures(self) -> bool:
+        return "shortest_edge" not in dict(self.image_processor.size)
+
     def _image_arrays(self, image: Image.Image) -> dict[str, np.ndarray]:
-        options = {"size": self._budget()} if self.max_pixels else {}
+        options: dict[str, Any] = {"size": self._budget()} if self.max_pixels else {}
+        if self._whole_pictures:
+            options["patch_size"] = self.token_side  # sides become whole tokens, none is lost
         values = self.image_processor(images=[image], return_tensors="np", **options)
         kept = ("pixel_values", "image_grid_thw", "image_sizes")
         return {key: np.asarray(values[key]) for key in kept if key in values}
 
     def _budget(self) -> dict[str, int]:
         size = dict(self.image_processor.size)
-        if "shortest_edge" not in size:
+        if self._whole_pictures:
             return {"longest_edge": int(self.max_pixels**0.5)}
         shortest = min(size["shortest_edge"], self.max_pixels)
         return {"shortest_edge": shortest, "longest_edge": self.max_pixels}
@@ -95,13 +108,7 @@ class ChatInput:
             merged = int(self.image_processor.merge_size) ** 2
             return int(arrays["image_grid_thw"][0].prod()) // merged
         height, width = arrays["image_sizes"][0]
-        step = self._pixtral_step()
-        return (int(height) // step) * (int(width) // step)
-
-    def _pixtral_step(self) -> int:
-        """Return the pixels an image token covers along one side (patches merged 2 x 2)."""
-        patch = self.image_processor.patch_size
-        return 2 * int(patch["height"] if isinstance(patch, dict) else patch)
+        return (int(height) // self.token_side) * (int(width) // self.token_side)
 
     def vision_tokens(self, size: tuple[int, int]) -> int:
         """Return how many image tokens a picture of (width, height) pixels costs."""
@@ -124,13 +131,13 @@ def load_chat_input(model_config: Any, path: Path | str, max_pixels: int = 0) ->
     Raises:
         UserError: tokenizer, image processor or chat template is missing.
     """
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        image_processor = AutoImageProcessor.from_pretrained(path, backend="pil")
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"{path}: no usable tokenizer and image processor: {error}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no usable tokenizer: {error}") from error
+    image_processor = library_processor(path)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = _template_file(Path(path))
     return ChatInput(
@@ -139,6 +146,7 @@ def load_chat_input(model_config: Any, path: Path | str, max_pixels: int = 0) ->
         image_processor,
         _image_token_id(model_config),
         max_pixels,
+        _token_side(model_config),
     )
 
 
@@ -147,6 +155,13 @@ def _image_token_id(model_config: Any) -> int:
         if getattr(model_config, name, None) is not None:
             return int(getattr(model_config, name))
     raise UserError(f"{model_config.model_type}: the configuration names no image token")
+
+
+def _token_side(model_config: Any) -> int:
+    vision = getattr(model_config, "vision_config", None)
+    patch = getattr(vision, "patch_size", 14)
+    merge = getattr(model_config, "spatial_merge_size", getattr(vision, "spatial_merge_size", 1))
+    return int(patch) * int(merge)
 
 
 def _template_file(path: Path) -> str:

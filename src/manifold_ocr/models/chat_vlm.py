@@ -33,7 +33,7 @@ LORA_TARGETS: tuple[str, ...] = (
     "down_proj",
 )
 LORA_TARGETS += ("gate_up_proj",)  # GLM joins the two
-VISION_TARGETS = ("qkv", "proj", "fc1", "fc2", "out_proj")
+VISION_TARGETS = ("qkv", "proj", "fc1", "fc2", "out_proj", "linear_fc1", "linear_fc2")
 
 
 class ChatVlm:

@@ -51,19 +51,10 @@ def load_image_input(path: Path | str) -> ResizeInput | LibraryInput:
     """Return the image preparation that a checkpoint's preprocessor_config.json asks for.
 
     Raises:
-        UserError: no readable preprocessor configuration in the folder.
+        UserError: no readable preprocessor configuration in the folder, or one that only
+            torchvision can follow.
     """
-    file = Path(path) / "preprocessor_config.json"
-    if not file.is_file():
-        file = Path(path) / "processor_config.json"
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{path}: no readable preprocessor_config.json; set model.processor_id to a "
-            "checkpoint that has one"
-        ) from error
-    settings = settings.get("image_processor", settings)
+    settings = _settings(Path(path))
     if _is_plain(settings):
         size = settings["size"]
         size = (size, size) if isinstance(size, int) else (size["height"], size["width"])
@@ -74,13 +65,55 @@ def load_image_input(path: Path | str) -> ResizeInput | LibraryInput:
             tuple(settings.get("image_mean", half)),
             tuple(settings.get("image_std", half)),
         )
-    from transformers import AutoImageProcessor
+    return LibraryInput(library_processor(path))
 
-    return LibraryInput(AutoImageProcessor.from_pretrained(str(path), backend="pil"))
+
+def library_processor(path: Path | str) -> Any:
+    """Return the PIL version of the image processor that a checkpoint folder names.
+
+    Raises:
+        UserError: the folder names none, or transformers has it for torchvision only.
+    """
+    import transformers
+
+    old_name = _name(_settings(Path(path)))
+    try:
+        if old_name.endswith("FeatureExtractor"):  # Donut's checkpoints: the name before 2023
+            name = old_name.replace("FeatureExtractor", "ImageProcessorPil")
+            return getattr(transformers, name).from_pretrained(str(path))
+        return transformers.AutoImageProcessor.from_pretrained(str(path), backend="pil")
+    except (OSError, ValueError, ImportError, AttributeError) as error:
+        if "torchvision" in str(error):
+            raise UserError(
+                f"{path}: {old_name} needs torchvision; install the extra `vlm` (pip install "
+                "'manifold-ocr[vlm]'), or set model.processor_id to a checkpoint that needs none"
+            ) from error
+        raise UserError(
+            f"{path}: no usable image processor ({error}); set model.processor_id to a "
+            "checkpoint that has one"
+        ) from error
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    file = path / "preprocessor_config.json"
+    if not file.is_file():
+        file = path / "processor_config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{path}: no readable preprocessor_config.json; set model.processor_id to a "
+            "checkpoint that has one"
+        ) from error
+    return dict(settings.get("image_processor", settings))
+
+
+def _name(settings: dict[str, Any]) -> str:
+    return str(settings.get("image_processor_type", settings.get("feature_extractor_type", "")))
 
 
 def _is_plain(settings: dict[str, Any]) -> bool:
-    name = settings.get("image_processor_type", settings.get("feature_extractor_type", ""))
+    name = _name(settings)
     size = settings.get("size")
     square = isinstance(size, int) or (isinstance(size, dict) and {"height", "width"} <= set(size))
     rescale = settings.get("do_rescale", True) and settings.get("rescale_factor", 1 / 255)

@@ -18,14 +18,15 @@ def weights_dtype(precision: str) -> torch.dtype:
 def quantization_config(config: ModelConfig) -> Any | None:
     """Return bitsandbytes' settings: LLM.int8, or nf4 with double quantisation; None without.
 
-    The vision tower and the head stay in `precision`: quantising them saves little and the
-    tower is run without a graph anyway.
+    The vision tower, its projector and the head stay in `precision`: quantising them saves
+    little and the tower is run without a graph anyway.
     """
     if config.quantization == "none":
         return None
     from transformers import BitsAndBytesConfig
 
     skip = ["lm_head", "output_projection", "visual", "vision_tower", "vision_encoder", "encoder"]
+    skip += ["projector", "vision_projection"]
     if config.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
     return BitsAndBytesConfig(

@@ -159,9 +159,12 @@ def language_batch(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]
     rows, length = batch["input_ids"].shape
     width = base.get_input_embeddings().weight.shape[1]
     count = batch["answer_index"].shape[0]
+    placed = {}
+    if hasattr(base.model, "get_rope_index"):  # others count positions by themselves
+        placed = {"positions": torch.empty(3, rows, length, dtype=torch.long, device="meta")}
     return {
+        **placed,
         "embedded": torch.empty(rows, length, width, dtype=base.dtype, device="meta"),
-        "positions": torch.empty(3, rows, length, dtype=torch.long, device="meta"),
         "index": torch.empty(count, dtype=torch.long, device="meta"),
         "targets": torch.empty(count, dtype=torch.long, device="meta"),
     }

@@ -53,8 +53,10 @@ def _rms_norm(self: Any, hidden_states: Tensor) -> Tensor:
 
 
 def _is_swiglu_mlp(module: nn.Module) -> bool:
-    parts = all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj"))
-    return parts and type(getattr(module, "act_fn", None)).__name__ in ("SiLU", "SiLUActivation")
+    """Return whether a module is SwiGLU and nothing else (GLM's patch merger has more parts)."""
+    parts = {name for name, _ in module.named_children()}
+    silu = type(getattr(module, "act_fn", None)).__name__ in ("SiLU", "SiLUActivation")
+    return silu and parts == {"gate_proj", "up_proj", "down_proj", "act_fn"}
 
 
 def _swiglu_mlp(self: Any, x: Tensor) -> Tensor:
@@ -151,6 +153,8 @@ class ChatStep:
         inner = self.model.model
         if answer_index is None or "position_ids" not in inputs or "image_grid_thw" not in inputs:
             return None
+        if hasattr(self.model.config.vision_config, "deepstack_visual_indexes"):
+            return None  # Qwen3-VL: the language model's first layers take image features too
         ids = inputs["input_ids"]
         with torch.no_grad():
             embedded = inner.get_input_embeddings()(ids)
@@ -176,7 +180,7 @@ class ChatStep:
         with half_precision_as_is(model):
             hidden = model.model.language_model(
                 inputs_embeds=batch["embedded"],
-                position_ids=batch["positions"],
+                position_ids=batch.get("positions"),
                 attention_mask=_no_mask(model.model.language_model),
                 use_cache=False,
             ).last_hidden_state

@@ -176,9 +176,22 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         inputs = shift_tokens_right(
             labels, self.config.pad_token_id, self.config.decoder_start_token_id
         )
-        return self.decoder.model.decoder(
-            input_ids=inputs, encoder_hidden_states=encoded, use_cache=False
+        inner = self.decoder.model.decoder
+        mask = None
+        if not isinstance(inner.layers[0].self_attn, SdpaTrOCRAttention):
+            mask = _causal_mask(inputs.shape[1], inputs.device)
+        return inner(
+            input_ids=inputs, attention_mask=mask, encoder_hidden_states=encoded, use_cache=False
         ).last_hidden_state
+
+
+def _causal_mask(length: int, device: torch.device) -> Tensor:
+    """Return bool [1, 1, length, length], which the library takes as it is.
+
+    MBart would make a mask of ones and look at its values, and so wait for the GPU.
+    """
+    ones = torch.ones(length, length, dtype=torch.bool, device=device)
+    return ones.tril()[None, None]
 
 
 def _without_mask(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -1,0 +1,51 @@
+"""A working directory in which a tiny training run is started as often as wished."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr.files import sha256_tree
+from manifold_ocr.models.config import LoraSettings, ModelConfig
+from manifold_ocr.records import Sample
+from manifold_ocr.training.config import TrainConfig
+from manifold_ocr.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Project:
+    """`rows` is what is trained on, its first `val_rows` what is validated on."""
+
+    root: Path
+    base: Path
+    image_root: Path
+    rows: Sequence[Sample]
+    val_rows: int
+    rank: int = 4
+    alpha: int = 16
+    knobs: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self, rank: int | None = None, **knobs: Any) -> TrainingSettings:
+        return TrainingSettings(
+            model=ModelConfig(id="tiny"),
+            lora=LoraSettings(rank=self.rank if rank is None else rank, alpha=self.alpha),
+            train=TrainConfig(**{"threads": 1, **self.knobs, **knobs}),
+            base=self.base,
+            image_root=self.image_root,
+        )
+
+    def train(self, rank: int | None = None, rows: int = 1 << 30, **knobs: Any) -> dict[str, Any]:
+        from manifold_ocr.training import session
+
+        chosen = {"train": self.rows[:rows], "val": self.rows[: min(rows, self.val_rows)]}
+        settings = self.settings(rank, **knobs)
+        return session.train(settings, chosen, self.root / "adapter", self.root / "metrics")
+
+    def hashes(self) -> tuple[str, str]:
+        return sha256_tree(self.root / "adapter"), sha256_tree(self.root / "metrics")
+
+    def runs(self) -> list[Path]:
+        return sorted((self.root / "output/training_runs").iterdir())
+
+    def checkpoints(self) -> list[Path]:
+        return sorted((self.root / "cache/training").glob("*/checkpoints/checkpoint-*"))
