@@ -38,7 +38,7 @@ def test_deepseek_rows_join_by_the_end_of_the_image_path(tmp_path):
         {"doc_id": "y", "image_path": "elsewhere\\b\\001.jpg", "prediction": "three"},
     ])  # fmt: skip
     assert by_id(found) == {"id-a/001": "one", "id-a/002": "", "id-b/001": "three"}
-    assert (found.rows, found.matched, found.missing) == (2, 2, 1)
+    assert (found.joined.rows, found.joined.matched, found.missing) == (2, 2, 1)
 
 
 def test_deepseek_rows_join_by_document_and_page(tmp_path):
@@ -52,21 +52,21 @@ def test_an_ambiguous_or_unknown_image_is_counted_and_never_guessed(tmp_path):
         {"image_path": "zzz.png", "prediction": "nowhere"},
         {"id": "id-a/001", "text": "sure", "confidence": 0.5, "vision_tokens": 64},
     ])  # fmt: skip
-    assert (found.ambiguous, found.unmatched, found.matched) == (1, 1, 1)
-    assert any("zzz.png" in example for example in found.examples)
+    assert (found.joined.ambiguous, found.joined.unmatched, found.joined.matched) == (1, 1, 1)
+    assert any("zzz.png" in example for example in found.joined.examples)
     assert found.predictions[0].vision_tokens == 64 and found.predictions[0].confidence == 0.5
 
 
 def test_a_page_number_alone_never_names_another_documents_page(tmp_path):
     rows = [{"doc_id": "unknown", "page_id": 2, "text": "x"}, {"id": "id-a/001", "text": "y"}]
     found = read(tmp_path, rows)
-    assert found.unmatched == 1 and by_id(found)["id-a/002"] == ""
+    assert found.joined.unmatched == 1 and by_id(found)["id-a/002"] == ""
 
 
 def test_the_last_of_repeated_rows_counts(tmp_path):
     rows = [{"id": "id-a/001", "text": "old"}, {"id": "id-a/001", "text": "new"}]
     found = read(tmp_path, rows)
-    assert by_id(found)["id-a/001"] == "new" and found.repeated == 1
+    assert by_id(found)["id-a/001"] == "new" and found.joined.repeated == 1
 
 
 def test_a_path_means_the_page_and_an_id_the_line(tmp_path):

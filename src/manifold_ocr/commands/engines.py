@@ -26,6 +26,9 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(help="Name on the leaderboard and of the metrics file.")
         ] = "",
         granularity: Annotated[str, typer.Option(help="Keep `line` or `page` rows only.")] = "",
+        documents: Annotated[
+            int, typer.Option(min=0, help="Read so many documents of the manifest only; 0: all.")
+        ] = 0,
         languages: Annotated[str, typer.Option(help="Of Tesseract, e.g. eng+chi_sim.")] = "eng",
         model: Annotated[Path | None, typer.Option(help="Of `checkpoint`: its folder.")] = None,
         predictions: Annotated[
@@ -36,6 +39,9 @@ def register(app: typer.Typer) -> None:
         metrics: Annotated[Path, typer.Option(help="Folder of the scores.")] = Path(
             "metrics/engines"
         ),
+        ours: Annotated[
+            Path, typer.Option(help="Folder of predictions of ours to compare with in pairs.")
+        ] = Path("output/predictions"),
         params: Annotated[Path, typer.Option(help="Its section `evaluate` is used.")] = Path(
             "params.yaml"
         ),
@@ -45,27 +51,30 @@ def register(app: typer.Typer) -> None:
         from manifold_ocr.errors import UserError
         from manifold_ocr.files import write_json
         from manifold_ocr.records import write_rows
-        from manifold_ocr.reports.engine_scores import scores_of, slug
+        from manifold_ocr.reports.engine_scores import scores_of, slug, some_documents
         from manifold_ocr.reports.reading import evaluate_config, import_file, read_samples_with
         from manifold_ocr.reports.rows import load_manifest
 
         if (name == "predictions") != (predictions is not None):
             raise UserError("the engine `predictions` needs --predictions, and only it takes one")
+        config = evaluate_config(params)
         loaded = load_manifest(manifest, granularity)
+        samples = some_documents(loaded.samples, documents, config.seed)
         if predictions is not None:
-            reading = import_file(predictions, loaded.samples)
+            reading = import_file(predictions, samples)
         else:
             options = EngineOptions(languages=languages, model=model, threads=threads)
-            reading = read_samples_with(name, loaded.samples, image_root, options)
+            reading = read_samples_with(name, samples, image_root, options)
         key = slug(label or (reading.name if name == "predictions" else name))
         target = out or Path("output/engines") / f"{key}.jsonl"
         write_rows(target, reading.predictions)
-        values = scores_of(label or reading.name, loaded, reading, evaluate_config(params))
+        own = sorted(ours.glob("*.jsonl"))
+        values = scores_of(label or reading.name, loaded, samples, reading, config, own)
         write_json(metrics / f"{key}.json", values)
         for line in reading.notes:
             typer.echo(line, err=True)
         overall = values["overall"]
         typer.echo(
-            f"{label or reading.name}: {len(loaded.samples):,} rows, CER {overall['cer']:.2%}, "
+            f"{label or reading.name}: {len(samples):,} rows, CER {overall['cer']:.2%}, "
             f"insertion rate {overall['insertion_rate']:.2%}; {target}, {metrics / key}.json"
         )

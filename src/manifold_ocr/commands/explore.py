@@ -61,14 +61,17 @@ def register(app: typer.Typer) -> None:
             profile=profile,
         )
         samples = load_manifest(manifest).samples
-        imports = [(path, import_predictions(path, samples)) for path in paths]
-        everything = [row for _, imported in imports for row in imported.predictions]
-        read = [row for row in everything if row.text or row.confidence is not None]
+        joined = {path: import_predictions(path, samples).joined for path in paths}
+        read = [row for found in joined.values() for row in found.found.values()]
         samples = tuple(of_granularities_read(samples, read))
         systems = []
-        for path, imported in imports:
-            if imported.missing or imported.unmatched or imported.ambiguous:
-                counts = ", ".join(f"{key} {value:,}" for key, value in imported.counts().items())
-                typer.echo(f"{path}: {counts}", err=True)
-            systems.append(build_system(path.stem, samples, imported.predictions, profile))
+        for path, found in joined.items():
+            missing = sum(sample.id not in found.found for sample in samples)
+            if missing or found.unmatched or found.ambiguous:
+                typer.echo(
+                    f"{path}: {found.matched:,} rows joined, {found.unmatched:,} fit no row, "
+                    f"{found.ambiguous:,} fit several; {missing:,} rows without a prediction",
+                    err=True,
+                )
+            systems.append(build_system(path.stem, samples, found.found.values(), profile))
         typer.echo(describe(write_explorer(out, samples, systems, image_root, config), out))

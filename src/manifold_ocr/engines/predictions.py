@@ -33,27 +33,43 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
-    """Predictions in the order of the manifest, one a sample, and what happened to each row.
+class Joined:
+    """Predictions by the id of their sample, and what happened to each row.
 
-    `missing`: samples without a prediction (their text is empty). `unmatched`: rows that
-    name no sample; `ambiguous`: rows that name several (a page's text for line samples);
-    `repeated`: rows that replaced an earlier row of the same sample (the last one counts).
+    `unmatched`: rows that name no sample; `ambiguous`: rows that name several (a page's text
+    for line samples); `repeated`: rows that replaced an earlier row of the same sample (the
+    last one counts). `examples` are the first rows that were not joined.
     """
 
-    predictions: tuple[Prediction, ...]
+    found: Mapping[str, Prediction]
     rows: int
-    matched: int
-    missing: int
     unmatched: int
     ambiguous: int
     repeated: int
     examples: tuple[str, ...]
 
+    @property
+    def matched(self) -> int:
+        """Samples that got a prediction."""
+        return len(self.found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """Predictions in the order of the manifest, one a sample (see `Joined` for the counts).
+
+    `missing`: samples without a prediction (their text is empty).
+    """
+
+    predictions: tuple[Prediction, ...]
+    missing: int
+    joined: Joined
+
     def counts(self) -> dict[str, int]:
         """Return the counts as plain values."""
-        names = ("rows", "matched", "missing", "unmatched", "ambiguous", "repeated")
-        return {name: getattr(self, name) for name in names}
+        names = ("rows", "matched", "unmatched", "ambiguous", "repeated")
+        counts = {name: getattr(self.joined, name) for name in names}
+        return {**counts, "missing": self.missing}
 
 
 def import_predictions(path: Path, samples: Sequence[Sample]) -> Imported:
@@ -63,8 +79,29 @@ def import_predictions(path: Path, samples: Sequence[Sample]) -> Imported:
         UserError: nothing at `path`, a row that cannot be understood (file and line are
             named), or not a single row that fits.
     """
+    joined = join_predictions(path, samples)
+    found = joined.found
+    if not found:
+        raise UserError(
+            f"{path}: none of its {joined.rows} rows names a row of the manifest "
+            f"(first: {joined.examples[0] if joined.examples else 'the file is empty'}); "
+            "image paths are compared from their end, ids exactly"
+        )
+    return Imported(
+        predictions=tuple(found.get(s.id, Prediction(id=s.id, text="")) for s in samples),
+        missing=len(samples) - len(found),
+        joined=joined,
+    )
+
+
+def join_predictions(path: Path, samples: Sequence[Sample]) -> Joined:
+    """Join as `import_predictions` does; a file that fits nothing is no error here.
+
+    Raises:
+        UserError: nothing at `path`, or a row that cannot be understood.
+    """
     index = SampleIndex(samples)
-    found: dict[str, Candidate] = {}
+    found: dict[str, Prediction] = {}
     rows = unmatched = ambiguous = repeated = 0
     examples: list[str] = []
     for candidate in read_candidates(path):
@@ -73,31 +110,22 @@ def import_predictions(path: Path, samples: Sequence[Sample]) -> Imported:
         if len(matches) != 1:
             unmatched += not matches
             ambiguous += len(matches) > 1
-            examples.append(f"{candidate.where}: {candidate.keys[0]!r}")
+            if len(examples) < 5:
+                examples.append(f"{candidate.where}: {candidate.keys[0]!r}")
             continue
         repeated += matches[0] in found
-        found[matches[0]] = candidate
-    if not found:
-        raise UserError(
-            f"{path}: none of its {rows} rows names a row of the manifest "
-            f"(first: {examples[0] if examples else 'the file is empty'}); "
-            "image paths are compared from their end, ids exactly"
-        )
-    return Imported(
-        predictions=tuple(_prediction(sample.id, found.get(sample.id)) for sample in samples),
+        found[matches[0]] = _prediction(matches[0], candidate)
+    return Joined(
+        found=found,
         rows=rows,
-        matched=len(found),
-        missing=len(samples) - len(found),
         unmatched=unmatched,
         ambiguous=ambiguous,
         repeated=repeated,
-        examples=tuple(examples[:5]),
+        examples=tuple(examples),
     )
 
 
-def _prediction(sample: str, candidate: Candidate | None) -> Prediction:
-    if candidate is None:
-        return Prediction(id=sample, text="")
+def _prediction(sample: str, candidate: Candidate) -> Prediction:
     return Prediction(
         id=sample,
         text=candidate.text,

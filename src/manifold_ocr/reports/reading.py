@@ -47,7 +47,7 @@ def import_file(path: Path, samples: Sequence[Sample]) -> Reading:
     imported = import_predictions(path, samples)
     counts = imported.counts()
     notes = [f"{path}: " + ", ".join(f"{key} {value:,}" for key, value in counts.items())]
-    notes += [f"  fits no row: {example}" for example in imported.examples]
+    notes += [f"  fits no row: {example}" for example in imported.joined.examples]
     return Reading(
         name=path.stem, predictions=imported.predictions, notes=tuple(notes), counts=counts
     )

@@ -1,13 +1,18 @@
-"""Stage evaluate: read the test split with base model and adapter first, score both second."""
+"""Stage evaluate: read the test split with base model and adapter first, score second.
+
+Prediction files that lie in output/deepseek_runs are scored along, as one more system.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manifold_ocr import perf, scoring
 from manifold_ocr.config import load_section
-from manifold_ocr.files import atomic_directory, write_json
+from manifold_ocr.engines.paired import paired
+from manifold_ocr.engines.runs import read_runs
+from manifold_ocr.files import atomic_directory, sha256_file, write_json
 from manifold_ocr.inference import Reading, model_fingerprint, predict
 from manifold_ocr.manifest.shards import iter_manifest
 from manifold_ocr.models import registry
@@ -15,10 +20,12 @@ from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.records import Sample, write_rows
 from manifold_ocr.scoring import EvaluateConfig
 from manifold_ocr.stages.runner import run_stage
+from manifold_ocr.text.rows import RowScore
 
 TEST = Path("data/manifest/test.jsonl")
 ADAPTER = Path("output/adapter")
 PREDICTIONS = Path("output/predictions")
+DEEPSEEK_RUNS = Path("output/deepseek_runs")
 IMAGE_ROOT = Path("data/raw")
 
 
@@ -26,7 +33,8 @@ def main() -> None:
     """Write output/predictions/{base,adapter}.jsonl and metrics/evaluate.json."""
     model = load_section(ModelConfig, "model")
     config = load_section(EvaluateConfig, "evaluate")
-    samples, unread = readable(list(iter_manifest(TEST)), registry.family(model))
+    everything = list(iter_manifest(TEST))
+    samples, unread = readable(everything, registry.family(model))
     readings = {
         name: read(name, model, adapter, samples, config)
         for name, adapter in (("base", None), ("adapter", ADAPTER))
@@ -40,8 +48,38 @@ def main() -> None:
     }
     report = scoring.evaluation(rows["adapter"], rows["base"], config)
     report["not_read"] = dict(sorted(unread.items()))
+    report["test_rows"] = dict(sorted(transcription_rows(everything).items()))
+    report["predictions_sha256"] = {
+        name: sha256_file(PREDICTIONS / f"{name}.jsonl") for name in readings
+    }
+    if any(DEEPSEEK_RUNS.glob("*.jsonl")):
+        report["imported"] = imported("deepseek-ocr", DEEPSEEK_RUNS, everything, rows, config)
     write_json("metrics/evaluate.json", report)
     describe(report, readings)
+
+
+def transcription_rows(samples: Sequence[Sample]) -> Counter[str]:
+    """Count the rows to transcribe of each granularity: what a system could have read."""
+    return Counter(s.granularity for s in samples if s.task == scoring.TRANSCRIBE)
+
+
+def imported(
+    name: str,
+    folder: Path,
+    samples: Sequence[Sample],
+    ours: Mapping[str, Sequence[RowScore]],
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    """Score the prediction files of a folder as one system, paired with ours on common rows."""
+    runs = read_runs(folder, samples)
+    print("\n".join(f"evaluate: {note}" for note in runs.notes))
+    counts = ", ".join(f"{key} {value:,}" for key, value in runs.counts.items())
+    print(f"evaluate: {name}: {counts}; missing rows count as empty")
+    if not runs.samples:
+        return {}
+    theirs = scoring.score_rows(runs.samples, runs.predictions, config)
+    section = scoring.summarise(theirs, config)
+    return {name: {**section, "import": runs.counts, "paired": paired(theirs, ours, config)}}
 
 
 def readable(samples: Sequence[Sample], family: str) -> tuple[list[Sample], Counter[str]]:

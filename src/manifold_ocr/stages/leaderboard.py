@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.board import page
+from manifold_ocr.board import Systems, page
 from manifold_ocr.config import load_section
 from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.gate import GateConfig, describe, judge
@@ -30,24 +30,32 @@ def main() -> None:
     test_sha256 = str(manifest.get("test_sha256", ""))
     entries = [
         *own_entries(evaluation),
-        *foreign_entries(Path("metrics/engines"), "engine", test_sha256),
-        *foreign_entries(BOARD / "submissions", "submission", test_sha256),
+        *foreign_entries(Path("metrics/engines"), "engine", test_sha256, evaluation),
+        *foreign_entries(BOARD / "submissions", "submission", test_sha256, evaluation),
     ]
-    comparable = (entry for entry in entries if entry.comparable)
-    ranked = rank(comparable, beaten_in_pairs(evaluation))
     apart = [entry for entry in entries if not entry.comparable]
+    partial = [entry for entry in entries if entry.comparable and entry.partial]
+    whole = [entry for entry in entries if entry.comparable and not entry.partial]
+    beaten = beaten_in_pairs(evaluation, whole)
+    ranked = [
+        place
+        for granularity in sorted({entry.granularity for entry in whole})
+        for place in rank([e for e in whole if e.granularity == granularity], beaten)
+    ]
     verdicts = judge(evaluation, gate)
     board: dict[str, Any] = {
         "test_sha256": test_sha256,
         "gate_passed": all(verdict.passed for verdict in verdicts),
-        **summary(ranked, apart),
+        **summary(ranked, partial, apart),
     }
-    text = page(config.title, ranked, apart, evaluation, compress, verdicts, gate)
+    systems = Systems(ranked=ranked, partial=partial, apart=apart)
+    text = page(config.title, systems, evaluation, compress, verdicts, gate)
     with atomic_write(BOARD / "README.md") as file:
         file.write(text)
     write_json(BOARD / "summary.json", board)
     print(
-        f"leaderboard: {len(ranked)} systems ranked, {len(apart)} apart; best {ranked[0][1].name}"
+        f"leaderboard: {len(ranked)} results ranked, {len(partial)} of some rows only, "
+        f"{len(apart)} of other rows; best {ranked[0][1].name}"
     )
     print(describe(verdicts, gate))
 

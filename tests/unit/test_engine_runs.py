@@ -1,0 +1,132 @@
+"""Folders of prediction files, paired comparisons, and samples of documents."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from manifold_ocr.engines.paired import paired
+from manifold_ocr.engines.runs import read_runs
+from manifold_ocr.errors import UserError
+from manifold_ocr.records import Prediction, Sample
+from manifold_ocr.reports.engine_scores import some_documents
+from manifold_ocr.scoring import EvaluateConfig, score_rows
+
+CONFIG = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=200)
+
+
+def page(corpus, name, text="some words here"):
+    return Sample(id=f"{corpus}/{name}", document=name, corpus=corpus, subset="s",
+                  image=f"{corpus}/scans/{name}.png", text=text, granularity="page")  # fmt: skip
+
+
+PAGES = [page(corpus, name) for corpus in ("fox", "odb") for name in ("a", "b", "c")]
+LINES = [replace(p, id=f"{p.id}#1", granularity="line", box=(0, 0, 9, 9)) for p in PAGES]
+SAMPLES = [*PAGES, *LINES]
+
+
+def write(folder, name, rows):
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def texts(runs):
+    return {p.id: p.text for p in runs.predictions}
+
+
+def test_a_file_answers_for_the_pages_of_its_corpus_and_missing_ones_are_empty(tmp_path):
+    write(tmp_path, "fox", [
+        {"doc_id": "a", "image_path": "scans/a.png", "prediction": "one"},
+        {"doc_id": "zzz", "image_path": "scans/zzz.png", "prediction": "nobody's"},
+    ])  # fmt: skip
+    runs = read_runs(tmp_path, SAMPLES)
+    assert texts(runs) == {"fox/a": "one", "fox/b": "", "fox/c": ""}
+    assert runs.counts == {"rows": 2, "matched": 1, "unmatched": 1, "ambiguous": 0, "repeated": 0,
+                           "files": 1, "missing": 2}  # fmt: skip
+    assert "scans/zzz.png" in runs.notes[0]
+
+
+def test_files_of_several_data_sets_are_one_system(tmp_path):
+    write(tmp_path, "fox", [{"image_path": "a.png", "prediction": "fox a"}])
+    write(tmp_path, "odb", [{"image_path": "a.png", "prediction": "odb a"}])
+    found = texts(read_runs(tmp_path, SAMPLES))
+    assert found["fox/a"] == "fox a" and found["odb/a"] == "odb a" and len(found) == 6
+
+
+def test_a_file_of_another_name_is_joined_to_all_and_guesses_nothing(tmp_path):
+    write(tmp_path, "run-7", [
+        {"image_path": "a.png", "prediction": "of which corpus?"},
+        {"image_path": "odb/scans/b.png", "prediction": "clear"},
+    ])  # fmt: skip
+    runs = read_runs(tmp_path, SAMPLES)
+    assert runs.counts["ambiguous"] == 1
+    assert texts(runs) == {"odb/a": "", "odb/b": "clear", "odb/c": ""}
+
+
+def test_a_file_that_fits_nothing_changes_nothing_and_a_broken_row_is_an_error(tmp_path):
+    write(tmp_path, "other", [{"image_path": "q.png", "prediction": "x"}])
+    runs = read_runs(tmp_path, SAMPLES)
+    assert runs.samples == () and runs.counts["unmatched"] == 1
+    (tmp_path / "fox.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match=r"fox\.jsonl:1: no text"):
+        read_runs(tmp_path, SAMPLES)
+
+
+def scored(samples, wrong):
+    predictions = [Prediction(id=s.id, text=s.text[wrong:]) for s in samples]
+    return score_rows(samples, predictions, CONFIG)
+
+
+def test_pairs_are_compared_on_common_rows_only():
+    theirs, ours = scored(PAGES[:4], 3), scored(PAGES[1:], 0)
+    pair = paired(theirs, {"adapter": ours, "elsewhere": scored(LINES, 0)}, CONFIG)
+    assert set(pair) == {"adapter"}
+    values = pair["adapter"]
+    assert (values["n"], values["theirs"], values["ours"]) == (3, pytest.approx(0.2), 0.0)
+    assert values["difference"] == pytest.approx(0.2)
+    assert values["difference_low"] <= values["difference"] <= values["difference_high"]
+
+
+def test_some_documents_are_whole_and_seeded_and_of_every_subset():
+    samples = [
+        replace(page("c", f"{subset}{n}"), id=f"{subset}{n}-{line}", subset=subset)
+        for subset in ("x", "y") for n in range(5) for line in range(3)
+    ]  # fmt: skip
+    chosen = some_documents(samples, 4, 1)
+    assert len(chosen) == 12 and {s.subset for s in chosen} == {"x", "y"}
+    assert chosen == some_documents(samples[::-1], 4, 1)[::-1] != some_documents(samples, 4, 2)
+    assert some_documents(samples, 0, 1) == tuple(samples)
+    assert set(chosen) <= set(some_documents(samples, 5, 1))
+
+
+def test_dropped_files_reach_the_leaderboard_through_evaluation(tmp_path, monkeypatch, capsys):
+    from manifold_ocr import scoring
+    from manifold_ocr.files import write_json
+    from manifold_ocr.stages import evaluate, leaderboard
+
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    write(folder, "fox", [
+        {"id": LINES[0].id, "text": "some words"}, {"image_path": "b.png", "text": "some words"},
+        {"image_path": "nowhere.png", "text": "?"},
+    ])  # fmt: skip
+    ours = {"adapter": scored(LINES, 0), "base": scored(LINES, 1)}
+    report = scoring.evaluation(ours["adapter"], ours["base"], CONFIG)
+    report["test_rows"] = dict(evaluate.transcription_rows(SAMPLES))
+    report["imported"] = evaluate.imported("deepseek-ocr", folder, SAMPLES, ours, CONFIG)
+    section = report["imported"]["deepseek-ocr"]
+    assert section["import"] == {"rows": 3, "matched": 2, "unmatched": 1, "ambiguous": 0,
+                                 "repeated": 0, "files": 1, "missing": 4}  # fmt: skip
+    assert section["paired"]["adapter"]["n"] == 3
+    assert "nowhere.png" in capsys.readouterr().out
+    write_json("metrics/evaluate.json", report)
+    write_json("metrics/manifest.json", {"test_sha256": "x"})
+    write_json("metrics/compress.json", {})
+    (tmp_path / "params.yaml").write_text("leaderboard: {title: t}\ngate: {max_loss: 0.01}\n")
+    leaderboard.main()
+    text = (tmp_path / "docs/leaderboard/README.md").read_text()
+    assert "| deepseek-ocr | import | 3 of 6 lines |" in text
+    assert "| deepseek-ocr | import | 3 of 6 pages |" in text
+    assert "| deepseek-ocr | adapter | 3 |" in text and "| deepseek-ocr | 3 | 2 | 1 |" in text
+    assert evaluate.imported("x", tmp_path / "none", SAMPLES, ours, CONFIG) == {}
