@@ -1,12 +1,15 @@
 """Tiny random checkpoints of real architectures, written to a folder: no hub, no download."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from manifold_ocr.records import Sample
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789 .,:\n"
 CHAT_TEMPLATE = (
@@ -212,3 +215,27 @@ def text_image(text: str, size: tuple[int, int] = (96, 32)) -> Image.Image:
     image = Image.new("RGB", size, "white")
     ImageDraw.Draw(image).text((2, 8), text, fill="black")
     return image
+
+
+def drawn_samples(
+    folder: Path, texts: Sequence[str], sizes: Sequence[tuple[int, int]] = ((112, 56),)
+) -> list[Sample]:
+    """One picture a text below `folder`; `sizes` are taken in turn."""
+    rows = []
+    for number, text in enumerate(texts):
+        width, height = sizes[number % len(sizes)]
+        text_image(text, (width, height)).save(folder / f"{number}.png")
+        rows.append(
+            Sample(
+                id=f"s{number}",
+                document=f"d{number}",
+                corpus="drawn",
+                subset="all",
+                image=f"{number}.png",
+                text=text,
+                language="en",
+                width=width,
+                height=height,
+            )
+        )
+    return rows

@@ -16,13 +16,12 @@ from tiny_chat_models import (
     write_qwen2_5_vl,
     write_qwen3_vl,
 )
-from tiny_models import text_image, write_donut
+from tiny_models import drawn_samples, write_donut
 from training_project import Project
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.registry import family_of, load_model
-from manifold_ocr.records import Sample
 from manifold_ocr.training.families import family_for
 
 pytestmark = pytest.mark.torch
@@ -53,21 +52,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def project(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    rows = []
-    for number, (text, size) in enumerate(zip(TEXTS, SIZES, strict=True)):
-        text_image(text, size).save(tmp_path / f"{number}.png")
-        rows.append(
-            Sample(
-                id=f"s{number}",
-                document=f"d{number}",
-                corpus="drawn",
-                subset="all",
-                image=f"{number}.png",
-                text=text,
-                width=size[0],
-                height=size[1],
-            )
-        )
+    rows = drawn_samples(tmp_path, TEXTS, SIZES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(tmp_path / "cache"))
     knobs = {
