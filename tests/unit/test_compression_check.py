@@ -374,23 +374,119 @@ def test_command_reports_any_predictions(tmp_path, monkeypatch):
     )
 
 
-def test_finished_presets_are_found_in_what_dvc_shows():
-    from manifold_ocr.commands.sweep import experiments_of, sweep_rows
+OVERALL = {
+    "optical_ratio": 2.0, "optical_pages": 3, "vision_tokens_per_page": 90.5,
+    "token_accuracy": 0.9, "token_f1": 0.95,
+}  # fmt: skip
 
-    overall = {"optical_ratio": 2.0, "token_accuracy": 0.9, "token_f1": 0.95}
-    done = {"metrics": {"metrics/compress.json": {"data": {"adapter": {"overall": overall}}}}}
-    shown = [
-        {"rev": "workspace"},
-        {
-            "rev": "main",
-            "experiments": [
-                {"name": "preset-tiny", "revs": [{"name": "preset-tiny", "data": done}]},
-                {"name": "preset-small", "revs": [{"name": "preset-small", "data": None}]},
-            ],
-        },
-    ]
-    rows = sweep_rows(list(experiments_of(shown)), ["tiny", "small"])
-    assert rows == [{"compression": 2.0, "token_accuracy": 0.9, "token_f1": 0.95, "preset": "tiny"}]
+
+def shown(name, state, params, overall=OVERALL, pid=None):
+    """One experiment as `dvc exp show --json` has it; unfinished ones show the commit's metrics."""
+    data = {
+        "params": {"params.yaml": {"data": params}},
+        "metrics": {"metrics/compress.json": {"data": {"adapter": {"overall": overall}}}},
+    }
+    executor = {"state": state, "local": {"pid": pid}} if state else None
+    revs = [{"rev": "0" * 40, "name": name, "data": data}]
+    return {"name": name, "executor": executor, "revs": revs}
+
+
+@pytest.mark.parametrize(
+    ("state", "rank", "overall", "expected"),
+    [
+        ("success", 4, OVERALL, "done"),
+        (None, 4, OVERALL, "done"),  # run by hand, or the queue's records were cleaned
+        ("success", 8, OVERALL, "run with other settings (lora.rank 8, now 4); `dvc exp remove"),
+        ("success", 4, {"token_accuracy": 0.9}, "run, but its predictions carry no vision tokens"),
+        ("queued", 4, OVERALL, "queued: --start"),
+        ("queued", 8, OVERALL, "queued with other settings (lora.rank 8, now 4)"),
+        ("running", 4, OVERALL, "running: `dvc queue logs -f preset-tiny`"),
+        ("failed", 4, OVERALL, "failed: `dvc queue logs preset-tiny`"),
+    ],
+)
+def test_a_preset_counts_as_done_only_with_results_of_its_own(
+    state, rank, overall, expected, tmp_path, monkeypatch
+):
+    from manifold_ocr.commands.experiments import experiments_of
+    from manifold_ocr.commands.sweep import state_of, with_values
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    params = {"lora": {"rank": 16, "alpha": 16}, "monitor": {"limits": {}}}
+    wanted = with_values(params, [("lora.rank", 4)])
+    assert params["lora"]["rank"] == 16
+    had = {"lora": {"rank": rank, "alpha": 16}}
+    commits = [{"rev": "workspace"}, {"experiments": [shown("preset-tiny", state, had, overall)]}]
+    (found,) = experiments_of(commits)
+    assert bool(found.metrics) == (state in (None, "success"))
+    assert state_of(found, wanted).startswith(expected)
+    assert state_of(None, wanted) == "not queued"
+
+
+def test_a_running_experiment_is_alive_while_its_process_is(tmp_path, monkeypatch):
+    import os
+    import subprocess
+
+    from manifold_ocr.commands.experiments import Experiment, worker_runs
+
+    monkeypatch.chdir(tmp_path)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert Experiment("a", "running", "", pid=os.getpid()).alive
+    assert not Experiment("a", "running", "", pid=gone.pid).alive
+    assert not Experiment("a", "running", "").alive
+    place = tmp_path / ".dvc/tmp/exps/celery/dvc-exp-worker-1.pid"
+    place.parent.mkdir(parents=True)
+    place.write_text(str(os.getpid()))
+    assert worker_runs() and Experiment("a", "running", "").alive
+
+
+def test_a_bad_preset_name_or_key_queues_nothing(tmp_path, monkeypatch):
+    from manifold_ocr.commands import sweep
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("lora: {rank: 8}")
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets/good.yaml").write_text("lora: {rank: 4}")
+    (tmp_path / "presets/odd.yaml").write_text("lora: {rnak: 4}")
+    monkeypatch.setattr(sweep, "dvc", lambda *words: pytest.fail(f"ran {words}"))
+    monkeypatch.setattr(sweep, "known_experiments", dict)
+    for names, problem in (
+        (["good", "none"], "none.yaml: no such preset; valid: good, odd"),
+        (["good", "odd"], "'lora.rnak' is no key"),
+        ([" "], "name at least one"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            sweep.sweep(names, tmp_path / "out", start=True)
+
+
+def test_the_code_of_the_pipeline_is_what_its_stages_depend_on(tmp_path):
+    from manifold_ocr.commands.experiments import pipeline_code
+
+    path = tmp_path / "dvc.yaml"
+    path.write_text(
+        "stages: {a: {foreach: [x], do: {deps: [src/b.py, data/raw]}}, c: {deps: [src/a.py]}}"
+    )
+    assert pipeline_code(path) == [str(path), "src/a.py", "src/b.py"]
+
+
+def test_a_sweep_is_a_table_and_a_plot(tmp_path):
+    from manifold_ocr.compression import sweep
+
+    results = {
+        name: {"adapter": {"overall": {**OVERALL, "optical_ratio": ratio}}}
+        for name, ratio in (("tiny", 2.0), ("dense", 1.0))
+    }
+    rows = sweep.sweep_rows(results)
+    assert not sweep.same_compression(rows)
+    assert sweep.same_compression([rows[0], rows[0]]) and not sweep.same_compression(rows[:1])
+    lines = sweep.table(rows).splitlines()
+    assert [line.split()[0] for line in lines] == ["preset", "tiny", "dense"]
+    assert len(set(map(len, lines))) == 1 and "2.00x" in lines[1]
+    sweep.write_sweep(rows, tmp_path)
+    found = list(csv.DictReader((tmp_path / "sweep.csv").open()))
+    assert [float(row["compression"]) for row in found] == [2.0, 1.0]
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_efficiency_is_relative_to_the_baseline_and_names_its_costs(check, tmp_path):

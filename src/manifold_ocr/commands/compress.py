@@ -102,9 +102,13 @@ def register(app: typer.Typer) -> None:
             list[Path] | None,
             typer.Option(help="Manifests of other splits: unseen pages and dictionaries."),
         ] = None,
-        out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path(
-            "output/compress_replay"
-        ),
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of the report [default: output/compress_replay; with --presets: "
+                "output/compress_sweep]."
+            ),
+        ] = None,
         vision_tokens: Annotated[
             str, typer.Option(help="Per row where a file has none: a number or tiny ... large.")
         ] = "",
@@ -135,11 +139,12 @@ def register(app: typer.Typer) -> None:
         if presets:
             from manifold_ocr.commands.sweep import sweep
 
-            sweep([name for name in presets.split(",") if name], out, start)
+            sweep(presets.split(","), out or Path("output/compress_sweep"), start)
         elif build is not None:
             build_archive(build, output, effort)
         elif predictions:
             tokens = vision_tokens_of(vision_tokens)
-            check_predictions(predictions, manifest, other or [], out, tokens, costs, baseline)
+            folder = out or Path("output/compress_replay")
+            check_predictions(predictions, manifest, other or [], folder, tokens, costs, baseline)
         else:
             raise UserError("give --predictions FILE, --build FOLDER or --presets tiny,small,dense")

@@ -171,20 +171,24 @@ def draw_roc(rows: Rows, path: Path) -> None:
 
 
 def draw_sweep(rows: Rows, path: Path) -> None:
-    """Draw token accuracy and token F1 against optical compression, one point a preset."""
+    """Draw token accuracy and token F1 against optical compression, two points a preset."""
     figure, axes = _figure()
     ordered = sorted(rows, key=lambda row: row["compression"])
-    for key, marker in (("token_accuracy", "o"), ("token_f1", "s")):
-        axes.plot(
-            [row["compression"] for row in ordered],
-            [100 * row[key] for row in ordered],
-            marker=marker,
-            label=key.replace("_", " "),
-        )
+    x = [row["compression"] for row in ordered]
+    style = "-" if len(set(x)) == len(x) else ""  # presets of one compression: points alone
+    for key, marker, label in (
+        ("token_accuracy", "o", "token accuracy"),
+        ("token_f1", "s", "token F1"),
+    ):
+        y = [100 * row[key] for row in ordered]
+        axes.plot(x, y, marker=marker, linestyle=style, label=label)
     for row in ordered:
-        axes.annotate(row["preset"], (row["compression"], 100 * row["token_accuracy"]))
+        place = (row["compression"], 100 * row["token_accuracy"])
+        axes.annotate(row["preset"], place, xytext=(6, 6), textcoords="offset points")
+    axes.margins(0.12)
+    axes.ticklabel_format(useOffset=False)
     axes.set_xlabel("compression: text tokens per vision token")
-    axes.set_ylabel("%")
+    axes.set_ylabel("share of tokens (%)")
     axes.set_title("Presets: reading accuracy against optical compression")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

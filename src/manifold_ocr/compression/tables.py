@@ -13,6 +13,18 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a plain table for a terminal, aligned like that of `table`."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (headings, *rows)
+    )
+
+
 def times(value: float | None) -> str:
     """Return `2.31x`, or `n/a`."""
     return "n/a" if value is None else f"{value:.2f}x"
