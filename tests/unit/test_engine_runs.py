@@ -130,3 +130,33 @@ def test_dropped_files_reach_the_leaderboard_through_evaluation(tmp_path, monkey
     assert "| deepseek-ocr | import | 3 of 6 pages |" in text
     assert "| deepseek-ocr | adapter | 3 |" in text and "| deepseek-ocr | 3 | 2 | 1 |" in text
     assert evaluate.imported("x", tmp_path / "none", SAMPLES, ours, CONFIG) == {}
+
+
+@pytest.mark.parametrize(
+    ("granularity", "result", "wanted"),
+    [
+        ("line", (("one line",), (0.9,)), ("one line", 0.9)),
+        ("line", (("  ",), (0.4,)), ("", 0.0)),
+        ("line", (None, None), ("", 0.0)),
+        ("page", (("first", "second"), (0.5, 1.0)), ("first\nsecond", 0.75)),
+        ("page", ((), ()), ("", 0.0)),
+    ],
+)
+def test_rapidocr_gives_a_line_or_the_lines_of_a_page(monkeypatch, granularity, result, wanted):
+    from types import SimpleNamespace
+
+    from PIL import Image
+
+    from manifold_ocr.engines import rapidocr_engine
+
+    answer = SimpleNamespace(txts=result[0], scores=result[1])
+    asked = []
+    monkeypatch.setattr(
+        rapidocr_engine,
+        "_engine",
+        lambda threads, use_det: asked.append(use_det) or (lambda _: answer),
+    )
+    engine = rapidocr_engine.RapidOcr(granularity)
+    (read,) = engine.recognise([Image.new("RGB", (96, 24))])
+    assert (read.text, read.confidence) == wanted and asked == [granularity == "page"]
+    assert engine.vision_tokens((96, 24)) == (24 if granularity == "line" else 0)

@@ -42,10 +42,9 @@ def load_engine(name: str, options: EngineOptions) -> OcrModel:
 
         return Tesseract(options.languages, options.granularity)
     if name == "rapidocr":
-        from manifold_ocr.engines.rapidocr_engine import RapidPage, RapidRecogniser
+        from manifold_ocr.engines.rapidocr_engine import RapidOcr
 
-        engine = RapidRecogniser if options.granularity == "line" else RapidPage
-        return engine(options.threads)
+        return RapidOcr(options.granularity, options.threads)
     if name == "checkpoint":
         return _checkpoint(options)
     raise UserError(f"no engine {name!r}; there are {', '.join(ENGINES)}")

@@ -48,9 +48,9 @@ def reader_model(folder: Path | None, params: Path = Path("params.yaml")) -> Ocr
         except UserError:
             if config.id != EMBEDDED:
                 raise
-            from manifold_ocr.engines.rapidocr_engine import RapidRecogniser
+            from manifold_ocr.engines.rapidocr_engine import RapidOcr
 
-            return RapidRecogniser()
+            return RapidOcr()
     return load_checkpoint(folder, params)
 
 

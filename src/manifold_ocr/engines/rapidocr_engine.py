@@ -8,56 +8,37 @@ from PIL import Image
 from manifold_ocr.models.base import Recognition
 
 
-class RapidRecogniser:
-    """RapidOCR's text recogniser alone: one Recognition an image of a line."""
+class RapidOcr:
+    """RapidOCR's recogniser alone on lines, or its own pipeline on whole pages.
+
+    A page is its lines joined by newline, in the order in which it returns them.
+    """
 
     family = "rapidocr"
-    name = "rapidocr-rec"
 
-    def __init__(self, threads: int = 0) -> None:
-        """Load the recogniser of the installed wheel; nothing is fetched."""
-        self._engine = _engine(threads, use_det=False)
-
-    def recognise(
-        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
-    ) -> Iterator[Recognition]:
-        """Yield one result an image; each is read alone, so neighbours change nothing."""
-        for image in images:
-            result = self._engine(_bgr(image))
-            texts, scores = list(result.txts or []), list(result.scores or [])
-            if texts and texts[0].strip():
-                yield Recognition(texts[0], float(scores[0]))
-            else:
-                yield Recognition("", 0.0)
-
-    def vision_tokens(self, size: tuple[int, int]) -> int:
-        """Return the positions of the CTC output: one for 8 pixels of a line 48 pixels high."""
-        return max(1, round(size[0] * 48 / size[1] / 8))
-
-
-class RapidPage:
-    """RapidOCR's own pipeline on whole pages: its lines joined by newline in its order."""
-
-    family = "rapidocr"
-    name = "rapidocr"
-
-    def __init__(self, threads: int = 0) -> None:
+    def __init__(self, granularity: str = "line", threads: int = 0) -> None:
         """Load the networks of the installed wheel; nothing is fetched."""
-        self._engine = _engine(threads, use_det=True)
+        self._pages = granularity == "page"
+        self.name = "rapidocr" if self._pages else "rapidocr-rec"
+        self._engine = _engine(threads, use_det=self._pages)
 
     def recognise(
         self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
-        """Yield one result an image; confidence is the mean of its lines."""
+        """Yield one result an image, each read alone; confidence is the mean of its lines."""
         for image in images:
             result = self._engine(_bgr(image))
-            texts, scores = list(result.txts or []), list(result.scores or [])
-            confidence = sum(map(float, scores)) / len(scores) if scores else 0.0
-            yield Recognition("\n".join(texts), confidence)
+            text = "\n".join(result.txts or ())
+            scores = [float(score) for score in result.scores or ()]
+            known = bool(text.strip() and scores)
+            yield Recognition(text, sum(scores) / len(scores)) if known else Recognition("", 0.0)
 
     def vision_tokens(self, size: tuple[int, int]) -> int:
-        """Return 0: detection decides how many positions the recogniser sees."""
-        return 0
+        """Return the positions of a line's CTC output: one for 8 pixels at a height of 48.
+
+        0 for a page, where detection decides how many the recogniser sees.
+        """
+        return 0 if self._pages else max(1, round(size[0] * 48 / size[1] / 8))
 
 
 def _engine(threads: int, use_det: bool) -> Any:
