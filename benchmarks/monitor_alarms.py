@@ -2,15 +2,17 @@
 
     PYTHONPATH=src python benchmarks/monitor_alarms.py
     PYTHONPATH=src python benchmarks/monitor_alarms.py \
-        --manifest data/manifest/test.jsonl --predictions output/predictions/base.jsonl
+        --manifest data/manifest/test.jsonl --predictions output/predictions/base.jsonl \
+        --group subset:receipts
 
 Two experiments on one population of documents. False alarms: the same model is evaluated on
 20 (or --runs) fresh draws of documents and compared with a baseline draw; the share of runs
 with any alert must stay at or below the significance of params (5 %). Detection: the labels
-of one language are scrambled at 3 %, then exactly that language must be named. Without a
-manifest the population is simulated: documents of three languages over four subsets, each
-document with an error rate of its own (Beta distributed), so that documents are correlated
-inside as real ones are.
+of one language, subset or corpus are scrambled at 3 % on a fresh draw, then one alert must
+name it, or a group of the very same rows. Without a manifest the population is simulated:
+documents of three languages over four subsets, each document with an error rate of its own
+(Beta distributed), so that documents are correlated inside as real ones are. With one, only
+rows that the prediction file holds take part, and documents are drawn with replacement.
 """
 
 import argparse
@@ -106,14 +108,20 @@ def main() -> int:
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--documents", type=int, default=300)
-    parser.add_argument("--language", default="zh", help="whose labels are scrambled")
+    parser.add_argument(
+        "--group", default="language:zh", help="whose labels are scrambled: KIND:NAME"
+    )
     parser.add_argument("--rate", type=float, default=0.03)
     parser.add_argument("--seed", type=int, default=20240601)
     options = parser.parse_args()
     rng = random.Random(options.seed)
     if options.manifest:
-        samples = list(read_samples(options.manifest))
         predictions = list(read_predictions(options.predictions))
+        known = {prediction.id for prediction in predictions}
+        everything = list(read_samples(options.manifest))
+        samples = [sample for sample in everything if sample.id in known]
+        documents = len({sample.document for sample in samples})
+        print(f"{len(samples):,} of {len(everything):,} rows were read, {documents} documents")
     else:
         samples, predictions = simulate(options.documents * 4, 8, options.seed)
     evaluate = EvaluateConfig(bootstrap_samples=1000, seed=options.seed)
@@ -133,9 +141,21 @@ def main() -> int:
         for alert in verdict.alerts:
             print("  false:", alert_line(alert))
     named = planted(samples, predictions, draws[0], evaluate, options, rng)
-    wanted = [f"language {options.language}"]
-    print(f"planted regression: alerts name {named}, wanted {wanted}")
-    return int(named != wanted or false_alarms > 0.05 * options.runs)
+    wanted = rows_of(samples, options.group)
+    right = len(named) == 1 and rows_of(samples, named[0].replace(" ", ":", 1)) == wanted
+    print(
+        f"planted regression at {options.rate:.0%} in {options.group} ({len(wanted):,} rows): "
+        f"alerts name {named}: {'right' if right else 'WRONG'}"
+    )
+    return int(not right or false_alarms > 0.05 * options.runs)
+
+
+def rows_of(samples: Sequence[Sample], group: str) -> set[str]:
+    """Return the ids of the rows of `KIND:NAME` (corpus, subset or language)."""
+    kind, _, name = group.partition(":")
+    if kind not in ("corpus", "subset", "language"):
+        return {sample.id for sample in samples} if kind == "overall" else set()
+    return {sample.id for sample in samples if getattr(sample, kind) == name}
 
 
 def fresh(rows: Sequence[RowScore], documents: int, rng: random.Random) -> list[RowScore]:
@@ -152,11 +172,12 @@ def planted(
     options: argparse.Namespace,
     rng: random.Random,
 ) -> list[str]:
-    """Scramble one language's labels, score again, and return the names of the alerts."""
+    """Scramble one group's labels, score again, and return the names of the alerts."""
+    chosen = rows_of(samples, options.group)
+    if not chosen:
+        raise SystemExit(f"no row of {options.group}; the form is language:zh or subset:receipts")
     damaged = [
-        replace(s, text=scramble(s.text, options.rate, s.language, rng))
-        if s.language == options.language
-        else s
+        replace(s, text=scramble(s.text, options.rate, s.language, rng)) if s.id in chosen else s
         for s in samples
     ]
     rows = score_rows(damaged, predictions, evaluate)

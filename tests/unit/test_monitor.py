@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from manifold_ocr.commands import monitor as command
 from manifold_ocr.errors import UserError
-from manifold_ocr.monitor import report
-from manifold_ocr.monitor.drift import MonitorConfig, Tolerances, monitor
+from manifold_ocr.monitor import drift, report
+from manifold_ocr.monitor.drift import Check, MonitorConfig, Tolerances, monitor
 from manifold_ocr.monitor.runs import curve_rows, load_evaluation, series_names, write_curve
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.scoring import EvaluateConfig, score_rows, summarise
@@ -215,3 +215,48 @@ def test_curves_over_commits(tmp_path, monkeypatch):
 )
 def test_series_are_named_by_what_sets_them_apart(keys, names):
     assert series_names([f"metrics/evaluate.json:{key}" for key in keys]) == names
+
+
+def _checks(rises):
+    """Checks of {(grouping, group): (rise, characters)} for every watched metric."""
+    return [
+        Check(grouping=grouping, group=group, metric=metric, value=0.05 + rise, baseline=0.05,
+              standard_error=0.002, weight=weight, p=0.0, adjusted=0.0, drifted=rise > 0.01)
+        for (grouping, group), (rise, weight) in rises.items() for metric in drift.WATCHED
+    ]  # fmt: skip
+
+
+def _named(rises):
+    checks = _checks(rises)
+    return drift.attribute([check for check in checks if check.drifted], checks)
+
+
+def _subsets(rises, weight=100.0):
+    return {("by_subset", f"s{n}"): (rise, weight) for n, rise in enumerate(rises)}
+
+
+def test_a_language_whose_subsets_all_got_worse_is_one_alert():
+    alerts = _named({
+        ("overall", "overall"): (0.03 * 7 / 8, 800.0), ("by_language", "en"): (0.03, 700.0),
+        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.035, *[0.03] * 5, 0.025, 0.0]),
+    })  # fmt: skip
+    assert [alert.name for alert in alerts] == ["language en"]
+    assert "subset s0" in alerts[0].echoes and "overall" in alerts[0].echoes
+
+
+def test_two_of_seven_subsets_are_those_subsets_and_not_their_language():
+    alerts = _named({
+        ("overall", "overall"): (0.015, 800.0), ("by_language", "en"): (0.12 / 7, 700.0),
+        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.06, 0.06, *[0.0] * 6]),
+    })  # fmt: skip
+    assert [alert.name for alert in alerts] == ["subset s0", "subset s1"]
+    assert set(alerts[0].echoes) == {"language en", "overall"}
+
+
+def test_rises_that_no_grouping_explains_are_all_named():
+    alerts = _named({
+        ("overall", "overall"): (0.04, 800.0), ("by_language", "en"): (0.02, 400.0),
+        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.03, *[0.0] * 7]),
+    })  # fmt: skip
+    assert [alert.name for alert in alerts] == ["subset s0", "language en"]
+    assert all(alert.echoes == () for alert in alerts)
