@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def read_with(
         yield from model.recognise_samples(samples, image_root)
         return
     prompts = [sample.question or "" for sample in samples]
-    images = (load_sample(sample, image_root) for sample in samples)
+    images = (partial(load_sample, sample, image_root) for sample in samples)  # opened ahead
     yield from model.recognise(images, prompts if any(prompts) else None)
 
 

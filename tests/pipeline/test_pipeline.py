@@ -172,29 +172,26 @@ def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro,
     clone.dvc("checkout", "-q")
 
 
-def test_presets_run_once_as_a_queue_and_a_failed_one_is_named(repro, tmp_path):
+def test_presets_run_once_as_a_queue(repro, tmp_path):
     clone, _ = repro
-    presets = {"lax": "confirm_ned: 0.25", "wrong": "match_share: 2.0"}
-    for name, value in presets.items():
-        (clone.root / f"presets/{name}.yaml").write_text(f"compress: {{{value}}}\n")
+    preset = clone.root / "presets/lax.yaml"
+    preset.write_text("compress: {confirm_ned: 0.25}\n")
 
-    def compress(*arguments):
+    def compress(names):
         return clone.run(
-            sys.executable, "-m", "manifold_ocr.cli", "compress", "--out", str(tmp_path),
-            "--presets", *arguments, check=False, env={"PYTHONPATH": str(clone.root / "src")},
+            sys.executable, "-m", "manifold_ocr.cli", "compress", "--out", str(tmp_path), "--start",
+            "--presets", names, check=False, env={"PYTHONPATH": str(clone.root / "src")},
         )  # fmt: skip
 
-    refused = compress("lax,none", "--start")
+    refused = compress("lax,none")
     assert refused.returncode == 2 and "no such preset; valid: 3080ti" in refused.stdout
-    done = compress("lax,wrong", "--start")
-    assert done.returncode == 1, done.stdout
+    done = compress("lax")
+    assert done.returncode == 0, done.stdout
     assert {"compress_check"} <= set(ran(done.stdout)) <= {"compress_check", "leaderboard"}
-    assert "preset-wrong: failed: `dvc queue logs preset-wrong`" in done.stdout
-    assert "1 of 2 presets done" in done.stdout
+    assert "1 of 1 presets done" in done.stdout
     table = (tmp_path / "sweep.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in table] == ["preset", "lax"]
-    again = compress("lax", "--start")
+    again = compress("lax")
     assert again.returncode == 0 and ran(again.stdout) == [] and "Queued" not in again.stdout
-    for name in presets:
-        (clone.root / f"presets/{name}.yaml").unlink()
-    clone.dvc("exp", "remove", "preset-lax", "preset-wrong")
+    preset.unlink()
+    clone.dvc("exp", "remove", "preset-lax")

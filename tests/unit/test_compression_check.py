@@ -499,7 +499,9 @@ def test_efficiency_is_relative_to_the_baseline_and_names_its_costs(check, tmp_p
     assert bad.relative == 1.0
     assert good.relative == pytest.approx(good.accuracy / bad.accuracy)
     assert good.on_front and bad.on_front  # each is better in one value
-    assert "seconds a page" in efficiency.section([good, bad])
+    shown = efficiency.section([good, bad])
+    assert "seconds a page" in shown and shown.count("not measured") == 4  # memory and energy
+    assert "seconds a page" not in efficiency.section([good, bad], with_costs=False)
     assert not efficiency.compare(check, {})[1].on_front
     with pytest.raises(UserError, match="baseline"):
         efficiency.compare(check, {}, baseline="nobody")
@@ -509,13 +511,20 @@ def test_efficiency_is_relative_to_the_baseline_and_names_its_costs(check, tmp_p
 
 
 def test_costs_of_a_page_come_from_what_evaluate_noted():
-    from manifold_ocr.compression.efficiency import costs_of_perf
+    from manifold_ocr.compression.efficiency import Cost, costs_of_perf
 
-    perf = {"evaluate_adapter": {"rows_per_second": 10.0, "rows": 100, "gpu_watt_hours": 1.0}}
-    cost = costs_of_perf(perf, {"adapter": 20.0, "base": 20.0})
-    assert cost["adapter"].seconds_per_page == 2.0
-    assert cost["adapter"].joules_per_page == 720.0
-    assert cost["base"].seconds_per_page is None
+    perf = {
+        "evaluate_adapter": {
+            "rows_per_second": 10.0,
+            "gpu_watts": 60.0,
+            "peak_gpu_memory_gib": 3.0,
+        },
+        "evaluate_base": {"rows_per_second": 5.0, "peak_memory_gib": 1.5},
+    }
+    cost = costs_of_perf(perf, {"adapter": 20.0, "base": 20.0, "other": 1.0})
+    assert cost["adapter"] == Cost(seconds_per_page=2.0, peak_memory_gib=3.0, joules_per_page=120.0)
+    assert cost["base"] == Cost(seconds_per_page=4.0, peak_memory_gib=1.5)
+    assert cost["other"] == Cost()
 
 
 def test_the_document_states_the_thresholds_of_the_params():

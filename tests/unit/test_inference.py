@@ -4,7 +4,7 @@ from PIL import Image
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import cache_root
 from manifold_ocr.inference import predict
-from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.base import Recognition, opened
 from manifold_ocr.records import Sample
 
 
@@ -18,7 +18,8 @@ class Width:
         self.fail_at = fail_at
 
     def recognise(self, images, prompts=None):
-        for image in images:
+        for source in images:
+            image = opened(source)
             if self.read == self.fail_at:
                 raise KeyboardInterrupt
             self.read += 1

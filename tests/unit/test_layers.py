@@ -18,7 +18,8 @@ LAYERS = (
     ("text", "scoring", "codec", "compression", "images", "augment", "augmentation", "corpora",
      "manifest", "reading_order", "downloading"),
     ("models",),
-    ("training", "inference", "detection", "pages", "engines", "labelling", "robustness"),
+    ("training", "inference", "reading_cost", "detection", "pages", "engines", "labelling",
+     "robustness"),
     ("ranking", "board", "gate", "monitor", "explorer", "report", "reports", "limitations"),
     ("stages", "commands", "serving", "cli", "params", "dag"),
 )  # fmt: skip

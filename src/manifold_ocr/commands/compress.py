@@ -7,6 +7,8 @@ import typer
 
 from manifold_ocr.errors import UserError
 
+OUR_READINGS = Path("output/predictions")  # what they cost stands in metrics/perf.json
+
 
 def vision_tokens_of(value: str) -> int | None:
     """Return the positions of a published mode (`tiny`, ...) or a number; empty gives None."""
@@ -33,13 +35,14 @@ def check_predictions(
     """Write the report of some prediction files on a manifest below `out`; print a summary."""
     from manifold_ocr.compression.check import run_check
     from manifold_ocr.compression.config import CompressConfig
-    from manifold_ocr.compression.efficiency import read_costs
+    from manifold_ocr.compression.efficiency import costs_of_perf, read_costs, rows_per_page
     from manifold_ocr.compression.figures import metrics, summary
     from manifold_ocr.compression.output import write_check
     from manifold_ocr.compression.replay import read_replay
     from manifold_ocr.config import load_section
-    from manifold_ocr.files import write_json
-    from manifold_ocr.records import read_samples
+    from manifold_ocr.files import read_json, write_json
+    from manifold_ocr.manifest.shards import iter_manifest
+    from manifold_ocr.perf import PERF_FILE
 
     config = load_section(CompressConfig, "compress")
     names = [path.stem for path in predictions]
@@ -47,11 +50,17 @@ def check_predictions(
         names = [f"{path.parent.name}/{path.stem}" for path in predictions]
     check = run_check(
         config,
-        list(read_samples(manifest)),
+        list(iter_manifest(manifest)),
         {name: read_replay(path, tokens) for name, path in zip(names, predictions, strict=True)},
-        [sample for path in others for sample in read_samples(path)],
+        [sample for path in others for sample in iter_manifest(path)],
     )
-    write_check(check, out, read_costs(costs) if costs else None, baseline)
+    known = read_costs(costs) if costs else {}
+    if PERF_FILE.is_file():  # what evaluate noted of the files it wrote
+        noted = costs_of_perf(read_json(PERF_FILE), rows_per_page(check))
+        for name, path in zip(names, predictions, strict=True):
+            if path.parent == OUR_READINGS:
+                known.setdefault(name, noted[name])
+    write_check(check, out, known, baseline)
     write_json(out / "metrics.json", metrics(check))
     typer.echo(summary(check, out))
     if config.enforce and check.failed:

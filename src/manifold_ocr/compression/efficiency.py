@@ -20,7 +20,11 @@ from manifold_ocr.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What reading one page takes: seconds, peak memory in GiB, energy in joules; None unknown."""
+    """What reading one page takes; None: not measured.
+
+    Seconds, GiB at the peak (of the GPU's memory where a GPU reads, else of the process), joules
+    of GPU energy.
+    """
 
     seconds_per_page: float | None = None
     peak_memory_gib: float | None = None
@@ -64,20 +68,28 @@ def read_costs(path: Path) -> dict[str, Cost]:
 def costs_of_perf(perf: Mapping[str, Any], rows_per_page: Mapping[str, float]) -> dict[str, Cost]:
     """Return what `evaluate` noted in metrics/perf.json about each system, for a page.
 
-    `rows_per_page` is the mean number of rows that make a page. Energy is there only where
-    NVML answered.
+    `rows_per_page` is the mean number of rows that make a page. Energy is there only where a
+    GPU read and NVML answered.
     """
     found = {}
     for name, rows in rows_per_page.items():
         noted = perf.get(f"evaluate_{name}", {})
-        rate, energy = noted.get("rows_per_second"), noted.get("gpu_watt_hours")
-        count = noted.get("rows")
+        rate, watts = noted.get("rows_per_second"), noted.get("gpu_watts")
+        seconds = rows / rate if rate else None
         found[name] = Cost(
-            seconds_per_page=rows / rate if rate else None,
-            peak_memory_gib=noted.get("peak_memory_gib"),
-            joules_per_page=3600 * energy / count * rows if energy and count else None,
+            seconds_per_page=seconds,
+            peak_memory_gib=noted.get("peak_gpu_memory_gib", noted.get("peak_memory_gib")),
+            joules_per_page=watts * seconds if watts and seconds else None,
         )
     return found
+
+
+def rows_per_page(check: Check) -> dict[str, float]:
+    """Return the mean number of rows of a page by system."""
+    return {
+        name: sum(page.rows for page in pages.pages) / len(pages.pages)
+        for name, pages in check.pages.items()
+    }
 
 
 def compare(check: Check, costs: Mapping[str, Cost], baseline: str = "") -> list[Efficiency]:
@@ -118,12 +130,12 @@ def compare(check: Check, costs: Mapping[str, Cost], baseline: str = "") -> list
     ]
 
 
-def section(rows: Sequence[Efficiency]) -> str:
-    """Return the Markdown section; empty without a system."""
+def section(rows: Sequence[Efficiency], with_costs: bool = True) -> str:
+    """Return the Markdown section, costs a page in it or left out; empty without a system."""
     if not rows:
         return ""
     headings = ["system", "accuracy", "compression", "product", "over baseline"]
-    known = [field.name for field in fields(Cost) if any(getattr(r.cost, field.name) for r in rows)]
+    costs = [field.name for field in fields(Cost)] if with_costs else []
     cells = [
         [
             row.system,
@@ -131,15 +143,15 @@ def section(rows: Sequence[Efficiency]) -> str:
             times(row.compression),
             f"{row.product:.2f}",
             times(row.relative),
-            *(_number(getattr(row.cost, name)) for name in known),
+            *(_number(getattr(row.cost, name)) for name in costs),
             "yes" if row.on_front else "no",
         ]
         for row in rows
     ]
-    titles = [name.replace("_per_page", " a page").replace("_gib", ", GiB") for name in known]
+    titles = [name.replace("_per_page", " a page").replace("_gib", ", GiB") for name in costs]
     elsewhere = (
-        ""
-        if known
+        " Joules are GPU energy by NVML; what nobody measured is not guessed."
+        if with_costs
         else " Seconds, memory and energy are no part of this report, which is the same on every "
         "machine: see metrics/perf.json, or `manifold-ocr compress --costs`."
     )
@@ -152,5 +164,15 @@ system that reads nothing costs nothing; choose by the front.{elsewhere}
 {table([*headings, *(t.replace("_", " ") for t in titles), "on the front"], cells)}"""
 
 
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3g}"
+def describe(row: Efficiency) -> str:
+    """Return one line for the terminal."""
+    cost = row.cost
+    return (
+        f"{row.system}: accuracy x compression {row.product:.3f}; a page takes "
+        f"{_number(cost.seconds_per_page, ' s')}, peak memory "
+        f"{_number(cost.peak_memory_gib, ' GiB')}, GPU energy {_number(cost.joules_per_page, ' J')}"
+    )
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "not measured" if value is None else f"{value:.3g}{unit}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from manifold_ocr.compression.pages import gather
 from manifold_ocr.errors import UserError
-from manifold_ocr.records import read_samples
+from manifold_ocr.manifest.shards import iter_manifest
 
 SUFFIXES = (".txt", ".md", ".mmd", ".html", ".json", ".csv")
 
@@ -13,13 +13,14 @@ SUFFIXES = (".txt", ".md", ".mmd", ".html", ".json", ".csv")
 def read_texts(source: Path) -> Iterator[tuple[str, bytes]]:
     """Yield (id, UTF-8 bytes) of each text below a folder, or of each page of a manifest.jsonl.
 
-    A folder's documents are its files with a text suffix, named by relative path, sorted.
+    A folder's documents are its files with a text suffix, named by relative path, sorted; a
+    folder of manifest shards is a manifest.
 
     Raises:
         UserError: no such path, no text in it, or a file that is not UTF-8.
     """
-    if source.is_file():
-        for page in gather(read_samples(source), None).pages:
+    if source.is_file() or (source.is_dir() and any(source.glob("shard-*.jsonl"))):
+        for page in gather(iter_manifest(source), None).pages:
             yield page.id, page.reference.encode("utf-8")
         return
     if not source.is_dir():

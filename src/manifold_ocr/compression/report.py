@@ -13,7 +13,10 @@ from manifold_ocr.compression.text_check import OURS, TextCheck
 
 
 def markdown(check: Check, costs: Mapping[str, Cost] | None = None, baseline: str = "") -> str:
-    """Return the whole report; `costs` of the systems a page, where known, join the last table."""
+    """Return the whole report; `costs` of the systems a page join the last table.
+
+    Without `costs` it holds no clock and is the same on every machine.
+    """
     sections = [
         "# Compression check",
         _opening(check),
@@ -22,7 +25,7 @@ def markdown(check: Check, costs: Mapping[str, Cost] | None = None, baseline: st
         _control_section(check),
         _fidelity_section(check),
         verification_section(check),
-        _optical_section(check, costs or {}, baseline),
+        _optical_section(check, costs, baseline),
         _terms(check),
     ]
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
@@ -202,7 +205,7 @@ def _fidelity_row(name: str, corpus: str, pairs: Iterable[object]) -> list[str]:
     ]
 
 
-def _optical_section(check: Check, costs: Mapping[str, Cost], baseline: str) -> str:
+def _optical_section(check: Check, costs: Mapping[str, Cost] | None, baseline: str) -> str:
     parts = ["## Vision tokens"]
     parts.append(
         "Text tokens of the reference over the positions that the decoder was fed for the "
@@ -219,7 +222,8 @@ def _optical_section(check: Check, costs: Mapping[str, Cost], baseline: str) -> 
         buckets = [*optical.bucket_pages(pages), optical.pool("all", pages)]
         parts.append(table(BUCKET_HEADINGS, [_bucket_row(name, item) for item in buckets]))
     parts.append(_reference_tables())
-    parts.append(efficiency.section(efficiency.compare(check, costs, baseline)))
+    compared = efficiency.compare(check, costs or {}, baseline)
+    parts.append(efficiency.section(compared, with_costs=costs is not None))
     return "\n\n".join(part for part in parts if part)
 
 

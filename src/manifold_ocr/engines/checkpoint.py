@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from manifold_ocr.config import load_section
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.base import OcrModel, Recognition
+from manifold_ocr.models.base import ImageSource, OcrModel, Recognition, opened
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.registry import base_path, granularities, load_model
 from manifold_ocr.pages import PageReader
@@ -70,10 +68,10 @@ class PageEngine:
         self.name = f"pages:{reader.recogniser.name}"
 
     def recognise(
-        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+        self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield the text of each page, paragraphs joined by blank lines."""
-        for image in images:
+        for image in map(opened, images):
             page = self.reader.read(image, "page")
             yield Recognition(page.text, page.confidence)
 

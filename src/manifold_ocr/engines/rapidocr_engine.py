@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.base import ImageSource, Recognition, opened
 
 
 class RapidOcr:
@@ -23,10 +23,10 @@ class RapidOcr:
         self._engine = _engine(threads, use_det=self._pages)
 
     def recognise(
-        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+        self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield one result an image, each read alone; confidence is the mean of its lines."""
-        for image in images:
+        for image in map(opened, images):
             result = self._engine(_bgr(image))
             text = "\n".join(result.txts or ())
             scores = [float(score) for score in result.scores or ()]

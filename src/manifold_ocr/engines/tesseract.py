@@ -8,10 +8,8 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from PIL import Image
-
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.base import ImageSource, Recognition, opened
 
 TIMEOUT_SECONDS = 300
 
@@ -43,10 +41,10 @@ class Tesseract:
         self.name = f"tesseract-{version[1]}-{languages}-psm{self.psm}"
 
     def recognise(
-        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+        self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield one result an image; the mean word confidence is not asked for."""
-        for image in images:
+        for image in map(opened, images):
             buffer = io.BytesIO()
             known = {"dpi": image.info["dpi"]} if image.info.get("dpi") else {}
             image.save(buffer, "PNG", **known)  # its segmentation depends on the resolution

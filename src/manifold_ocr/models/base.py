@@ -1,6 +1,6 @@
 """What every model family offers: one protocol, torch-free so that anyone may import it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 from PIL import Image
 
 from manifold_ocr.records import Sample
+
+ImageSource = Image.Image | Callable[[], Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,11 @@ class Recognition:
     vision_tokens: int | None = None
 
 
+def opened(source: ImageSource) -> Image.Image:
+    """Return the image, or what the function opens: then files are read where this is called."""
+    return source() if callable(source) else source
+
+
 class OcrModel(Protocol):
     """A loaded recogniser. The same image gives the same result whatever its neighbours."""
 
@@ -26,9 +33,12 @@ class OcrModel(Protocol):
     name: str
 
     def recognise(
-        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+        self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
-        """Yield one result an image, in order; images are RGB crops of a line or a page."""
+        """Yield one result an image, in order; images are RGB crops of a line or a page.
+
+        An item may be a function that opens its image: files are then read ahead of the model.
+        """
         ...
 
     def vision_tokens(self, size: tuple[int, int]) -> int:

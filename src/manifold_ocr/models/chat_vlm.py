@@ -1,25 +1,24 @@
 """Family `chat_vlm`: vision-language models asked in a chat (Qwen2-VL, PaddleOCR-VL, ...)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.adapter_weights import is_adapter
-from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.chat_input import ChatInput, Encoded, load_chat_input
 from manifold_ocr.models.confidence import ConfidenceRecorder
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.fast.chat_step import accelerate_chat_model
 from manifold_ocr.models.peft_layers import add_adapter, base_model
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
-from manifold_ocr.models.prefetch import opened, prepared_batches
+from manifold_ocr.models.prefetch import prepared_batches
 
 FAMILY = "chat_vlm"
 TOWERS = ("visual", "vision_tower", "vision_encoder", "vision_model")
@@ -64,7 +63,7 @@ class ChatVlm:
 
     def recognise(
         self,
-        images: Iterable[Image.Image | Callable[[], Image.Image]],
+        images: Iterable[ImageSource],
         prompts: Sequence[str | None] | None = None,
     ) -> Iterator[Recognition]:
         """Yield one result an image, in order; an empty prompt means plain transcription.

@@ -15,7 +15,7 @@ from manifold_ocr.closure import code_fingerprint
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, sha256_json
 from manifold_ocr.images import load_sample
-from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.features import FeatureCache, SampleKeys, round_features
 from manifold_ocr.models.line_image import decode_frames, frame_count, line_pixels
@@ -46,10 +46,10 @@ class CtcModel:
         self.features_fingerprint = features_fingerprint(fingerprint)
 
     def recognise(
-        self, images: Iterable[Image.Image], prompts: Sequence[str] | None = None
+        self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield the text of each line image, in order; prompts are ignored."""
-        yield from ordered_map(lambda image: self.read(self.features(image)), images)
+        yield from ordered_map(lambda image: self.read(self.features(opened(image))), images)
 
     def recognise_samples(
         self, samples: Iterable[Sample], image_root: Path

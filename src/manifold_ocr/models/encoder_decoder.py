@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderMo
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.adapter_weights import is_adapter
-from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.confidence import ConfidenceRecorder
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.fast import greedy_decode
@@ -23,7 +23,7 @@ from manifold_ocr.models.fast.greedy_decode import GreedyDecoder
 from manifold_ocr.models.image_input import LibraryInput, ResizeInput, load_image_input
 from manifold_ocr.models.peft_layers import add_adapter, base_model
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
-from manifold_ocr.models.prefetch import batches_from_processes, opened, prepared_batches
+from manifold_ocr.models.prefetch import batches_from_processes, prepared_batches
 
 FAMILY = "encoder_decoder"
 MANY_BATCHES = 4  # so many batches of files are worth starting worker processes for
@@ -72,7 +72,7 @@ class EncoderDecoder:
 
     def recognise(
         self,
-        images: Iterable[Image.Image | Callable[[], Image.Image]],
+        images: Iterable[ImageSource],
         prompts: Sequence[str] | None = None,
     ) -> Iterator[Recognition]:
         """Yield one result an image, in order. Prompts are ignored: the decoder takes none.
@@ -86,9 +86,7 @@ class EncoderDecoder:
                 decoder = GreedyDecoder(base_model(self.model), len(batch), self.max_new_tokens)
             yield from self._read(batch, decoder)
 
-    def _batches(
-        self, images: Iterable[Image.Image | Callable[[], Image.Image]]
-    ) -> Iterator[torch.Tensor]:
+    def _batches(self, images: Iterable[ImageSource]) -> Iterator[torch.Tensor]:
         """Return prepared batches: from processes for many files on a GPU, else from threads."""
         images = iter(images)
         first = list(islice(images, self.batch_size * MANY_BATCHES))

@@ -13,18 +13,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
 Joined = TypeVar("Joined")
 LOOKAHEAD = 2  # batches in preparation
-
-
-def opened(item: Image.Image | Callable[[], Image.Image]) -> Image.Image:
-    """Return the image, or what the callable opens: then opening is done on the threads too."""
-    return item() if callable(item) else item
 
 
 def prepared_batches(

@@ -8,7 +8,7 @@ from pathlib import Path
 from manifold_ocr import perf
 from manifold_ocr.compression.check import Check, run_check
 from manifold_ocr.compression.config import CompressConfig
-from manifold_ocr.compression.efficiency import compare, costs_of_perf
+from manifold_ocr.compression.efficiency import compare, costs_of_perf, describe, rows_per_page
 from manifold_ocr.compression.figures import metrics, summary
 from manifold_ocr.compression.output import write_check
 from manifold_ocr.config import load_section
@@ -54,15 +54,12 @@ def main() -> None:
 
 
 def _record_costs(check: Check) -> None:
-    """Put seconds and energy a page beside the efficiency product into metrics/perf.json."""
+    """Put what a page costs beside the efficiency product into metrics/perf.json, and print it."""
     if not perf.PERF_FILE.is_file():
         return
-    rows_per_page = {
-        name: sum(page.rows for page in pages.pages) / len(pages.pages)
-        for name, pages in check.pages.items()
-    }
-    costs = costs_of_perf(read_json(perf.PERF_FILE), rows_per_page)
+    costs = costs_of_perf(read_json(perf.PERF_FILE), rows_per_page(check))
     for row in compare(check, costs):
+        print(f"compress_check: {describe(row)}")
         known = {
             key: value for key, value in dataclasses.asdict(row.cost).items() if value is not None
         }

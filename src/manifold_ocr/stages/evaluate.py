@@ -13,10 +13,11 @@ from manifold_ocr.config import load_section
 from manifold_ocr.engines.paired import paired
 from manifold_ocr.engines.runs import read_runs
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
-from manifold_ocr.inference import Reading, model_fingerprint, predict
+from manifold_ocr.inference import Reading, model_fingerprint
 from manifold_ocr.manifest.shards import iter_manifest
 from manifold_ocr.models import registry
 from manifold_ocr.models.config import ModelConfig
+from manifold_ocr.reading_cost import predict_and_measure
 from manifold_ocr.records import Sample, write_rows
 from manifold_ocr.scoring import EvaluateConfig
 from manifold_ocr.stages.runner import run_stage
@@ -99,7 +100,10 @@ def read(
     samples: Sequence[Sample],
     config: EvaluateConfig,
 ) -> Reading:
-    """Read all samples with the base model or with the adapter on it, cached row by row."""
+    """Read all samples with the base model or with the adapter on it, cached row by row.
+
+    What it cost goes to metrics/perf.json, the only file with clocks.
+    """
     base = registry.base_path(model)
     weights = [base] if adapter is None else [base, adapter]
     settings: dict[str, Any] = {
@@ -109,16 +113,16 @@ def read(
     }
     fingerprint = model_fingerprint(weights, settings, registry.modules(registry.family(model)))
     loaded = registry.load_model(model, adapter, max_new_tokens=config.generation_max_length)
-    return predict(loaded, samples, IMAGE_ROOT, fingerprint, name)
+    reading, cost = predict_and_measure(loaded, samples, IMAGE_ROOT, fingerprint, name)
+    if cost:
+        perf.record(f"evaluate_{name}", cost)
+    return reading
 
 
 def describe(report: dict[str, Any], readings: dict[str, Reading]) -> None:
-    """Print what was read and the headline; clocks go to metrics/perf.json only."""
+    """Print what was read and the headline."""
     for name, reading in readings.items():
-        rate = reading.fresh / reading.seconds if reading.fresh else 0.0
         print(f"evaluate: {name}: {len(reading.predictions)} rows, {reading.fresh} read anew")
-        if reading.fresh:
-            perf.record(f"evaluate_{name}", {"rows_per_second": rate, "rows": reading.fresh})
     overall = {name: report[name]["overall"]["cer"] for name in ("base", "adapter")}
     difference = report["difference"]["overall"]
     print(
