@@ -104,18 +104,69 @@ def test_nothing_to_show_is_an_error(tmp_path):
         ExplorerConfig(max_rows=0)
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_browser_shows_the_prediction_as_text(tmp_path, rows):
-    build(tmp_path, rows)
+def browse(page, profile):
+    """Return the document that headless chromium makes of a page, and what it logged."""
     done = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
          "--disable-quic", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
-         "--enable-logging=stderr", "--dump-dom", f"file://{tmp_path / 'explorer.html'}"],
+         "--disable-sync", f"--user-data-dir={profile}",
+         "--enable-logging=stderr", "--dump-dom", f"file://{page}"],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    dom = done.stdout
+    return done.stdout, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_browser_shows_the_prediction_as_text(tmp_path, rows):
+    build(tmp_path, rows)
+    dom, log = browse(tmp_path / "explorer.html", tmp_path / "profile")
     assert "&lt;script&gt;document.title" in dom and "<title>pwned" not in dom
     assert dom.count('class="row"') == 4 and "4 / 4" in dom
     assert "<ins>" in dom and "<del>" in dom
-    assert "CONSOLE" not in done.stderr, done.stderr[-2000:]
+    assert "CONSOLE" not in log, log[-2000:]
+
+
+FILTERS = """<script>addEventListener("load", () => {
+  const seen = [], control = (id) => document.getElementById(id);
+  const choose = (id, value) => {
+    control(id).value = value;
+    control(id).dispatchEvent(new Event("change"));
+    const ids = [...document.querySelectorAll(".detail h2")].map((node) => node.textContent);
+    seen.push([id, value, document.querySelector(".stat b").textContent, ...ids].join("|"));
+  };
+  choose("system", "1"); choose("cohort", "missing");
+  for (const what of [".cards .none", ".row del"]) {
+    seen.push(document.querySelectorAll(what).length);
+  }
+  choose("cohort", "empty"); choose("system", "0"); choose("cohort", "empty");
+  control("reset").click();
+  choose("subset", "s1"); choose("change", "better");
+  seen.push(control("granularity-field").hidden);
+  choose("cohort", "looping"); dispatchEvent(new Event("resize"));
+  seen.push(control("window").textContent);
+  const result = document.createElement("pre");
+  result.id = "result"; result.textContent = seen.join("\\n"); document.body.append(result);
+});</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_filters_tell_rows_nobody_read_from_empty_readings(tmp_path, rows):
+    _, html = build(tmp_path, rows)
+    page = tmp_path / "driven.html"
+    page.write_text(html.replace("<style>", FILTERS + "<style>", 1), encoding="utf-8")
+    dom, log = browse(page, tmp_path / "profile")
+    assert "CONSOLE" not in log, log[-2000:]
+    found = re.search(r'<pre id="result">(.*?)</pre>', dom, re.S)
+    assert found is not None and found.group(1).split("\n") == [
+        "system|1|4 / 4|row 2",
+        "cohort|missing|2 / 4|row 2",
+        "1", "0",
+        "cohort|empty|0 / 4",
+        "system|0|1 / 4|row 3",
+        "cohort|empty|1 / 4|row 3",
+        "subset|s1|2 / 4|row 3",
+        "change|better|1 / 4|row 1",
+        "true",
+        "cohort|looping|0 / 4",
+        "No row fits these filters.",
+    ]  # fmt: skip

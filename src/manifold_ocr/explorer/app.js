@@ -9,9 +9,10 @@ function options(id, entries, value) {
 function fillControls() {
   options("system", meta.systems.map((name, index) => [String(index), name]), String(state.system));
   options("sort", Object.entries(SORTS).filter(([key]) => key !== "change" || meta.systems.length > 1).map(([key, [text]]) => [key, text]), state.sort);
-  for (const field of ["corpus", "subset", "language"]) {
+  for (const field of ["corpus", "subset", "language", "granularity"]) {
     options(field, [["", "All"], ...distinct(field).map((value) => [value, value])], state[field]);
   }
+  byId("granularity-field").hidden = distinct("granularity").length < 2;
   options("cohort", [["", "All"], ["wrong", "any error"], ["exact", "no error"], ["empty", "empty"], ["looping", "looping"],
     ["too_long", "too long"], ["too_short", "too short"], ["hallucination", "hallucination"], ["missing", "no prediction"]], state.cohort);
   options("change", Object.entries(CHANGES), state.change);
@@ -66,10 +67,10 @@ function csvCell(value) {
 }
 
 function exportCsv() {
-  const head = ["id", "document", "corpus", "subset", "language", "image", "reference"];
-  for (const name of meta.systems) head.push(`${name}: text`, `${name}: wrong characters`, `${name}: cer`, `${name}: confidence`);
-  const lines = selection.map((row) => [row.id, row.document, row.corpus, row.subset, row.language, row.image, row.text,
-    ...row.readings.flatMap((r) => [r.text, r.loss, r.cer, r.confidence])].map(csvCell).join(","));
+  const head = ["id", "document", "corpus", "subset", "language", "granularity", "image", "reference"];
+  for (const name of meta.systems) head.push(`${name}: read`, `${name}: text`, `${name}: wrong characters`, `${name}: cer`, `${name}: confidence`);
+  const lines = selection.map((row) => [row.id, row.document, row.corpus, row.subset, row.language, row.granularity, row.image, row.text,
+    ...row.readings.flatMap((r) => [r.missing ? "no" : "yes", r.text, r.loss, r.cer, r.confidence])].map(csvCell).join(","));
   const blob = new Blob(["\ufeff", [head.map(csvCell).join(","), ...lines].join("\r\n")], { type: "text/csv" });
   const link = el("a", { href: URL.createObjectURL(blob), download: "errors.csv" });
   link.click();
@@ -80,7 +81,7 @@ function setTheme(theme) { document.documentElement.dataset.theme = theme; }
 
 function listen() {
   const write = (id, event, field, read) => byId(id).addEventListener(event, () => { state[field] = read(byId(id).value); apply(); });
-  for (const field of ["corpus", "subset", "language", "cohort", "change", "metric", "sort"]) write(field, "change", field, String);
+  for (const field of ["corpus", "subset", "language", "granularity", "cohort", "change", "metric", "sort"]) write(field, "change", field, String);
   write("system", "change", "system", Number);
   write("least", "input", "least", (value) => Number(value) || 0);
   let waiting = 0;

@@ -29,6 +29,10 @@ function diff(row, reading, limit = 0) {
 
 function number(name, value) { return el("span", {}, `${name} `, el("b", {}, String(value))); }
 
+function unread() {
+  return el("span", { class: "none" }, "This system has no prediction for the row; it counts as an empty text.");
+}
+
 function systemCard(row, index) {
   const reading = row.readings[index];
   const badges = el("span", { class: "badges" }, lossBadge(reading));
@@ -36,7 +40,7 @@ function systemCard(row, index) {
   for (const cohort of reading.cohorts) badges.prepend(badge(label(cohort), "warn"));
   const card = el("article", { class: "card", "aria-label": meta.systems[index] },
     el("h3", {}, el("span", { class: "name", title: meta.systems[index] }, meta.systems[index]), badges),
-    el("p", { class: "text" }, ...diff(row, reading)),
+    el("p", { class: "text" }, ...(reading.missing ? [unread()] : diff(row, reading))),
     el("div", { class: "numbers" },
       number("confidence", reading.confidence === null ? "–" : reading.confidence.toFixed(3)),
       number("NED", percent(reading.ned, 1)),

@@ -45,13 +45,14 @@ function rowNode(row, index) {
     const change = reading.loss - row.readings[0].loss;
     if (change) badges.append(badge(`${change > 0 ? "+" : "−"}${Math.abs(change)}`, change > 0 ? "bad" : "good"));
   }
+  if (reading.missing) badges.append(badge("no prediction", "warn"));
   if (reading.cohorts.length) badges.append(badge(label(reading.cohorts[0]), "warn"));
   badges.append(lossBadge(reading));
   return el("div", {
     class: "row", role: "option", "aria-selected": String(index === current), onclick: () => choose(index),
   },
   el("div", { class: "row-top" }, el("span", { class: "thumb" }, picture(row)), badges),
-  el("div", { class: "row-text" }, ...diff(row, reading, 160)));
+  el("div", { class: "row-text" }, ...(reading.missing ? [row.text] : diff(row, reading, 160))));
 }
 
 function drawList(force = false) {
@@ -61,6 +62,7 @@ function drawList(force = false) {
   drawn = [first, last];
   pane.style.transform = `translateY(${first * ROW_HEIGHT}px)`;
   pane.replaceChildren(...selection.slice(first, last).map((row, k) => rowNode(row, first + k)));
+  if (!selection.length) pane.append(el("div", { class: "blank" }, "No row fits these filters."));
 }
 
 function choose(index, scroll = false) {
@@ -81,10 +83,7 @@ function refreshList() {
   current = 0;
   drawList(true);
   if (selection.length) drawDetail(selection[0]);
-  else {
-    pane.replaceChildren(el("div", { class: "blank" }, "No row fits these filters."));
-    document.getElementById("detail").replaceChildren();
-  }
+  else document.getElementById("detail").replaceChildren();
 }
 
 let frame = 0;

@@ -55,7 +55,7 @@ const CHANGES = { all: "All rows", worse: "Worse than the first", better: "Bette
 
 const initial = () => ({
   search: "", system: meta.systems.length - 1, sort: "loss", descending: true, corpus: "", subset: "",
-  language: "", cohort: "", change: "all", metric: "loss", least: 0, pair: null,
+  language: "", granularity: "", cohort: "", change: "all", metric: "loss", least: 0, pair: null,
 });
 let state = initial();
 let selection = [];
@@ -83,6 +83,7 @@ function matches(row) {
   return (!state.corpus || row.corpus === state.corpus)
     && (!state.subset || row.subset === state.subset)
     && (!state.language || row.language === state.language)
+    && (!state.granularity || row.granularity === state.granularity)
     && (!state.cohort || (state.cohort === "missing" ? own.missing : state.cohort === "wrong" ? own.loss > 0
       : state.cohort === "exact" ? own.loss === 0 : own.cohorts.includes(state.cohort)))
     && changed(row)
@@ -100,7 +101,7 @@ function select() {
 
 // Each wrong character of a reading: visit(reference character or "", read character or "").
 function visitErrors(row, reading, visit) {
-  if (!reading.ops.length) return;
+  if (!reading.ops.length || reading.missing) return; // nothing was read, so nothing was taken for another
   const wanted = codePoints(row.text), got = codePoints(reading.text);
   for (let i = 0; i < reading.ops.length; i += 4) {
     const [r0, r1, p0, p1] = reading.ops.slice(i, i + 4);

@@ -63,7 +63,7 @@ def worst_first(samples: Sequence[Sample], systems: Sequence[System]) -> list[Sa
 
 
 def row_json(sample: Sample, systems: Sequence[System], profile: str) -> dict[str, Any]:
-    """Return one row: short keys, since there are many (view.js names them)."""
+    """Return one row: short keys, since there are many (model.js names them)."""
     reference = normalise(sample.text, profile)
     row: dict[str, Any] = {
         "id": sample.id,
@@ -89,9 +89,10 @@ def _reading(system: System, sample: str, reference: str, profile: str) -> dict[
     reading: dict[str, Any] = {"t": text, "o": operations(reference, text)}
     if raw != text:
         reading["r"] = raw
-    if prediction is None:
+    if prediction is None:  # not read: neither empty nor too short
         reading["m"] = 1
-    elif prediction.confidence is not None:
+        return reading
+    if prediction.confidence is not None:
         reading["c"] = round(prediction.confidence, 4)
     if flags := [name for name in COHORTS if getattr(score, name)]:
         reading["k"] = flags
