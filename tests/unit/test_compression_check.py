@@ -563,6 +563,34 @@ def test_the_stage_fails_on_gates_only_when_enforced_and_after_its_report(
     assert (tmp_path / "metrics/compress.json").is_file()
 
 
+def test_sharded_manifests_are_read_like_whole_ones(tmp_path, monkeypatch):
+    from manifold_ocr.cli import build_app
+    from manifold_ocr.compression.folder import read_texts
+    from manifold_ocr.stages import compress_check
+
+    rows = page_lines("a") + page_lines("b")
+    whole, sharded = tmp_path / "whole.jsonl", tmp_path / "data/manifest/test.jsonl"
+    write_rows(whole, rows)
+    for number, part in enumerate((rows[:5], rows[5:])):
+        write_rows(sharded / f"shard-{number:05d}.jsonl", part)
+    for name in ("adapter", "base"):
+        write_rows(tmp_path / f"output/predictions/{name}.jsonl", read_with_noise(rows, 0.01))
+    (tmp_path / "params.yaml").write_text(
+        "compress: {metric_tokenizer: whitespace, lossless: fast}"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert list(read_texts(sharded)) == list(read_texts(whole))
+    compress_check.main()
+    found = json.loads((tmp_path / "metrics/compress.json").read_text())
+    for place in (whole, sharded):
+        words = (
+            f"compress --predictions output/predictions/adapter.jsonl --manifest {place}".split()
+        )
+        assert CliRunner().invoke(build_app(), words).exit_code == 0
+        replay = json.loads((tmp_path / "output/compress_replay/metrics.json").read_text())
+        assert replay["adapter"] == found["adapter"]
+
+
 def test_the_stage_names_a_missing_prediction_file(tmp_path, monkeypatch):
     from manifold_ocr.stages import compress_check
 
