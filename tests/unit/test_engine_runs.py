@@ -120,13 +120,19 @@ def test_dropped_files_reach_the_leaderboard_through_evaluation(tmp_path, monkey
                                  "repeated": 0, "files": 1, "missing": 4}  # fmt: skip
     assert section["paired"]["adapter"]["n"] == 3
     assert "nowhere.png" in capsys.readouterr().out
+    report["test_sha256"] = "x"
     write_json("metrics/evaluate.json", report)
-    write_json("metrics/manifest.json", {"test_sha256": "x"})
+    engine = scoring.summarise(scored(LINES, 2), CONFIG)
+    for name, digest in (("same", "x"), ("other", "y")):
+        body = {"name": f"{name} rows", "manifest_sha256": digest, **engine}
+        write_json(f"metrics/engines/{name}.json", body)
     write_json("metrics/compress.json", {})
     (tmp_path / "params.yaml").write_text("leaderboard: {title: t}\ngate: {max_loss: 0.01}\n")
     leaderboard.main()
     text = (tmp_path / "docs/leaderboard/README.md").read_text()
     assert "| deepseek-ocr | import | 3 of 6 lines |" in text
+    assert "| same rows | 3 | engine | 6 |" in text
+    assert text.endswith("Read other test rows than the current test split: other rows.\n")
     assert "| deepseek-ocr | import | 3 of 6 pages |" in text
     assert "| deepseek-ocr | adapter | 3 |" in text and "| deepseek-ocr | 3 | 2 | 1 |" in text
     assert evaluate.imported("x", tmp_path / "none", SAMPLES, ours, CONFIG) == {}
@@ -160,3 +166,18 @@ def test_rapidocr_gives_a_line_or_the_lines_of_a_page(monkeypatch, granularity, 
     (read,) = engine.recognise([Image.new("RGB", (96, 24))])
     assert (read.text, read.confidence) == wanted and asked == [granularity == "page"]
     assert engine.vision_tokens((96, 24)) == (24 if granularity == "line" else 0)
+
+
+def test_a_manifest_in_shards_is_read_and_named_like_a_file(tmp_path):
+    from manifold_ocr.manifest.identity import manifest_sha256
+    from manifold_ocr.records import write_rows
+    from manifold_ocr.reports.rows import load_manifest
+
+    one, shards = tmp_path / "one.jsonl", tmp_path / "test.jsonl"
+    write_rows(one, SAMPLES)
+    for number, part in enumerate((SAMPLES[:5], SAMPLES[5:])):
+        shards.mkdir(exist_ok=True)
+        write_rows(shards / f"shard-{number:05d}.jsonl", part)
+    assert load_manifest(shards).samples == load_manifest(one).samples == tuple(SAMPLES)
+    assert load_manifest(shards).sha256 == manifest_sha256(shards) != manifest_sha256(one)
+    assert len(load_manifest(one).sha256) == 64

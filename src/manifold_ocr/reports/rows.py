@@ -8,8 +8,10 @@ from typing import Any
 
 from manifold_ocr.corpora.manifest_corpus import ManifestCorpus
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import read_json, sha256_file
-from manifold_ocr.records import Rejection, Sample, read_samples
+from manifold_ocr.files import read_json
+from manifold_ocr.manifest.identity import manifest_sha256
+from manifold_ocr.manifest.shards import iter_manifest
+from manifold_ocr.records import Rejection, Sample
 from manifold_ocr.text.omnidocbench.blocks import reference_page
 
 
@@ -29,7 +31,7 @@ def load_manifest(path: Path, granularity: str = "") -> EvalManifest:
     Raises:
         UserError: missing, not understood, or no row left.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such manifest")
     manifest = _omnidocbench(path) if path.suffix == ".json" else _rows(path)
     samples = tuple(s for s in manifest.samples if granularity in ("", s.granularity))
@@ -40,7 +42,7 @@ def load_manifest(path: Path, granularity: str = "") -> EvalManifest:
         samples=samples,
         rejected=manifest.rejected,
         omnidocbench=manifest.omnidocbench,
-        sha256=sha256_file(path),
+        sha256=manifest_sha256(path),
     )
 
 
@@ -79,8 +81,8 @@ def _language(name: str) -> str:
 
 
 def _rows(path: Path) -> EvalManifest:
-    if _is_ours(path):
-        return EvalManifest(samples=tuple(read_samples(path)))
+    if path.is_dir() or _is_ours(path):
+        return EvalManifest(samples=tuple(iter_manifest(path)))
     samples: list[Sample] = []
     rejected: list[Rejection] = []
     options = {"manifest": path.name, "image_root": "."}

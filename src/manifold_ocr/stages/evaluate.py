@@ -14,6 +14,7 @@ from manifold_ocr.engines.paired import paired
 from manifold_ocr.engines.runs import read_runs
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
 from manifold_ocr.inference import Reading, model_fingerprint
+from manifold_ocr.manifest.identity import manifest_sha256
 from manifold_ocr.manifest.shards import iter_manifest
 from manifold_ocr.models import registry
 from manifold_ocr.models.config import ModelConfig
@@ -49,6 +50,7 @@ def main() -> None:
     }
     report = scoring.evaluation(rows["adapter"], rows["base"], config)
     report["not_read"] = dict(sorted(unread.items()))
+    report["test_sha256"] = manifest_sha256(TEST)
     report["test_rows"] = dict(sorted(transcription_rows(everything).items()))
     report["predictions_sha256"] = {
         name: sha256_file(PREDICTIONS / f"{name}.jsonl") for name in readings

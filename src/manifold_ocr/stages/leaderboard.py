@@ -24,10 +24,9 @@ def main() -> None:
     """Read metrics/, write docs/leaderboard/README.md and summary.json."""
     config = load_section(LeaderboardConfig, "leaderboard")
     gate = load_section(GateConfig, "gate")
-    manifest = read_json("metrics/manifest.json")
     evaluation = read_json("metrics/evaluate.json")
     compress = read_json("metrics/compress.json")
-    test_sha256 = str(manifest.get("test_sha256", ""))
+    test_sha256 = str(evaluation.get("test_sha256", ""))
     entries = [
         *own_entries(evaluation),
         *foreign_entries(Path("metrics/engines"), "engine", test_sha256, evaluation),
