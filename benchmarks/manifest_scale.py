@@ -35,10 +35,11 @@ def write_corpus(root: Path, pages: int, changed: frozenset[int] = frozenset()) 
     (root / "raw").mkdir(parents=True, exist_ok=True)
     with open(root / "manifest.jsonl", "wb") as file:
         for page in range(pages):
-            rng = random.Random(f"{page}{'*' if page in changed else ''}")
+            version = f"{page}{'*' if page in changed else ''}"
+            rng = random.Random(version)
             name = f"{page % 100:02d}-{page:06d}.png"
             if first or page in changed:
-                pixels = bytes(rng.randrange(256) for _ in range(256))
+                pixels = random.Random(f"look {version}").randbytes(256)
                 image = Image.frombytes("L", (16, 16), pixels).resize(
                     (64, 64), Image.Resampling.NEAREST
                 )

@@ -33,6 +33,20 @@ class RawRow:
     license: str = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows of consecutive whole images, read when they are iterated.
+
+    `key` is a hash of all raw content that decides the rows, the images themselves aside;
+    empty where that is not known. `first_line` is the line of the corpus's file at which the
+    stretch begins: a rejection names its line, so it depends on the place as well.
+    """
+
+    rows: Iterator[RawRow | Rejection]
+    key: bytes = b""
+    first_line: int = 0
+
+
 class Corpus(Protocol):
     """A corpus adapter. `options` is its entry under `corpora` in params.yaml."""
 

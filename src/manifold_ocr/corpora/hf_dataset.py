@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.corpora.base import RawRow
+from manifold_ocr.corpora.base import RawRow, Stretch
 from manifold_ocr.corpora.fetchers import fetch
 from manifold_ocr.corpora.hf_fetch import MANIFEST, HfDatasetOptions
 from manifold_ocr.corpora.manifest_corpus import ManifestCorpus
@@ -26,13 +26,14 @@ class HfDataset:
 
     def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
         """Stream the rows of the written manifest."""
-        yield from self.part_rows(root, options, 0, 1)
+        for stretch in self.stretches(root, options, 0, 1):
+            yield from stretch.rows
 
-    def part_rows(
+    def stretches(
         self, root: Path, options: Mapping[str, Any], part: int, parts: int
-    ) -> Iterator[RawRow | Rejection]:
-        """Stream a share of the rows (see `ManifestCorpus.part_rows`)."""
+    ) -> Iterator[Stretch]:
+        """Stream a share of the rows (see `ManifestCorpus.stretches`)."""
         parsed = corpus_options(HfDatasetOptions, self.name, options)
         shared = {"manifest": MANIFEST, "image_root": "."}
         shared |= {"language": parsed.language, "license": parsed.license}
-        yield from ManifestCorpus(self.name).part_rows(root, shared, part, parts)
+        yield from ManifestCorpus(self.name).stretches(root, shared, part, parts)

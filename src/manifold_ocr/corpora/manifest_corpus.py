@@ -5,25 +5,28 @@ Older rows have `doc_id`, `text` or `text_path`, `image_path` or `source_path`, 
 `metadata/text_manifest.jsonl` and `raw/`, is found by its name.
 """
 
+import hashlib
 import json
 import posixpath
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
-from manifold_ocr.corpora.base import RawRow
+from manifold_ocr.corpora.base import RawRow, Stretch
 from manifold_ocr.corpora.fetchers import fetch
 from manifold_ocr.corpora.languages import language_tag
 from manifold_ocr.corpora.options import CommonOptions, corpus_options
+from manifold_ocr.corpora.stretches import line_stretches
 from manifold_ocr.corpora.text_files import EncodingError, read_text
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import CHUNK
 from manifold_ocr.records import Rejection
 
 _CANDIDATES = ("metadata/text_manifest.jsonl", "manifest.jsonl", "metadata.jsonl")
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|6|7)")
 _SPLITS = {
     "train": "train",
     "train_val": "train_val",
@@ -60,36 +63,31 @@ class ManifestCorpus:
 
     def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
         """Stream the manifest's rows in file order."""
-        yield from self.part_rows(root, options, 0, 1)
+        for stretch in self.stretches(root, options, 0, 1):
+            yield from stretch.rows
 
-    def part_rows(
+    def stretches(
         self, root: Path, options: Mapping[str, Any], part: int, parts: int
-    ) -> Iterator[RawRow | Rejection]:
-        """Stream one of `parts` stretches of the file; rows of one image are never divided.
-
-        Wherever a stretch ends, the run of rows that show the image met there is read to
-        its end, and the next stretch begins after that run.
-        """
+    ) -> Iterator[Stretch]:
+        """Stream share `part` of `parts` of the file by stretches of whole images."""
         parsed = corpus_options(ManifestOptions, self.name, options)
         manifest = _find_manifest(root, parsed)
-        reader = _RowReader(self.name, root, _image_root(root, parsed), parsed)
+        image_root = _image_root(root, parsed)
+        reader = _RowReader(self.name, root, image_root, parsed)
         relative = manifest.relative_to(root).as_posix()
-        skipped, closing = "", ""
-        skipping = part > 0
-        for number, line, beyond in _lines(manifest, part, parts):
-            if not line.strip():
-                continue
-            row = reader.read(line, f"{relative}:{number}")
-            image = row.image if isinstance(row, RawRow) else ""
-            if skipping and image:
-                skipped = skipped or image
-                skipping = image == skipped
-            if beyond and image:
-                closing = closing or image
-                if image != closing:
-                    return
-            if not skipping:
-                yield row
+        place = f"{relative}\0{image_root}\0".encode()
+        for first, lines in line_stretches(manifest, part, parts, _image_of):
+            content = b"".join(lines)
+            rows = reader.read_all(lines, relative, first)
+            alone = not _may_open_files(content)
+            yield Stretch(rows, hashlib.sha256(place + content).digest() if alone else b"", first)
+
+
+def _may_open_files(content: bytes) -> bool:
+    """Say whether rows may have the key `text_path`, however JSON may spell it."""
+    if b"text_path" in content:
+        return True
+    return b"\\u00" in content and _ESCAPED_LETTER.search(content) is not None
 
 
 def _find_manifest(root: Path, options: ManifestOptions) -> Path:
@@ -111,29 +109,17 @@ def _image_root(root: Path, options: ManifestOptions) -> str:
     return "raw" if (root / "raw").is_dir() else "."
 
 
-def _lines(path: Path, part: int, parts: int) -> Iterator[tuple[int, bytes, bool]]:
-    """Yield (line number, line, whether it starts beyond the stretch) from a stretch's start on."""
-    size = path.stat().st_size
-    start, stop = size * part // parts, size * (part + 1) // parts
-    with open(path, "rb") as file:
-        number = 1 + _count_lines(file, start)
-        if start:  # a line that crosses the border belongs to the stretch before
-            file.seek(start - 1)
-            crossing = file.readline()
-            start += len(crossing) - 1
-            number += crossing.endswith(b"\n") and len(crossing) > 1
-        while line := file.readline():
-            yield number, line, start >= stop
-            start += len(line)
-            number += 1
+def _image_of(line: bytes) -> str:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return ""
+    image = _image(value) if isinstance(value, dict) else None
+    return image if isinstance(image, str) else ""
 
 
-def _count_lines(file: BinaryIO, stop: int) -> int:
-    count = position = 0
-    while position < stop and (chunk := file.read(min(CHUNK, stop - position))):
-        count += chunk.count(b"\n")
-        position += len(chunk)
-    return count
+def _image(value: dict[str, Any]) -> Any:
+    return value.get("image") or value.get("image_path") or value.get("source_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +128,13 @@ class _RowReader:
     root: Path
     image_root: str
     options: ManifestOptions
+
+    def read_all(
+        self, lines: Iterable[bytes], file: str, first: int
+    ) -> Iterator[RawRow | Rejection]:
+        for number, line in enumerate(lines, first):
+            if line.strip():
+                yield self.read(line, f"{file}:{number}")
 
     def read(self, line: bytes, where: str) -> RawRow | Rejection:
         try:
@@ -162,7 +155,7 @@ class _RowReader:
         return Rejection(corpus=self.corpus, source=where, reason=reason, detail=detail)
 
     def _row(self, value: dict[str, Any], where: str) -> RawRow:
-        image = value.get("image") or value.get("image_path") or value.get("source_path")
+        image = _image(value)
         if not isinstance(image, str):
             raise KeyError("image")
         options = self.options

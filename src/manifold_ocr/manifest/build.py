@@ -18,11 +18,14 @@ from manifold_ocr.manifest.config import ManifestConfig
 from manifold_ocr.manifest.counts import SplitCounts, count_splits
 from manifold_ocr.manifest.image_facts import CacheReport, prepare_images
 from manifold_ocr.manifest.leakage import LeakReport, find_near_duplicates
-from manifold_ocr.manifest.parts import PARTS, PartResult, PartTask, work
+from manifold_ocr.manifest.part_writer import PartResult
+from manifold_ocr.manifest.parts import PARTS, PartTask, work
 from manifold_ocr.manifest.runs import Run, merge
+from manifold_ocr.manifest.settings import settings_hash
 from manifold_ocr.manifest.shards import write_lines
 from manifold_ocr.manifest.shingles import SignatureCache
 from manifold_ocr.manifest.splits import SPLITS, TEST, TRAIN, VAL, Splitter
+from manifold_ocr.manifest.stretch_cache import StretchCache
 from manifold_ocr.manifest.verdicts import KEEP, OVER_LIMIT, REASONS, Verdicts, judge
 from manifold_ocr.progress import progress
 from manifold_ocr.records import Rejection, write_rows
@@ -67,25 +70,27 @@ def build_rows(
     _check_downloaded(corpora, raw_root)
     workers = config.workers or os.cpu_count() or 1
     clock = _Clock()
-    cache_path = cache_root() / "manifest" / "images.sqlite"
+    caches = cache_root() / "manifest"
     started_ns = time.time_ns()
     names = [corpus.name for corpus in corpora]
-    images = prepare_images(raw_root, names, cache_path, started_ns, workers)
-    SignatureCache(cache_path.with_name("signatures.sqlite")).close()  # made before it is shared
+    images = prepare_images(raw_root, names, caches / "images.sqlite", started_ns, workers)
+    SignatureCache(caches / "signatures.sqlite").close()  # made before they are shared
+    StretchCache(caches / "stretches.sqlite", started_ns).close()
     clock.lap("images")
-    with tempfile.TemporaryDirectory(prefix="manifest-", dir=cache_path.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix="manifest-", dir=caches) as scratch:
         shared = PartTask(
             corpus=corpora[0],
             splitter=_splitter(corpora[0], config),
             config=config,
             max_target_length=max_target_length,
             raw_root=raw_root,
-            cache_path=cache_path,
+            cache_folder=caches,
             started_ns=started_ns,
             scratch=Path(scratch),
             part=0,
         )
         results = _run(_tasks(shared, corpora), workers)
+        _trim(caches / "stretches.sqlite", started_ns)
         clock.lap("rows")
         units = [table for result in results for table in result.units]
         leaks = find_near_duplicates(units, config.leakage, workers)
@@ -98,10 +103,18 @@ def build_rows(
 
 def _tasks(shared: PartTask, corpora: Sequence[SelectedCorpus]) -> list[PartTask]:
     return [
-        replace(shared, corpus=corpus, splitter=_splitter(corpus, shared.config), part=part)
+        replace(shared, corpus=corpus, splitter=splitter, part=part, settings=settings)
         for corpus in corpora
+        for splitter in [_splitter(corpus, shared.config)]
+        for settings in [settings_hash(corpus, shared.config, splitter, shared.max_target_length)]
         for part in range(PARTS)
     ]
+
+
+def _trim(cache: Path, started_ns: int) -> None:
+    known = StretchCache(cache, started_ns)
+    known.evict()
+    known.close()
 
 
 def _write(

@@ -66,6 +66,10 @@ class RowBuilder:
         self._box_tolerance = box_tolerance
         self._facts = lru_cache(maxsize=8192)(self._read_facts)
 
+    def facts(self, image: str) -> ImageFacts:
+        """Return what is known of an image of the corpus, as `build` sees it."""
+        return self._facts(f"{self._corpus}/{image}")
+
     def build(self, raw: RawRow) -> BuiltRow | Rejection:
         """Return the finished row, or why it cannot be used."""
         text = raw.text.strip()
@@ -159,6 +163,8 @@ class RowBuilder:
         return (x0, y0, x1, y1), (int(x1 - x0) or 1, int(y1 - y0) or 1)
 
     def _read_facts(self, image: str) -> ImageFacts:
+        if "\n" in image or "\0" in image:
+            return ImageFacts(b"", 0, 0, b"", "broken_row: a line break or NUL in the image's name")
         if not posixpath.normpath(image).startswith(f"{self._corpus}/"):
             return ImageFacts(b"", 0, 0, b"", "outside_image: the path leaves the corpus's folder")
         path = self._raw_root / image  # may be a link of DVC's into its cache

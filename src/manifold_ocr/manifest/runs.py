@@ -56,20 +56,25 @@ class Group:
     task: str
 
 
+def pack_key(*fields: int) -> bytes:
+    """Return one `KEYS` record."""
+    return _KEY.pack(*fields)
+
+
 def write_run(
     folder: Path,
     name: str,
     split: str,
-    rows: list[tuple[bytes, bytes, tuple[int, ...]]],
+    rows: list[bytes],
+    keys: np.ndarray,
     groups: tuple[Group, ...],
 ) -> Run:
-    """Sort (id, JSON, key record) triples by id and write them as one run."""
-    rows.sort(key=lambda row: row[0])
+    """Sort rows (`id NUL JSON`) by id, their key records with them; write them as one run."""
+    order = sorted(range(len(rows)), key=rows.__getitem__)
     run = Run(split, folder / f"{name}.rows", folder / f"{name}.npy", groups)
     with open(run.rows, "wb") as file:
-        file.writelines(b"%b\0%b\n" % (row[0], row[1]) for row in rows)
-    packed = b"".join(_KEY.pack(*row[2]) for row in rows)
-    np.save(run.keys_file, np.frombuffer(packed, dtype=KEYS))
+        file.writelines(b"%b\n" % rows[place] for place in order)
+    np.save(run.keys_file, keys[order])
     return run
 
 

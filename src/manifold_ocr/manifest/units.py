@@ -4,8 +4,6 @@ Splits, duplicates and leaks are judged an image at a time: lines of one page sh
 image file, and its page text is long enough to be compared.
 """
 
-from pathlib import Path
-
 import numpy as np
 import orjson
 
@@ -32,17 +30,14 @@ UNIT = np.dtype(
 _NO_SIGNATURE = np.zeros(PERMUTATIONS, dtype="<u4")
 
 
-class UnitWriter:
-    """Collects the text of consecutive rows of one image; writes a record an image."""
+class UnitCollector:
+    """Collects the text of consecutive rows of one image; packs a record an image."""
 
-    def __init__(
-        self, folder: Path, name: str, config: LeakageConfig, signatures: SignatureCache
-    ) -> None:
+    def __init__(self, config: LeakageConfig, signatures: SignatureCache) -> None:
         self._signatures = signatures
+        self._enabled = config.enabled
         self._shortest = config.min_text_length
-        self._table = folder / f"{name}.units.npy"
-        self._texts = folder / f"{name}.texts"
-        self._file = open(self._texts, "wb") if config.enabled else None  # noqa: SIM115
+        self._texts: list[bytes] = []
         self._records: list[tuple[object, ...]] = []
         self._offset = 0
         self._last: BuiltRow | None = None
@@ -51,7 +46,7 @@ class UnitWriter:
 
     def add(self, row: BuiltRow, raw: RawRow) -> None:
         """Take one row; only transcriptions say what an image shows."""
-        if self._file is None:
+        if not self._enabled:
             return
         if self._last is None or (row.image, row.split) != (self._last.image, self._last.split):
             self._flush()
@@ -63,21 +58,17 @@ class UnitWriter:
         else:
             self._lines.append(raw.text)
 
-    def finish(self) -> list[Path]:
-        """Write what is pending; return the table's path (its texts lie beside it)."""
-        if self._file is None:
-            return []
+    def finish(self) -> tuple[bytes, bytes]:
+        """Return the packed `UNIT` records, and the texts into which their offsets point."""
         self._flush()
-        self._file.close()
-        np.save(self._table, np.array(self._records, dtype=UNIT))
-        return [self._table]
+        return np.array(self._records, dtype=UNIT).tobytes(), b"".join(self._texts)
 
     def _flush(self) -> None:
-        if self._last is None or self._file is None:
+        if self._last is None:
             return
         row, text = self._last, self._page or "\n".join(self._lines)
         line = orjson.dumps([row.image, text])
-        self._file.write(line)
+        self._texts.append(line)
         self._records.append(
             (
                 int.from_bytes(row.facts.sha256[:8], "big"),
