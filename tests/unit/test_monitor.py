@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
+import scipy.stats
 import typer
 from typer.testing import CliRunner
 
@@ -260,3 +261,23 @@ def test_rises_that_no_grouping_explains_are_all_named():
     })  # fmt: skip
     assert [alert.name for alert in alerts] == ["subset s0", "language en"]
     assert all(alert.echoes == () for alert in alerts)
+
+
+def test_the_detectable_rise_separates_alerts_from_the_rest(baseline):
+    config = MonitorConfig()
+    current = population(3)
+    checks = monitor(current, baseline, config).checks
+    judged = len(checks)
+    for check in checks:
+        assert check.detectable >= config.drift.of(check.metric)
+        for share, alert in ((1.01, True), (0.99, False)):
+            moved = replace(check, value=check.baseline + share * check.detectable)
+            p = float(scipy.stats.t.sf(moved.change / moved.standard_error, moved.freedom))
+            others = [replace(c, value=c.baseline, p=1.0) for c in checks if c is not check]
+            found = drift.correct([replace(moved, p=p), *others], config)
+            assert len(found) == judged and found[0].drifted is alert
+    assert not any(check.drifted for check in found[1:])
+    text = report.report(
+        monitor(current, baseline, config), config, [("a", baseline), ("b", current)]
+    )
+    assert "Seen from" in text and report.points(checks[0].detectable) in text

@@ -72,7 +72,8 @@ class Check:
     """One metric of one group, now against then.
 
     `p` is the one-sided p-value of a rise, `adjusted` the same after Holm's correction; both
-    are None where the group could not be judged (`reason` says why).
+    are None where the group could not be judged (`reason` says why). A rise of `detectable` is
+    the least that would have been an alert if no other check had drifted.
     """
 
     grouping: str
@@ -81,6 +82,8 @@ class Check:
     value: float
     baseline: float | None = None
     standard_error: float = 0.0
+    freedom: float = 0.0
+    detectable: float | None = None
     weight: float = 0.0
     p: float | None = None
     adjusted: float | None = None
@@ -205,8 +208,9 @@ def _group_checks(
         if reason or then is None:
             checks.append(Check(**base, reason=reason))
             continue
-        error, p = _welch(metric, now, then)
-        checks.append(Check(**base, baseline=then[metric], standard_error=error, p=p))
+        error, freedom, p = _welch(metric, now, then)
+        base |= {"baseline": then[metric], "standard_error": error, "freedom": freedom}
+        checks.append(Check(**base, p=p))
     return checks
 
 
@@ -232,17 +236,19 @@ def _not_judged(
     return ""
 
 
-def _welch(metric: str, now: Mapping[str, float], then: Mapping[str, float]) -> tuple[float, float]:
-    """Return the standard error of the difference and the one-sided p-value of a rise."""
+def _welch(
+    metric: str, now: Mapping[str, float], then: Mapping[str, float]
+) -> tuple[float, float, float]:
+    """Return standard error and degrees of freedom of the difference, and a rise's p-value."""
     from scipy.stats import t
 
     (a, df_a), (b, df_b) = _variance(metric, now), _variance(metric, then)
     error = math.sqrt(a + b)
     change = now[metric] - then[metric]
     if error == 0.0:
-        return 0.0, 0.0 if change > 0 else 1.0
+        return 0.0, df_a + df_b, 0.0 if change > 0 else 1.0
     freedom = (a + b) ** 2 / (a * a / df_a + b * b / df_b)
-    return error, float(t.sf(change / error, freedom))
+    return error, freedom, float(t.sf(change / error, freedom))
 
 
 def _variance(metric: str, values: Mapping[str, float]) -> tuple[float, float]:
@@ -257,6 +263,8 @@ def _variance(metric: str, values: Mapping[str, float]) -> tuple[float, float]:
 
 def correct(checks: Sequence[Check], config: MonitorConfig) -> list[Check]:
     """Adjust the p-values of one run by Holm's method and mark what drifted."""
+    from scipy.stats import t
+
     judged = sorted((check.p, index) for index, check in enumerate(checks) if check.p is not None)
     adjusted: dict[int, float] = {}
     highest = 0.0
@@ -267,6 +275,11 @@ def correct(checks: Sequence[Check], config: MonitorConfig) -> list[Check]:
         replace(
             check,
             adjusted=adjusted[index],
+            detectable=max(
+                config.drift.of(check.metric),
+                float(t.isf(config.significance / len(judged), check.freedom))
+                * check.standard_error,
+            ),
             drifted=adjusted[index] < config.significance
             and check.change > config.drift.of(check.metric),
         )

@@ -43,6 +43,7 @@ def metrics(verdict: Verdict) -> dict[str, Any]:
             "baseline": check.baseline or 0.0,
             "change": check.change,
             "p_adjusted": check.adjusted if check.adjusted is not None else 1.0,
+            "detectable": check.detectable or 0.0,
             "alert": int(check.drifted or check.over_limit),
         }
         groups.setdefault(check.grouping, {}).setdefault(check.group, {})[check.metric] = values
@@ -82,7 +83,8 @@ def report(
         "Written by `manifold-ocr monitor`; do not edit. Shares in percent, changes in points "
         f"against the baseline run `{history[-2][0]}`. {judged} checks were judged together; the "
         f"chance that any of them alerts without a change is at most {config.significance:g} "
-        "(Holm).",
+        "(Holm). *Seen from* is the least rise that would raise an alert by itself: smaller ones "
+        "of that group go unseen, and more documents lower it.",
         "## Alerts",
         "\n".join(f"- **{alert_line(alert)}**" for alert in verdict.alerts) or "None.",
         "## All checks",
@@ -105,10 +107,12 @@ def _check_table(checks: Sequence[Check]) -> str:
                 f"{100 * check.value:.2f}",
                 "-" if check.baseline is None else points(check.change),
                 "-" if check.adjusted is None else f"{check.adjusted:.3g}",
+                "-" if check.detectable is None else points(check.detectable),
                 state,
             )
         )
-    return table(("Group", "Metric", "Baseline", "Now", "Change", "p (Holm)", "State"), rows)
+    head = ("Group", "Metric", "Baseline", "Now", "Change", "p (Holm)", "Seen from", "State")
+    return table(head, rows)
 
 
 def _trend(history: Sequence[tuple[str, Mapping[str, Any]]], config: MonitorConfig) -> str:
