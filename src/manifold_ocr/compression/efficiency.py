@@ -134,7 +134,8 @@ def section(rows: Sequence[Efficiency], with_costs: bool = True) -> str:
     """Return the Markdown section, costs a page in it or left out; empty without a system."""
     if not rows:
         return ""
-    headings = ["system", "accuracy", "compression", "product", "over baseline"]
+    relative = any(row.relative is not None for row in rows)
+    headings = ["system", "accuracy", "compression", "product", *["over baseline"] * relative]
     costs = [field.name for field in fields(Cost)] if with_costs else []
     cells = [
         [
@@ -142,7 +143,7 @@ def section(rows: Sequence[Efficiency], with_costs: bool = True) -> str:
             percent(row.accuracy),
             times(row.compression),
             f"{row.product:.2f}",
-            times(row.relative),
+            *[times(row.relative)] * relative,
             *(_number(getattr(row.cost, name)) for name in costs),
             "yes" if row.on_front else "no",
         ]
@@ -160,6 +161,8 @@ def section(rows: Sequence[Efficiency], with_costs: bool = True) -> str:
 Accuracy (1 - NED) times compression, and the front: a system stands on it when no other is at
 least as good in every value and better in one. The product hides which value made it, and a
 system that reads nothing costs nothing; choose by the front.{elsewhere}
+
+![accuracy against compression](front.png)
 
 {table([*headings, *(t.replace("_", " ") for t in titles), "on the front"], cells)}"""
 

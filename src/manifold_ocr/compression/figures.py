@@ -66,11 +66,18 @@ def text_values(items: Sequence[TextCheck]) -> Values:
         "stored_ratio_of_signatures": total.stored_ratio,
         "stored_ratio": ratio(original, _sum(items, OURS)),
         "stored_ratio_with_signatures": ratio(original, _sum(items, OURS_WITH_SIGNATURES)),
+        "random_stored_ratio": ratio(
+            sum(item.controls[0].sampled_bytes for item in items),
+            sum(item.controls[0].lossless_bytes for item in items),
+        ),
         "random_signature_ratio": random.signature_ratio,
         "random_stored_ratio_of_signatures": random.stored_ratio,
         "shuffled_signature_ratio": shuffled.signature_ratio,
         "tokens": tokens,
         "tokens_per_unique_signature": ratio(tokens, total.signatures),
+        "random_tokens_per_unique_signature": ratio(
+            sum(item.controls[0].tokens for item in items), random.signatures
+        ),
         "tokens_per_window": ratio(tokens, total.windows),
         "rebuilt_ned": micro_ned(pair.characters for pair in rebuilt),
         "rebuilt_token_accuracy": 1 - micro_ned(pair.tokens for pair in rebuilt),
@@ -144,7 +151,8 @@ def summary(check: Check, folder: Path) -> str:
         f"{overall.get('signature_ratio', 0):.1f}x (random text "
         f"{overall.get('random_signature_ratio', 0):.1f}x), all bytes counted "
         f"{overall.get('stored_ratio_of_signatures', 0):.2f}x; lossless "
-        f"{overall['stored_ratio']:.2f}x (zstd -19 {overall['zstd_ratio']:.2f}x)\n"
+        f"{overall['stored_ratio']:.2f}x (zstd -19 {overall['zstd_ratio']:.2f}x, random text "
+        f"{overall['random_stored_ratio']:.2f}x)\n"
         f"compress_check: gates: {gates['passed']} pass, {gates['failed']} fail "
         f"({gates['failed_enforced']} binding), {gates['not_applicable']} not applicable: "
         f"{folder}/report.md"

@@ -42,7 +42,7 @@ def judge(measured: Measured, targets: Targets) -> list[Gate]:
     """Return the verdicts of one corpus."""
     low, high = targets.signature_ratio_low, targets.signature_ratio_high
     rows: list[tuple[str, str, float | None, float, float, bool]] = [
-        ("signature_ratio", f"{low:g} to {high:g}", measured.signature_ratio, low, high, False),
+        ("signature_ratio", f"{low:g}x to {high:g}x", measured.signature_ratio, low, high, False),
         _at_least("stored_ratio", measured.stored_ratio, targets.min_stored_ratio),
         _at_most("ned", measured.ned, targets.max_ned),
         _at_least("token_accuracy", measured.token_accuracy, targets.min_token_accuracy),
@@ -71,12 +71,17 @@ def failures(gates: list[Gate]) -> list[Gate]:
     return [gate for gate in gates if gate.enforced and gate.verdict == "fail"]
 
 
+def shown(name: str, value: float) -> str:
+    """Return a value of a gate in its unit: `1.61x` of ratios, `86.4 %` of shares."""
+    return f"{value:.4g}x" if name.endswith("ratio") else f"{100 * value:.4g} %"
+
+
 Row = tuple[str, str, float | None, float, float, bool]
 
 
 def _at_least(name: str, value: float | None, limit: float) -> Row:
-    return name, f">= {limit:g}", value, limit, float("inf"), True
+    return name, f"at least {shown(name, limit)}", value, limit, float("inf"), True
 
 
 def _at_most(name: str, value: float | None, limit: float) -> Row:
-    return name, f"<= {limit:g}", value, float("-inf"), limit, True
+    return name, f"at most {shown(name, limit)}", value, float("-inf"), limit, True

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from manifold_ocr.compression.check import Check
-from manifold_ocr.compression.efficiency import Cost
+from manifold_ocr.compression.efficiency import Cost, compare
 from manifold_ocr.compression.plots import write_plots
 from manifold_ocr.compression.report import markdown
 from manifold_ocr.files import atomic_directory, atomic_write
@@ -23,4 +23,4 @@ def write_check(
     with atomic_directory(folder) as temporary:
         with atomic_write(temporary / "report.md") as file:
             file.write(markdown(check, costs, baseline))
-        write_plots(check, temporary)
+        write_plots(check, compare(check, costs or {}, baseline), temporary)

@@ -7,15 +7,19 @@ from typing import Any
 
 from manifold_ocr.compression import optical
 from manifold_ocr.compression.check import Check
+from manifold_ocr.compression.efficiency import Efficiency
 from manifold_ocr.compression.fidelity import micro_ned
+from manifold_ocr.compression.verification import Rate
 from manifold_ocr.files import atomic_write
 
 STEPS = 50  # points of a ROC curve that are written
+COMPRESSION = "compression: text tokens per vision token"
+TEXT = "with text check"
 Rows = list[dict[str, Any]]
 
 
-def write_plots(check: Check, folder: Path) -> None:
-    """Write optical.csv, roc.csv, sizes.csv, documents.csv and optical.png, roc.png below it."""
+def write_plots(check: Check, compared: Sequence[Efficiency], folder: Path) -> None:
+    """Write the plot data (optical, roc, sizes, documents) and optical, front and roc.png."""
     points = optical.reference_points()
     for name, items in check.systems.items():
         pages = [page for item in items for page in item.optical]
@@ -27,7 +31,9 @@ def write_plots(check: Check, folder: Path) -> None:
     write_csv(folder / "documents.csv", document_rows(check))
     draw_optical(points, folder / "optical.png")
     if curves:
-        draw_roc(curves, folder / "roc.png")
+        draw_roc(curves, decided_rows(check), folder / "roc.png")
+    if compared:
+        draw_front(compared, folder / "front.png")
 
 
 def _point_row(point: optical.Point) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def roc_rows(check: Check) -> Rows:
     rows: Rows = []
     for item in check.verification:
         for method, curve in item.curves.items():
-            if curve is None or method == "with text check":  # its score is the tolerant one
+            if curve is None or method == TEXT:  # its score is the tolerant one
                 continue
             size = len(curve.thresholds) - 1
             for i in range(0, size + 1, max(1, size // STEPS)):
@@ -58,6 +64,25 @@ def roc_rows(check: Check) -> Rows:
                         "method": method,
                     }
                 )
+    return rows
+
+
+def decided_rows(check: Check) -> Rows:
+    """Return (corpus, false and true positive rate) of the decision with the text check."""
+    rows: Rows = []
+    for item in check.verification:
+        wrong, found = (
+            sum((s.decisions for s in item.methods[TEXT] if s.positive == positive), Rate(0, 0))
+            for positive in (False, True)
+        )
+        if wrong.value is not None and found.value is not None:
+            rows.append(
+                {
+                    "corpus": item.corpus,
+                    "false_positive_rate": wrong.value,
+                    "true_positive_rate": found.value,
+                }
+            )
     return rows
 
 
@@ -122,9 +147,27 @@ def _figure() -> tuple[Any, Any]:
     return figure, figure.add_subplot()
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path, title: str, x: str, y: str) -> None:
+    """Name the axes, add grid and legend, write the PNG."""
+    (axes,) = figure.axes
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def _compression_axis(axes: Any, values: Sequence[float]) -> None:
+    """Make the x axis logarithmic with plain numbers, and mark 1x where it lies inside."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}x"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if values and min(values) < 1 < max(values):
+        axes.axvline(1, color="grey", linewidth=0.8, linestyle=":")
+    axes.margins(0.1)
 
 
 def draw_optical(points: Sequence[optical.Point], path: Path) -> None:
@@ -141,33 +184,51 @@ def draw_optical(points: Sequence[optical.Point], path: Path) -> None:
             label=system,
             alpha=0.6 if published else 1.0,
         )
-    axes.set_xscale("log")
-    axes.set_xlabel("compression: text tokens per vision token (logarithmic)")
-    axes.set_ylabel("precision (%)")
-    axes.set_title("Reading precision against optical compression, by text length")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    _save(figure, path)
+    _compression_axis(axes, [point.ratio for point in points])
+    title = "Reading precision against optical compression, by text length"
+    _save(figure, path, title, COMPRESSION, "precision of the tokens read (%)")
 
 
-def draw_roc(rows: Rows, path: Path) -> None:
-    """Draw true against false positive rates, one line a corpus and method."""
+def draw_front(rows: Sequence[Efficiency], path: Path) -> None:
+    """Draw accuracy against compression, one point a system, those on the front joined."""
+    figure, axes = _figure()
+    for row in rows:
+        axes.plot(
+            row.compression,
+            100 * row.accuracy,
+            marker="o" if row.on_front else "x",
+            linestyle="",
+            label=f"{row.system}{'' if row.on_front else ' (another is better)'}",
+        )
+    front = sorted((r for r in rows if r.on_front), key=lambda row: row.compression)
+    x, y = [r.compression for r in front], [100 * r.accuracy for r in front]
+    axes.plot(x, y, color="grey", linewidth=0.8, zorder=0)
+    _compression_axis(axes, [row.compression for row in rows])
+    title = "Accuracy against optical compression: the front"
+    _save(figure, path, title, COMPRESSION, "accuracy, 1 - NED (%)")
+
+
+def draw_roc(rows: Rows, decided: Rows, path: Path) -> None:
+    """Draw true against false positive rates, one line a corpus and method.
+
+    `decided` are single points: what the text check decides, which has no threshold here.
+    """
     figure, axes = _figure()
     for corpus, method in dict.fromkeys((row["corpus"], row["method"]) for row in rows):
         own = [row for row in rows if (row["corpus"], row["method"]) == (corpus, method)]
         axes.plot(
-            [0.0, *(row["false_positive_rate"] for row in own)],
-            [0.0, *(row["true_positive_rate"] for row in own)],
+            [0.0, *(100 * row["false_positive_rate"] for row in own)],
+            [0.0, *(100 * row["true_positive_rate"] for row in own)],
             label=f"{corpus}: {method}",
             linestyle="-" if "gated" in method else "--",
         )
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, label="guessing")
-    axes.set_xlabel("false positive rate: foreign pages called the same")
-    axes.set_ylabel("recall: altered copies recognised")
-    axes.set_title("Signatures as evidence: all thresholds of the share of matching windows")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    _save(figure, path)
+    for row in decided:
+        place = (100 * row["false_positive_rate"], 100 * row["true_positive_rate"])
+        axes.plot(*place, marker="*", markersize=12, linestyle="", label=f"{row['corpus']}: {TEXT}")
+    axes.plot([0, 100], [0, 100], color="grey", linewidth=0.8, label="guessing")
+    title = "Signatures as evidence: all thresholds of the share of matching windows"
+    x = "false positive rate: foreign pages called the same (%)"
+    _save(figure, path, title, x, "recall: altered copies recognised (%)")
 
 
 def draw_sweep(rows: Rows, path: Path) -> None:
@@ -187,9 +248,5 @@ def draw_sweep(rows: Rows, path: Path) -> None:
         axes.annotate(row["preset"], place, xytext=(6, 6), textcoords="offset points")
     axes.margins(0.12)
     axes.ticklabel_format(useOffset=False)
-    axes.set_xlabel("compression: text tokens per vision token")
-    axes.set_ylabel("share of tokens (%)")
-    axes.set_title("Presets: reading accuracy against optical compression")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    _save(figure, path)
+    title = "Presets: reading accuracy against optical compression"
+    _save(figure, path, title, COMPRESSION, "share of tokens (%)")

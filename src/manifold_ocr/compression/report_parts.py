@@ -4,6 +4,7 @@ from manifold_ocr.compression.check import Check
 from manifold_ocr.compression.gates import Gate
 from manifold_ocr.compression.system_check import VerificationCheck
 from manifold_ocr.compression.tables import percent, table, times, whole
+from manifold_ocr.compression.text_check import Control
 from manifold_ocr.compression.verification import QuerySet, Rate
 
 GATE_WORDS = {
@@ -19,19 +20,30 @@ MARKS = {"pass": "pass", "fail": "**FAIL**", "not applicable": "not applicable"}
 
 def gates_section(check: Check) -> str:
     """Return the verdicts, each with what was wanted and what was measured."""
+    present = {item.corpus for item in check.texts}
+    controls = {item.corpus: item.controls[0] for item in check.texts}
     rows = [
         [
             gate.corpus,
             GATE_WORDS[gate.name],
             gate.wanted,
-            _value(gate),
+            _value(gate, controls[gate.corpus]),
             MARKS[gate.verdict] + (f" ({gate.why})" if gate.why else ""),
             "yes" if gate.enforced else "no, shown only",
         ]
         for gate in check.gates
+        if gate.corpus in present
     ]
+    absent = list(dict.fromkeys(g.corpus for g in check.gates if g.corpus not in present))
+    elsewhere = (
+        f"Not applicable, as this manifest holds no page of theirs: the targets of "
+        f"{', '.join(absent)}.\n\n"
+        if absent
+        else ""
+    )
     judged = next(iter(check.systems), None)
     failed = len(check.failed)
+    binding = [gate for gate in check.gates if gate.enforced and gate.verdict != "not applicable"]
     rule = (
         "a failed binding gate fails the stage"
         if check.config.enforce
@@ -40,12 +52,13 @@ def gates_section(check: Check) -> str:
     who = f"readings of **{judged}**" if judged else "no readings were given"
     return f"""## Gates
 
-{failed} of {sum(gate.enforced for gate in check.gates)} binding gates fail ({who}; {rule}).
+Of the {len(binding)} binding gates that apply, {failed} fail ({who}; {rule}).
 
 {table(["corpus", "gate", "wanted", "measured", "verdict", "binding"], rows)}
 
-A corpus that is absent, or whose texts are all shorter than one window, is not applicable,
-which is never a pass. The signature ratio never binds: it measures how long a text is."""
+{elsewhere}A corpus that is absent, or whose texts are all shorter than one window, is not
+applicable, which is never a pass. The signature ratio never binds: it measures how long a text
+is."""
 
 
 def verification_section(check: Check) -> str:
@@ -69,10 +82,16 @@ other archived pages and with pages of other splits. Three ways to decide:
   by the gates.
 
 Share of queries answered "same page", with 95 % Wilson intervals. For the first rows that is
-recall (higher is better), for the last two the false positive rate (lower is better)."""
+recall (higher is better), for `other archived pages` and `unseen pages` the false positive rate
+(lower is better)."""
     ]
     for item in check.verification:
         parts.append(_corpus_table(check, item))
+    parts.append(
+        "A page that lost its first 128 bytes may fail the text check rightly: of a page of 512 "
+        f"bytes that is a quarter, and {percent(config.confirm_ned)} may differ.\n\n"
+        "![recall against false positives](roc.png)"
+    )
     parts.append(_undetected(check))
     return "\n\n".join(parts)
 
@@ -94,9 +113,8 @@ def _corpus_table(check: Check, item: VerificationCheck) -> str:
         sets = [item.methods[name][place] for name in names]
         rows.append([sets[0].name, *(_rate(one) for one in sets)])
     areas = [item.curves[name] for name in names]
-    rows.append(
-        ["area under the ROC curve of the share", *(f"{a.area:.3f}" if a else "n/a" for a in areas)]
-    )
+    shown = [f"{a.area:.3f}" if a else "n/a" for a in areas[:-1]]  # the text check has no threshold
+    rows.append(["area under the ROC curve of the share", *shown, "-"])
     compat = next(text for text in check.texts if text.corpus == item.corpus)
     return f"""{head}
 
@@ -133,7 +151,13 @@ def _plain(rate: Rate) -> str:
     return f"{percent(rate.value)} [{100 * low:.1f}, {100 * high:.1f}] of {whole(rate.trials)}"
 
 
-def _value(gate: Gate) -> str:
+def _value(gate: Gate, control: Control) -> str:
     if gate.value is None:
         return "-"
-    return times(gate.value) if gate.name.endswith("ratio") else percent(gate.value)
+    beside = {
+        "signature_ratio": control.account.signature_ratio,
+        "stored_ratio": control.lossless_ratio,
+    }
+    if gate.name in beside:
+        return f"{times(gate.value)} (random text {times(beside[gate.name])})"
+    return percent(gate.value)

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is left aligned, the others right."""
+    """Return a Markdown table; columns of numbers are right aligned, others left."""
+    columns = [[row[place] for row in rows] for place in range(len(headings))]
+    marks = [" ---: " if any(map(_numeric, column)) else " --- " for column in columns]
     lines = [
         "| " + " | ".join(_cell(item) for item in headings) + " |",
-        "|" + "|".join([" --- ", *[" ---: "] * (len(headings) - 1)]) + "|",
+        "|" + "|".join([" --- ", *marks[1:]]) + "|",
     ]
     lines += ["| " + " | ".join(_cell(item) for item in row) + " |" for row in rows]
     return "\n".join(lines)
@@ -38,6 +40,10 @@ def percent(value: float | None) -> str:
 def whole(value: int) -> str:
     """Return an integer with thousands separators."""
     return f"{value:,}"
+
+
+def _numeric(cell: str) -> bool:
+    return cell.strip("*-")[:1].isdigit() and " to " not in cell
 
 
 def _cell(text: str) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from manifold_ocr.codec import CodecConfig
 from manifold_ocr.compression import accounting, lossless, prototype, sizes
 from manifold_ocr.compression.accounting import Account
 from manifold_ocr.compression.config import CompressConfig
@@ -34,16 +33,33 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The signature scheme on texts that carry nothing: its ratio beside a real compressor's."""
+    """The same measurements on texts that carry nothing, of the same lengths.
+
+    `account` and `tokens` are of all pages, `sampled_bytes` and `lossless_bytes` (before and
+    after the lossless mode) of the pages that the size table samples.
+    """
 
     name: str
     account: Account
+    tokens: int
     zlib_bytes: int
+    sampled_bytes: int
+    lossless_bytes: int
 
     @property
     def zlib_ratio(self) -> float | None:
         """Original bytes over zlib -9 bytes."""
         return accounting.ratio(self.account.original_bytes, self.zlib_bytes)
+
+    @property
+    def lossless_ratio(self) -> float | None:
+        """Original bytes over bytes of the lossless mode."""
+        return accounting.ratio(self.sampled_bytes, self.lossless_bytes)
+
+    @property
+    def tokens_unique(self) -> float | None:
+        """Text tokens over unique signatures (compat)."""
+        return accounting.ratio(self.tokens, self.account.signatures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,32 +127,56 @@ def check_texts(
         rebuilt=rebuilt,
         membership=prototype.pooled(prototype.membership(documents)),
         gated=prototype.gated(data, documents, codec, config.hazard_percentile),
-        controls=make_controls(texts, codec, config.seed),
+        controls=make_controls(texts, config, tokenizer),
         table=size_table(corpus, data, [text.encode("utf-8") for text in others], config),
         documents=documents,
     )
 
 
-def make_controls(texts: Sequence[Text], codec: CodecConfig, seed: int) -> list[Control]:
-    """Return the scheme's figures on random text of the same lengths, and on shuffled words."""
-    random = [random_text(len(text.data), seed, text.id) for text in texts]
-    shuffled = [shuffled_text(text.text, seed, text.id) for text in texts]
-    return [_control("random text", random, codec), _control("shuffled words", shuffled, codec)]
+def make_controls(
+    texts: Sequence[Text], config: CompressConfig, tokenizer: MetricTokenizer
+) -> list[Control]:
+    """Measure random text of the same lengths, and shuffled words."""
+    random = [random_text(len(text.data), config.seed, text.id) for text in texts]
+    shuffled = [shuffled_text(text.text, config.seed, text.id) for text in texts]
+    return [
+        _control("random text", random, config, tokenizer),
+        _control("shuffled words", shuffled, config, tokenizer),
+    ]
 
 
-def _control(name: str, texts: Sequence[str], codec: CodecConfig) -> Control:
+def _control(
+    name: str, texts: Sequence[str], config: CompressConfig, tokenizer: MetricTokenizer
+) -> Control:
     data = [text.encode("utf-8") for text in texts]
+    codec = config.codec
     accounts = [accounting.account(build_document(name, item, codec), codec) for item in data]
-    zlib_sizes = sizes.page_sizes(data, sizes.COMPRESSORS["zlib -9"])
-    return Control(name, accounting.total(accounts), sum(zlib_sizes))
+    sample = sampled(data, config.lossless_pages)
+    packed = [
+        lossless.compress(item, effort=config.lossless)
+        for item in progress(sample, f"lossless {name}", len(sample), "page")
+    ]
+    return Control(
+        name=name,
+        account=accounting.total(accounts),
+        tokens=sum(len(item) for item in tokenizer.encode_batch(texts)),
+        zlib_bytes=sum(sizes.page_sizes(data, sizes.COMPRESSORS["zlib -9"])),
+        sampled_bytes=sum(map(len, sample)),
+        lossless_bytes=sum(map(len, packed)),
+    )
+
+
+def sampled(data: Sequence[bytes], most: int) -> list[bytes]:
+    """Return at most about `most` texts that are not empty, evenly spread; 0 is all."""
+    step = max(1, len(data) // most) if most else 1
+    return [item for item in data[::step] if item]
 
 
 def size_table(
     corpus: str, data: Sequence[bytes], others: Sequence[bytes], config: CompressConfig
 ) -> SizeTable:
     """Compress an evenly spread sample of the pages with everything."""
-    step = max(1, len(data) // config.lossless_pages) if config.lossless_pages else 1
-    sample = [item for item in data[::step] if item]
+    sample = sampled(data, config.lossless_pages)
     dictionary = sizes.dictionary_of(others)
     compressors = {**sizes.COMPRESSORS, **sizes.with_dictionary(dictionary)}
     found = {name: sum(sizes.page_sizes(sample, run)) for name, run in compressors.items()}

@@ -10,6 +10,7 @@ from manifold_ocr.compression.check import Check, run_check
 from manifold_ocr.compression.config import CompressConfig
 from manifold_ocr.compression.efficiency import compare, costs_of_perf, describe, rows_per_page
 from manifold_ocr.compression.figures import metrics, summary
+from manifold_ocr.compression.gates import shown
 from manifold_ocr.compression.output import write_check
 from manifold_ocr.config import load_section
 from manifold_ocr.errors import UserError
@@ -47,7 +48,8 @@ def main() -> None:
         raise UserError(
             "compress.enforce is true and "
             + "; ".join(
-                f"{g.corpus}: {g.name} {g.value:.4g}, wanted {g.wanted}" for g in check.failed
+                f"{g.corpus}: {g.name} {shown(g.name, g.value or 0)}, wanted {g.wanted}"
+                for g in check.failed
             )
             + f". The report is {OUT}/report.md"
         )
