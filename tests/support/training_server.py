@@ -1,51 +1,73 @@
-"""Runs trainings, each in a process of its own that a test may kill with -9.
+"""Runs trainings in processes of their own: some to be killed, some two at a time.
 
-Reads one job a line (JSON: root, base, images, samples, knobs), forks, prints `pid N`, the
-training's own lines and `end STATUS`. Everything is imported once, before any fork.
+With a file name as argument, trains the job in it (for torchrun). Without, reads one job a
+line from standard input, forks `processes` of them with the environment that torchrun gives,
+prints `pid N`, the trainings' own lines and, when all have ended, `end STATUS`. Everything
+is imported once, before any fork.
 """
 
+import importlib
 import json
 import os
 import sys
 from pathlib import Path
 
-import dvc.repo
-import dvc.scm  # noqa: F401
-import dvclive.live  # noqa: F401
-import torch.utils.tensorboard  # noqa: F401
 import training_project
 
 from manifold_ocr.records import Sample
 from manifold_ocr.text.tokens import load_tokenizer
-from manifold_ocr.training import fit, trainer  # noqa: F401
-from manifold_ocr.training.families import family_for  # noqa: F401
 
 
 def train(job: dict) -> None:
-    root = Path(job["root"])
+    """Train a job; the processes of a group share its cache but not their working folder."""
+    shared = Path(job["root"])
+    root = shared / f"rank{os.environ['RANK']}" if "RANK" in os.environ else shared
+    root.mkdir(exist_ok=True)
     os.chdir(root)
-    os.environ["MANIFOLD_OCR_CACHE"] = str(root / "cache")
+    os.environ["MANIFOLD_OCR_CACHE"] = str(shared / "cache")
     rows = [Sample(**values) for values in job["samples"]]
     base, images = Path(job["base"]), Path(job["images"])
-    project = training_project.Project(root, base, images, rows, 2, knobs=job["knobs"])
+    project = training_project.Project(root, base, images, rows, job["val"], knobs=job["knobs"])
     project.train()
 
 
-def main() -> None:
+def import_all() -> None:
+    names = ["dvc.repo", "dvc.scm", "dvclive.live", "torch.utils.tensorboard"]
+    names += ["manifold_ocr.training.fit", "manifold_ocr.training.trainer"]
+    for name in names:
+        importlib.import_module(name)
     load_tokenizer("deepseek")
+
+
+def start(job: dict, rank: int) -> int:
+    """Fork a process that trains; return its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        if job["processes"] > 1:
+            group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["processes"]}
+            group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": job["port"]}
+            os.environ |= {name: str(value) for name, value in group.items()}
+        train(job)
+        status = 0
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def serve() -> None:
+    import_all()
     for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                train(json.loads(line))
-                status = 0
-            finally:
-                sys.stdout.flush()
-                os._exit(status)
-        print(f"pid {pid}", flush=True)
-        print(f"end {os.waitpid(pid, 0)[1]}", flush=True)
+        job = json.loads(line)
+        pids = [start(job, rank) for rank in range(job["processes"])]
+        print(f"pid {pids[0]}", flush=True)
+        print(f"end {max(os.waitpid(pid, 0)[1] for pid in pids)}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        train(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    else:
+        serve()
