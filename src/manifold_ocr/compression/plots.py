@@ -214,6 +214,8 @@ def draw_roc(rows: Rows, decided: Rows, path: Path) -> None:
     `decided` are single points: what the text check decides, which has no threshold here.
     """
     figure, axes = _figure()
+    corpora = list(dict.fromkeys(row["corpus"] for row in rows))
+    colour = {corpus: f"C{number % 10}" for number, corpus in enumerate(corpora)}
     for corpus, method in dict.fromkeys((row["corpus"], row["method"]) for row in rows):
         own = [row for row in rows if (row["corpus"], row["method"]) == (corpus, method)]
         axes.plot(
@@ -221,10 +223,13 @@ def draw_roc(rows: Rows, decided: Rows, path: Path) -> None:
             [0.0, *(100 * row["true_positive_rate"] for row in own)],
             label=f"{corpus}: {method}",
             linestyle="-" if "gated" in method else "--",
+            color=colour[corpus],
         )
     for row in decided:
         place = (100 * row["false_positive_rate"], 100 * row["true_positive_rate"])
-        axes.plot(*place, marker="*", markersize=12, linestyle="", label=f"{row['corpus']}: {TEXT}")
+        corpus = row["corpus"]
+        label = f"{corpus}: {TEXT}"
+        axes.plot(*place, "*", markersize=12, color=colour.get(corpus, "black"), label=label)
     axes.plot([0, 100], [0, 100], color="grey", linewidth=0.8, label="guessing")
     title = "Signatures as evidence: all thresholds of the share of matching windows"
     x = "false positive rate: foreign pages called the same (%)"

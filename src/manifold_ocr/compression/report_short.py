@@ -5,6 +5,7 @@ from manifold_ocr.compression.check import Check
 from manifold_ocr.compression.figures import system_values, text_values
 from manifold_ocr.compression.optical import reference_points
 from manifold_ocr.compression.report_optical import random_ratio
+from manifold_ocr.compression.report_parts import GATE_WORDS
 from manifold_ocr.compression.tables import percent, times
 
 
@@ -14,9 +15,11 @@ def in_short(check: Check) -> str:
     binding = [gate for gate in check.gates if gate.enforced]
     judged = [gate for gate in binding if gate.verdict != "not applicable"]
     passed = sum(gate.verdict == "pass" for gate in judged)
+    missed = [f"{gate.corpus} {GATE_WORDS[gate.name]}" for gate in judged if gate.verdict == "fail"]
     lines.append(
         f"- **Targets**: {passed} of {len(judged)} binding targets that apply are met; "
         f"{len(binding) - len(judged)} do not apply."
+        + (f" Missed: {'; '.join(missed)}." if missed else "")
     )
     return "## In short\n\n" + "\n".join(lines)
 

@@ -56,7 +56,7 @@ but this program to read them (brotli has a dictionary of 122 kB built in, which
 *Signatures kept too* is a manifold.bin that can be searched without decoding and still gives
 every text back. Pages on which ours is smaller than `zstd -19`: {wins}. The dictionaries of
 the `+ dictionary` rows (32 kB) are made from other splits of the corpus; they are counted only in
-the row that says so.
+the row that says so (n/a: the corpus has no other split).
 
 All pages in one archive, for comparison:
 
