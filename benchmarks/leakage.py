@@ -1,9 +1,10 @@
 """Planted leaks: how many the leak gate finds, and how many distinct pages it accuses.
 
 1,000 distinct pages are drawn from 20 templates (fixed headings, rules, columns and labels;
-other words on each page). 250 of them are the test split. Copies of test pages are planted
-in train: re-encoded as JPEG, resized, cropped by one pixel, and as text with typos set in
-another template. Prints recall of each kind and the false alarms.
+other words on each page). 250 of them are the test split, 125 validation. Copies of test
+pages are planted, four in five in train and the others in validation: re-encoded as JPEG,
+resized, cropped by one pixel, and as text with typos set in another template. Prints recall
+of each kind and the false alarms.
 
     PYTHONPATH=src python benchmarks/leakage.py
 """
@@ -160,18 +161,19 @@ def make(root: Path, pages: int, copies: int) -> dict[str, str]:
         template = templates[n % TEMPLATES]
         text = template.text(random.Random(f"page {n}"))
         page = template.draw(text)
-        split = "test" if n % 4 == 0 else "train"
+        split = "test" if n % 4 == 0 else "val" if n % 8 == 1 else "train"
         add(f"page{n:04d}", page, text, split)
-        if split == "train" or len(planted) >= 4 * copies:
+        if split != "test" or len(planted) >= 4 * copies:
             continue
         rng = random.Random(f"copy {n}")
+        into = "val" if n % 20 == 0 else "train"
         for kind, change in (("re-encoded", reencoded), ("resized", resized), ("cropped", cropped)):
-            planted[f"copy{n:04d}{kind}"] = kind
-            add(f"copy{n:04d}{kind}", change(page, rng), text, "train")
+            planted[f"copy{n:04d}{kind}"] = f"{kind}, in {into}"
+            add(f"copy{n:04d}{kind}", change(page, rng), text, into)
         other = templates[(n + 7) % TEMPLATES]
         wrong = [typos(line, rng, 0.03) for line in text]
-        planted[f"copy{n:04d}typos"] = "text with typos"
-        add(f"copy{n:04d}typos", other.draw(wrong), wrong, "train")
+        planted[f"copy{n:04d}typos"] = f"text with typos, in {into}"
+        add(f"copy{n:04d}typos", other.draw(wrong), wrong, into)
     with open(root / "manifest.jsonl", "w", encoding="utf-8") as file:
         file.writelines(to_json(row) + "\n" for row in rows)
     return planted
@@ -202,11 +204,11 @@ def main() -> None:
         found[kind] += name in accused
     for kind in sorted(totals):
         recall = found[kind] / totals[kind]
-        print(f"{kind:16} {found[kind]:4} of {totals[kind]:4} found: recall {recall:.3f}")
+        print(f"{kind:26} {found[kind]:4} of {totals[kind]:4} found: recall {recall:.3f}")
     alarms = sorted(set(accused) - set(planted))
     honest = arguments.pages - -(-arguments.pages // 4)
-    print(f"false alarms     {len(alarms)} of {honest} distinct train pages {alarms[:3]}")
-    print(f"({TEMPLATES} templates, {report.leaks.index_pages} test pages)")
+    print(f"false alarms {len(alarms)} of {honest} distinct train and val pages {alarms[:3]}")
+    print(f"({TEMPLATES} templates, {report.leaks.index_pages} evaluation pages)")
     phases = ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items())
     print(f"{sum(found.values())} of {len(planted)} leaks in {seconds:.1f} s ({phases})")
 

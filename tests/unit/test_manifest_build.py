@@ -223,6 +223,31 @@ def test_filtered_benchmark_pages_still_guard_training(tmp_path):
     assert report.rejected == {"leak_text": 1}
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_exact_copies_of_filtered_pages_leave_train_and_validation(tmp_path, workers):
+    mine, held = corpus(tmp_path, 6), corpus(tmp_path, 6, "held")
+    bench = replace(corpus(tmp_path, 6, "bench"), role="eval_only")
+    for name in ("mine", "held"):
+        shutil.copy(tmp_path / "bench/p001.png", tmp_path / name / "p002.png")
+    out = tmp_path / "out"
+    report = build(
+        tmp_path,
+        out,
+        [mine, held, bench],
+        workers=workers,
+        train_corpora=("mine",),
+        validation_corpora=("held",),
+        test_split=0.0,
+        include_subsets=("mine.a", "mine.b", "held.a", "held.b"),
+    )
+    assert report.rejected == {"leak_exact": 2 * LINES}
+    details = {row.detail for row in rejected(out)}
+    assert details == {
+        "its image is in the validation or test split too: held/p002.png",
+        "its image is in the test split too: bench/p001.png",
+    }
+
+
 def test_max_pixels_scales_boxes_and_keeps_ids(tmp_path):
     mine = corpus(tmp_path, 6)
     full, small = tmp_path / "full", tmp_path / "small"

@@ -12,6 +12,7 @@ from manifold_ocr.corpora.registry import resolve
 from manifold_ocr.manifest.build import build_rows
 from manifold_ocr.manifest.config import LeakageConfig, ManifestConfig
 from manifold_ocr.manifest.descriptor import DescriptorIndex, page_descriptor
+from manifold_ocr.manifest.metrics import manifest_metrics
 from manifold_ocr.manifest.shingles import as_minhash, fold, same_text, signature
 from manifold_ocr.records import Rejection, Sample, read_rows, to_json
 
@@ -108,6 +109,45 @@ def test_copies_are_found_and_forms_of_one_template_are_not(gate):
     assert found["copy_typos"].reason == "leak_text" and "test4" in found["copy_typos"].detail
     assert {found[n].reason for n in ("copy_jpeg", "copy_small", "copy_crop")} == {"leak_image"}
     assert (report.leaks.index_pages, report.leaks.train_pages) == (6, 17)
+
+
+def test_validation_pages_that_test_knows_are_removed_and_counted(gate):
+    tests = {n: text_of(f"t{n}") for n in range(4)}
+    pages = [(f"test{n}", draw(lines), lines, "test") for n, lines in tests.items()]
+    pages += [(f"honest{n}", draw(text_of(f"h{n}")), text_of(f"h{n}"), "val") for n in range(6)]
+    typos = [line.replace("e", "c") for line in tests[2]]
+    pages += [
+        ("val_same", draw(tests[0]), tests[0], "val"),
+        ("val_jpeg", jpeg(draw(tests[1]), 40), tests[1], "val"),
+        ("val_typos", draw(text_of("x"), 9), typos, "val"),
+        ("train_same", draw(text_of("h0")), text_of("h0"), "train"),
+        ("train_jpeg", jpeg(draw(text_of("h1")), 40), text_of("h1"), "train"),
+        ("train_jpeg_test", jpeg(draw(tests[1]), 50), tests[1], "train"),
+    ]
+    found, report = gate(pages)
+    assert {name: (row.reason, row.detail.rsplit("/", 1)[-1]) for name, row in found.items()} == {
+        "val_same": ("leak_exact", "test0.png"),
+        "val_jpeg": ("leak_image", "test1.png"),
+        "val_typos": ("leak_text", "test2.png"),
+        "train_same": ("leak_exact", "honest0.png"),
+        "train_jpeg": ("leak_image", "honest1.png"),
+        "train_jpeg_test": ("leak_image", found["train_jpeg_test"].detail.rsplit("/", 1)[-1]),
+    }
+    assert "test split" in found["val_jpeg"].detail and "test split" in found["val_typos"].detail
+    metrics = manifest_metrics(report)
+    assert metrics["leakage"]["validation"] == {
+        "exact": 1, "near_image": 1, "near_text": 1, "rows": 3,
+    }  # fmt: skip
+    assert metrics["leakage"]["rows"] == 3 and metrics["val"]["rows"] == 6
+    assert report.leaks.val_pages == 9
+
+
+def test_validation_is_not_compared_with_itself(gate):
+    lines = text_of("same")
+    pages = [("a", draw(lines), lines, "val"), ("b", jpeg(draw(lines), 50), lines, "val")]
+    pages.append(("t", draw(text_of("t")), text_of("t"), "test"))
+    found, report = gate(pages)
+    assert found == {} and report.leaks.index_pages == 3
 
 
 def test_short_lines_repeat_by_nature(gate):

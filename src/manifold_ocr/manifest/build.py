@@ -17,7 +17,7 @@ from manifold_ocr.files import cache_root
 from manifold_ocr.manifest.config import ManifestConfig
 from manifold_ocr.manifest.counts import SplitCounts, count_splits
 from manifold_ocr.manifest.image_facts import CacheReport, prepare_images
-from manifold_ocr.manifest.leakage import LeakReport, find_near_duplicates
+from manifold_ocr.manifest.leakage import LeakReport, find_leaks
 from manifold_ocr.manifest.part_writer import PartResult
 from manifold_ocr.manifest.parts import PARTS, PartTask, work
 from manifold_ocr.manifest.runs import Run, merge
@@ -26,7 +26,7 @@ from manifold_ocr.manifest.shards import write_lines
 from manifold_ocr.manifest.shingles import SignatureCache
 from manifold_ocr.manifest.splits import SPLITS, TEST, TRAIN, VAL, Splitter
 from manifold_ocr.manifest.stretch_cache import StretchCache
-from manifold_ocr.manifest.verdicts import KEEP, OVER_LIMIT, REASONS, Verdicts, judge
+from manifold_ocr.manifest.verdicts import KEEP, LEAKING, OVER_LIMIT, REASONS, Verdicts, judge
 from manifold_ocr.progress import progress
 from manifold_ocr.records import Rejection, write_rows
 
@@ -93,7 +93,7 @@ def build_rows(
         _trim(caches / "stretches.sqlite", started_ns)
         clock.lap("rows")
         units = [table for result in results for table in result.units]
-        leaks = find_near_duplicates(units, config.leakage, workers)
+        leaks = find_leaks(units, config.leakage, workers)
         clock.lap("leakage")
         report = _write(results, leaks, images, config, destination)
         clock.lap("write")
@@ -126,7 +126,7 @@ def _write(
 ) -> BuildReport:
     """Judge all rows, write the manifests and the rejections, count what was kept."""
     runs = [run for result in results for run in result.runs]
-    verdicts = judge(runs, config, leaks.near)
+    verdicts = judge(runs, config, leaks.found)
     rejections = [r for result in results for r in result.rejections]
     for split in SPLITS:
         rejections += _write_split(split, runs, verdicts, destination, config)
@@ -209,7 +209,8 @@ def _write_split(
 def _rejection(line: bytes, code: int, verdicts: Verdicts) -> Rejection:
     row = orjson.loads(line)
     reason, detail = REASONS[code]
-    found = verdicts.found_in.get(int(row["image_sha256"][:16], 16), "")
+    image = int(row["image_sha256"][:16], 16)
+    found = verdicts.found_in.get((row["split"], image), "") if code in LEAKING else ""
     return Rejection(
         corpus=row["corpus"],
         source=row["id"],

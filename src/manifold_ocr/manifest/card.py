@@ -108,11 +108,14 @@ def _leaks(report: BuildReport, config: ManifestConfig) -> str:
     if not config.leakage.enabled:
         return "Near-duplicates were not looked for (manifest.leakage.enabled is false)."
     found = leakage_metrics(report)
+    val = found["validation"]
     lines = (
         f"{found['rows']:,} training rows removed: {found['exact']:,} show an image of validation "
         f"or test, {found['near_image']:,} nearly one, {found['near_text']:,} nearly its text. "
-        f"{report.leaks.train_pages:,} training pages were compared with "
-        f"{found['index_pages']:,} evaluation pages"
+        f"{val['rows']:,} validation rows removed: {val['exact']:,} show an image of test, "
+        f"{val['near_image']:,} nearly one, {val['near_text']:,} nearly its text. "
+        f"{report.leaks.train_pages:,} training and {report.leaks.val_pages:,} validation pages "
+        f"were compared with {found['index_pages']:,} evaluation pages"
     )
     if found["uncovered_pages"]:
         return f"{lines}; {found['uncovered_pages']:,} more are beyond manifest.leakage.max_index."

@@ -1,14 +1,15 @@
 """The leak gate: training pages that validation, test or a benchmark knows already.
 
-Only evaluation pages are indexed; training pages stream past the index one by one. A pair
-is a leak by its look (descriptors within `image_distance`) or by its text (long texts that
-are one text with scattered errors). Small images, such as single lines, look alike when
-they say the same in one typeface: for these the text must be equal as well.
+Only evaluation pages are indexed; training pages stream past the index one by one, and so
+do validation pages, which are compared with those of test and benchmarks alone. A pair is
+a leak by its bytes, by its look (descriptors within `image_distance`) or by its text (long
+texts that are one text with scattered errors). Small images, such as single lines, look
+alike when they say the same in one typeface: for these the text must be equal as well.
 """
 
-from collections.abc import Iterator
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,8 +19,15 @@ import orjson
 from manifold_ocr.manifest.config import LeakageConfig
 from manifold_ocr.manifest.descriptor import DescriptorIndex
 from manifold_ocr.manifest.shingles import PERMUTATIONS, fold, same_text
-from manifold_ocr.manifest.splits import TRAIN
-from manifold_ocr.manifest.verdicts import LEAK_IMAGE, LEAK_TEXT
+from manifold_ocr.manifest.splits import TEST, TRAIN, VAL
+from manifold_ocr.manifest.verdicts import (
+    LEAK_EXACT,
+    LEAK_IMAGE,
+    LEAK_TEXT,
+    VAL_EXACT,
+    VAL_IMAGE,
+    VAL_TEXT,
+)
 from manifold_ocr.progress import progress
 
 LEAST_SIMILARITY = 0.3  # estimated Jaccard similarity of candidates: 7 % typos leave 0.42
@@ -28,15 +36,21 @@ CANDIDATES = 8  # texts compared closely for one training page
 SMALL_SIDE = 96  # pixels: a line, not a page
 FEW_BITS = 48  # a nearly blank page says too little by its look
 
+Found = dict[tuple[str, int], tuple[int, str]]
+
 
 @dataclass(frozen=True)
 class LeakReport:
-    """`near` maps the key of a leaking training image to (verdict code, name of its twin)."""
+    """`found` maps (split, image key) of a leaking image to (verdict code, name of its twin).
 
-    near: dict[int, tuple[int, str]] = field(default_factory=dict)
+    The image is one of train, or one of validation whose twin is in test.
+    """
+
+    found: Found = field(default_factory=dict)
     index_pages: int = 0
     uncovered_pages: int = 0
     train_pages: int = 0
+    val_pages: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,32 +73,41 @@ def _open(table: Path) -> _Table:
     return _Table(np.load(table, mmap_mode="r"), table.with_suffix("").with_suffix(".texts"))
 
 
-def find_near_duplicates(tables: list[Path], config: LeakageConfig, workers: int = 1) -> LeakReport:
-    """Return the training images that nearly repeat an evaluation page (exact ones excepted)."""
-    counts = [_counts(_open(table)) for table in tables]
-    train, evaluation = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
-    if not config.enabled or not evaluation or not train:
-        return LeakReport(train_pages=train)
+def find_leaks(tables: list[Path], config: LeakageConfig, workers: int = 1) -> LeakReport:
+    """Return the training images that repeat an evaluation page, wholly or nearly.
+
+    Validation images that repeat a page of test are found as well.
+    """
+    counts = Counter[str]()
+    for table in map(_open, tables):
+        counts += _counts(table)
+    report = LeakReport(train_pages=counts[TRAIN], val_pages=counts[VAL])
+    pairs = counts[TRAIN] * counts[VAL] + (counts[TRAIN] + counts[VAL]) * counts[TEST]
+    if not config.enabled or not pairs:
+        return report
     tasks = [(tables, tables[i::workers], config) for i in range(workers)]
-    near: dict[int, tuple[int, str]] = {}
+    found: Found = {}
     if workers == 1:
-        near = _check(tasks[0])
+        found = _check(tasks[0])
     else:
         with ProcessPoolExecutor(workers) as pool:
-            for found in pool.map(_check, tasks):
-                near |= found
+            for share in pool.map(_check, tasks):
+                found |= share
+    evaluation = counts[VAL] + counts[TEST]
     uncovered = max(0, evaluation - config.max_index)
-    return LeakReport(near, evaluation - uncovered, uncovered, train)
+    return replace(
+        report, found=found, index_pages=evaluation - uncovered, uncovered_pages=uncovered
+    )
 
 
-def _counts(table: _Table) -> tuple[int, int]:
-    """Return how many units are of training and of evaluation."""
-    train = int((table.units["split"] == TRAIN.encode()).sum())
-    return train, len(table.units) - train
+def _counts(table: _Table) -> Counter[str]:
+    """Return how many units there are of each split."""
+    names, counts = np.unique(table.units["split"], return_counts=True)
+    return Counter({name.decode(): int(n) for name, n in zip(names, counts, strict=True)})
 
 
-def _check(task: tuple[list[Path], list[Path], LeakageConfig]) -> dict[int, tuple[int, str]]:
-    """Compare the training units of some tables with the evaluation units of all."""
+def _check(task: tuple[list[Path], list[Path], LeakageConfig]) -> Found:
+    """Compare the training and validation units of some tables with the index of all."""
     everything, own, config = task
     places = [
         (table, int(number))
@@ -93,19 +116,17 @@ def _check(task: tuple[list[Path], list[Path], LeakageConfig]) -> dict[int, tupl
     ]
     places.sort(key=lambda place: int(place[0].units[place[1]]["image"]))
     index = _Index(places[: config.max_index], config)
-    tables = [_open(table) for table in own]
-    total = sum(_counts(table)[0] for table in tables)
-    near = {}
-    for table, number in progress(_training(tables), "leak check", total, unit="page"):
+    asked = [
+        (table, np.flatnonzero(table.units["split"] != TEST.encode())) for table in map(_open, own)
+    ]
+    total = sum(len(numbers) for _, numbers in asked)
+    units = ((table, int(number)) for table, numbers in asked for number in numbers)
+    found: Found = {}
+    for table, number in progress(units, "leak check", total, unit="page"):
         if verdict := index.verdict(table, number):
-            near[int(table.units[number]["image"])] = verdict
-    return near
-
-
-def _training(parts: list[_Table]) -> Iterator[tuple[_Table, int]]:
-    for table in parts:
-        for number in np.flatnonzero(table.units["split"] == TRAIN.encode()):
-            yield table, int(number)
+            unit = table.units[number]
+            found[unit["split"].decode(), int(unit["image"])] = verdict
+    return found
 
 
 class _Index:
@@ -113,7 +134,9 @@ class _Index:
         self._places = places
         self._config = config
         units = [table.units[number] for table, number in places]
-        self._keys = {int(unit["image"]) for unit in units}
+        self._test = np.array([unit["split"] == TEST.encode() for unit in units], dtype=bool)
+        self._all = np.ones(len(units), dtype=bool)
+        self._images = np.array([unit["image"] for unit in units], dtype=np.uint64)  # sorted
         self._looks = DescriptorIndex(np.array([unit["descriptor"] for unit in units]))
         lengths = np.array([int(unit["characters"]) for unit in units])
         self._text_rows = np.flatnonzero(lengths >= config.min_text_length)
@@ -123,27 +146,40 @@ class _Index:
         self._content = lru_cache(maxsize=8192)(self._read)
 
     def verdict(self, table: _Table, number: int) -> tuple[int, str] | None:
-        """Return (code, twin) if the training unit repeats an evaluation page nearly."""
-        unit = table.units[number]
-        if int(unit["image"]) in self._keys:
-            return None  # an exact copy: the verdicts find it by its hash
-        twin = self._by_look(table, number)
-        if twin:
-            return LEAK_IMAGE, twin
-        twin = self._by_text(table, number)
-        return (LEAK_TEXT, twin) if twin else None
+        """Return (code, twin) if the unit repeats an evaluation page, wholly or nearly.
 
-    def _by_look(self, table: _Table, number: int) -> str:
+        A unit of validation is compared with pages of test only.
+        """
+        validation = bool(table.units[number]["split"] == VAL.encode())
+        known = self._test if validation else self._all
+        if twin := self._by_hash(table, number, known):
+            return (VAL_EXACT if validation else LEAK_EXACT), twin
+        if twin := self._by_look(table, number, known):
+            return (VAL_IMAGE if validation else LEAK_IMAGE), twin
+        if twin := self._by_text(table, number, known):
+            return (VAL_TEXT if validation else LEAK_TEXT), twin
+        return None
+
+    def _by_hash(self, table: _Table, number: int, known: np.ndarray) -> str:
+        image = table.units[number]["image"]
+        first = np.searchsorted(self._images, image, "left")
+        last = np.searchsorted(self._images, image, "right")
+        rows = first + np.flatnonzero(known[first:last])
+        return self._content(int(rows[0]))[0] if len(rows) else ""
+
+    def _by_look(self, table: _Table, number: int, known: np.ndarray) -> str:
         unit = table.units[number]
         bits = int(np.bitwise_count(unit["descriptor"]).sum())
         telling = min(unit["width"], unit["height"]) >= SMALL_SIDE and bits >= FEW_BITS
         for _, row in self._looks.near(unit["descriptor"], self._config.image_distance):
+            if not known[row]:
+                continue
             name, text = self._content(row)
             if telling or (text and table.content(number)[1] == text):
                 return name
         return ""
 
-    def _by_text(self, table: _Table, number: int) -> str:
+    def _by_text(self, table: _Table, number: int, known: np.ndarray) -> str:
         """Compare with the texts of the most similar signatures, if their lengths are close."""
         unit = table.units[number]
         length = int(unit["characters"])
@@ -154,12 +190,13 @@ class _Index:
         longest = np.maximum(self._lengths, length)
         slack = LENGTH_SLACK + 1 - self._config.text_similarity
         close = np.abs(self._lengths - length) <= slack * longest
+        close &= known[self._text_rows]
         ranked = np.flatnonzero(close & (equal >= LEAST_SIMILARITY * PERMUTATIONS))
         ranked = ranked[np.lexsort((ranked, -equal[ranked].astype(int)))][:CANDIDATES]
         text = table.content(number)[1] if len(ranked) else ""
         for place in ranked:
-            name, known = self._content(int(self._text_rows[place]))
-            if same_text(known, text, self._config.text_similarity):
+            name, other = self._content(int(self._text_rows[place]))
+            if same_text(other, text, self._config.text_similarity):
                 return name
         return ""
 

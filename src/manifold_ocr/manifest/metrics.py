@@ -5,8 +5,17 @@ from typing import Any
 
 from manifold_ocr.corpora.registry import SelectedCorpus
 from manifold_ocr.manifest.build import BuildReport
-from manifold_ocr.manifest.splits import SPLITS, TRAIN
-from manifold_ocr.manifest.verdicts import LEAK_EXACT, LEAK_IMAGE, LEAK_TEXT, LEAKS
+from manifold_ocr.manifest.splits import SPLITS, TRAIN, VAL
+from manifold_ocr.manifest.verdicts import (
+    LEAK_EXACT,
+    LEAK_IMAGE,
+    LEAK_TEXT,
+    LEAKS,
+    VAL_EXACT,
+    VAL_IMAGE,
+    VAL_LEAKS,
+    VAL_TEXT,
+)
 
 
 def manifest_metrics(report: BuildReport, corpora: Sequence[SelectedCorpus] = ()) -> dict[str, Any]:
@@ -38,8 +47,11 @@ def manifest_metrics(report: BuildReport, corpora: Sequence[SelectedCorpus] = ()
 
 
 def leakage_metrics(report: BuildReport) -> dict[str, Any]:
-    """Return rows removed from train because another split knows their page, by evidence."""
-    train = report.removed[TRAIN]
+    """Return rows removed because another split knows their page, by evidence.
+
+    The top level counts rows of train; `validation` those of validation known to test.
+    """
+    train, val = report.removed[TRAIN], report.removed[VAL]
     leaked = sum(train.get(code, 0) for code in LEAKS)
     kept = report.splits[TRAIN].rows
     return {
@@ -50,6 +62,12 @@ def leakage_metrics(report: BuildReport) -> dict[str, Any]:
         "fraction": round(leaked / (leaked + kept), 6) if leaked else 0.0,
         "index_pages": report.leaks.index_pages,
         "uncovered_pages": report.leaks.uncovered_pages,
+        "validation": {
+            "exact": val.get(VAL_EXACT, 0),
+            "near_image": val.get(VAL_IMAGE, 0),
+            "near_text": val.get(VAL_TEXT, 0),
+            "rows": sum(val.get(code, 0) for code in VAL_LEAKS),
+        },
     }
 
 

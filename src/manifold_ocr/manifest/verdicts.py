@@ -12,16 +12,23 @@ from manifold_ocr.manifest.config import ManifestConfig
 from manifold_ocr.manifest.runs import Run
 from manifold_ocr.manifest.splits import SPLITS, TEST, TRAIN, VAL
 
-KEEP, DUPLICATE, CONFLICT, IN_TEST, LEAK_EXACT, LEAK_IMAGE, LEAK_TEXT, OVER_LIMIT = range(8)
+KEEP, DUPLICATE, CONFLICT, OVER_LIMIT = range(4)
+LEAK_EXACT, LEAK_IMAGE, LEAK_TEXT = range(4, 7)  # rows of train
+VAL_EXACT, VAL_IMAGE, VAL_TEXT = range(7, 10)  # rows of validation
 REASONS = {
     DUPLICATE: ("duplicate", "same image, box and text as another row of the split"),
     CONFLICT: ("conflicting_label", "same image and box as another row, other text"),
-    IN_TEST: ("leak_exact", "its image is in the test split too"),
     LEAK_EXACT: ("leak_exact", "its image is in the validation or test split too"),
     LEAK_IMAGE: ("leak_image", "its image is nearly one of validation or test"),
     LEAK_TEXT: ("leak_text", "its text is nearly that of a page of validation or test"),
+    VAL_EXACT: ("leak_exact", "its image is in the test split too"),
+    VAL_IMAGE: ("leak_image", "its image is nearly one of the test split"),
+    VAL_TEXT: ("leak_text", "its text is nearly that of a page of the test split"),
 }
+CODES = max(REASONS) + 1
 LEAKS = (LEAK_EXACT, LEAK_IMAGE, LEAK_TEXT)
+VAL_LEAKS = (VAL_EXACT, VAL_IMAGE, VAL_TEXT)
+LEAKING = frozenset(LEAKS + VAL_LEAKS)
 
 
 @dataclass
@@ -29,21 +36,25 @@ class Verdicts:
     """A code a row, for each run, and where a leaking image was found again."""
 
     codes: list[np.ndarray]
-    found_in: dict[int, str] = field(default_factory=dict)
+    found_in: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def counts(self, runs: list[Run], split: str) -> dict[int, int]:
         """Return how many rows of a split got each code."""
-        totals = np.zeros(OVER_LIMIT + 1, dtype=np.int64)
+        totals = np.zeros(CODES, dtype=np.int64)
         for run, codes in zip(runs, self.codes, strict=True):
             if run.split == split:
-                totals += np.bincount(codes, minlength=OVER_LIMIT + 1)
+                totals += np.bincount(codes, minlength=CODES)
         return {code: int(total) for code, total in enumerate(totals) if total}
 
 
-def judge(runs: list[Run], config: ManifestConfig, near: dict[int, tuple[int, str]]) -> Verdicts:
+def judge(
+    runs: list[Run], config: ManifestConfig, leaks: dict[tuple[str, int], tuple[int, str]]
+) -> Verdicts:
     """Return the verdict of every row.
 
-    `near` maps an image key of a training image to the code and name of its near-duplicate.
+    `leaks` maps (split, image key) of an image of train or validation to the code and name of
+    its twin in a split that must not know it. Copies among the rows themselves are found here,
+    so they never pass, however small the leak index is or whether there is one.
     The order of the checks decides what a row with several faults is counted under: copies
     across splits first, then duplicates within a split, then the size limits.
     """
@@ -51,15 +62,17 @@ def judge(runs: list[Run], config: ManifestConfig, near: dict[int, tuple[int, st
     verdicts = Verdicts([np.zeros(len(k), dtype=np.uint8) for k in keys])
     images = {split: _images(runs, keys, split) for split in SPLITS}
     evaluation = np.union1d(images[VAL], images[TEST])
-    near_keys = np.array(sorted(near), dtype=np.uint64)
     for run, key, codes in zip(runs, keys, verdicts.codes, strict=True):
+        if run.split == TEST:
+            continue
+        leaking = np.array([image for split, image in leaks if split == run.split], dtype=np.uint64)
+        for image in np.unique(key["image"][np.isin(key["image"], leaking)]):
+            codes[key["image"] == image] = leaks[run.split, int(image)][0]
         if run.split == VAL:
-            codes[np.isin(key["image"], images[TEST])] = IN_TEST
-        if run.split == TRAIN:
-            for image in np.unique(key["image"][np.isin(key["image"], near_keys)]):
-                codes[key["image"] == image] = near[int(image)][0]
+            codes[np.isin(key["image"], images[TEST])] = VAL_EXACT
+        else:
             codes[np.isin(key["image"], evaluation)] = LEAK_EXACT
-    verdicts.found_in = {image: name for image, (_, name) in near.items()}
+    verdicts.found_in = {place: name for place, (_, name) in leaks.items()}
     for split in SPLITS:
         _mark_duplicates(runs, keys, verdicts.codes, split)
     for split, limit in _limits(config).items():

@@ -75,8 +75,9 @@ def summary(report: BuildReport, metrics: dict[str, Any], corpora: list[Selected
     leaks, dropped = metrics["leakage"], metrics["rejected"]
     lines.append(
         f"  rejected {dropped['total']:,} ({dropped['fraction']:.2%}), of these leaks "
-        f"{leaks['rows']:,}; filtered out {sum(metrics['filtered'].values()):,}; labels over "
-        f"train.max_target_length {metrics['truncated']['total']:,}"
+        f"{leaks['rows']:,} in train and {leaks['validation']['rows']:,} in val; filtered out "
+        f"{sum(metrics['filtered'].values()):,}; labels over train.max_target_length "
+        f"{metrics['truncated']['total']:,}"
     )
     lines += [
         f"  warning: benchmark {c.name} is trained on; its scores mean nothing"
