@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from manifold_ocr.corpora.base import RawRow
+from manifold_ocr.corpora.probes import PLANTED, needle_rows
 from manifold_ocr.corpora.synthetic.config import SUBSETS, VERSION, SyntheticConfig
 from manifold_ocr.corpora.synthetic.corpus import SyntheticCorpus
 from manifold_ocr.corpora.synthetic.generate import (
@@ -123,6 +126,32 @@ def test_the_bytes_of_this_version_are_pinned(corpus):
     """A change of bytes needs a new VERSION (and this hash), so that DVC draws the corpus anew."""
     found = (VERSION, sha256_tree(corpus))
     assert found == (1, "e49cdb1e7b22e688c11fba838457ef01485b87dc2955874bc9e93921047fb07f")
+
+
+def test_planted_needles_are_drawn_and_asked_for(corpus, rows, tmp_path):
+    generate(tmp_path / "all", replace(SMALL, needles=1.0), workers=1)
+    planted = list(SyntheticCorpus().rows(tmp_path / "all", {}))
+    for document in {row.document for row in planted}:
+        lines = [r for r in planted if r.document == document and r.granularity == "line"]
+        page = next(r for r in planted if r.document == document and r.granularity == "page")
+        (needle,) = [line for line in lines if PLANTED in line.tags]
+        assert re.fullmatch(r"Passcode [A-Z]{5}-[2-9]{4}", needle.text)
+        assert needle.text in page.text.splitlines() and len(lines) == LINES_PER_PAGE
+        (probe,) = needle_rows(lines)
+        assert (
+            probe.task == "needle" and probe.text == needle.text and "'Passcode'" in probe.question
+        )
+    texts = [row.text for row in planted if PLANTED in row.tags]
+    assert len(set(texts)) == len(texts)
+    generate(tmp_path / "some", replace(SMALL, needles=0.5), workers=1)
+    some = list(SyntheticCorpus().rows(tmp_path / "some", {}))
+    with_needle = {row.document for row in some if PLANTED in row.tags}
+    assert 0 < len(with_needle) < len({row.document for row in some})
+    for document in {row.document for row in some} - with_needle:
+        name = f"images/{document}.png"
+        assert (tmp_path / "some" / name).read_bytes() == (corpus / name).read_bytes()
+    with pytest.raises(ValueError, match="needles"):
+        SyntheticConfig(needles=1.5)
 
 
 SCRIPT = """

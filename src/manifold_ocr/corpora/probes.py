@@ -2,7 +2,8 @@
 
 Made from rows that are there already, so they cost no labels: among a page's lines, one
 that is long enough and begins unlike all others is asked for by its first words. The
-choice is by hash of the page's name, so it never changes when other pages come or go.
+choice is by hash of the page's name, so it never changes when other pages come or go. A
+line that was planted on its page for this (tag `planted`) goes before all others.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from manifold_ocr.records import Rejection
 SHORTEST = 16  # characters of a needle
 FEWEST_LINES = 5  # a haystack has at least so many
 CUE = 8  # characters that the question gives away
+PLANTED = "planted"  # tag of a line that stands on its page only to be found
 
 
 def with_needles(rows: Iterator[RawRow | Rejection]) -> Iterator[RawRow | Rejection]:
@@ -45,6 +47,7 @@ def needle_rows(lines: Sequence[RawRow]) -> Iterator[RawRow]:
     ]
     if not fair:
         return
+    fair = [line for line in fair if PLANTED in line.tags] or fair
     digest = hashlib.sha256(f"needle\0{lines[0].image}".encode()).digest()
     needle = fair[int.from_bytes(digest[:8], "big") % len(fair)]
     cue = needle.text.strip()[:CUE]

@@ -25,6 +25,7 @@ class SyntheticConfig(CommonOptions):
 
     The line counts are lower bounds per subset: documents are drawn whole until a split
     has at least that many lines. `pages` adds one row per document with the whole page.
+    `needles` is the share of documents on which a passcode is planted (see `needle.plant`).
     """
 
     seed: int = 20240601
@@ -34,6 +35,7 @@ class SyntheticConfig(CommonOptions):
     subsets: tuple[str, ...] = SUBSETS
     pages: bool = True
     version: int = VERSION
+    needles: float = 0.0
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
@@ -45,6 +47,8 @@ class SyntheticConfig(CommonOptions):
             raise ValueError(f"no subset {unknown[0]!r}; there are {', '.join(SUBSETS)}")
         if min(self.train_lines, self.val_lines, self.test_lines) < 0:
             raise ValueError("line counts must not be negative")
+        if not 0.0 <= self.needles <= 1.0:
+            raise ValueError(f"needles is a share of documents from 0 to 1, not {self.needles}")
 
     def lines(self, split: str) -> int:
         """Return the number of lines asked for in a split (train, val or test)."""

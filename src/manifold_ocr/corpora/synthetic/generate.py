@@ -6,14 +6,16 @@ import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 from manifold_ocr.augmentation.pixels import generator
 from manifold_ocr.corpora.base import RawRow
+from manifold_ocr.corpora.probes import PLANTED
 from manifold_ocr.corpora.synthetic.config import SyntheticConfig
 from manifold_ocr.corpora.synthetic.layout import PlacedLine, compose
+from manifold_ocr.corpora.synthetic.needle import plant
 from manifold_ocr.corpora.synthetic.sources import write_page
 from manifold_ocr.corpora.synthetic.styles import page_style
 from manifold_ocr.corpora.synthetic.wear import wear
@@ -88,12 +90,15 @@ def draw_document(destination: Path, config: SyntheticConfig, document: Document
     seed = hashlib.sha256(f"{config.seed}:{document.name}".encode()).digest()
     rng = random.Random(int.from_bytes(seed[:16], "big"))
     lines = write_page(document.subset, document.split, rng, LINES_PER_PAGE)
+    lines, planted = plant(lines, document.name, config.seed, config.needles)
     style = page_style(document.subset, document.split, rng)
     page, placed = compose(lines, style, rng)
     page = wear(document.subset, page, generator(config.seed, document.name, "wear"))
     image = f"images/{document.name}.png"
     page.save(destination / image, "PNG", compress_level=6)
     rows = [_line_row(document, image, line, page.size, rng) for line in placed]
+    if planted >= 0:
+        rows[planted] = replace(rows[planted], tags=(*rows[planted].tags, PLANTED))
     return [*rows, _page_row(document, image, placed)] if config.pages else rows
 
 
