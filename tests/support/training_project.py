@@ -29,7 +29,7 @@ class Project:
         return TrainingSettings(
             model=ModelConfig(id="tiny"),
             lora=LoraSettings(rank=self.rank if rank is None else rank, alpha=self.alpha),
-            train=TrainConfig(**{"threads": 1, **self.knobs, **knobs}),
+            train=TrainConfig(**{"threads": 1, "rehearsal": 0.0, **self.knobs, **knobs}),
             base=self.base,
             image_root=self.image_root,
         )

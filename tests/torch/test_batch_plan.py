@@ -61,7 +61,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainingSettings:
         model=ModelConfig(id="tiny"),
         lora=LoraSettings(rank=4, alpha=8, dropout=0.0),
         train=TrainConfig(
-            train_batch_size=0, max_target_length=32, generation_max_length=8, threads=1
+            train_batch_size=0,
+            max_target_length=32,
+            generation_max_length=8,
+            threads=1,
+            rehearsal=0.0,
         ),
         base=write_trocr(root / "base"),
         image_root=root,
@@ -113,6 +117,7 @@ def test_how_a_step_is_cut_does_not_change_what_is_learnt(settings, tmp_path, mo
             gradient_accumulation=accumulation,
             max_steps=3,
             learning_rate=1e-3,
+            rehearsal=0.0,
             max_target_length=32,
             generation_max_length=4,
             eval_steps=3,

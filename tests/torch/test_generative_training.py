@@ -66,6 +66,8 @@ class Project:
             "max_target_length": 32,
             "threads": 1,
             "warmup": 0.1,
+            "epochs": 4.0,
+            "rehearsal": 0.0,
         }
         settings = TrainingSettings(
             model=ModelConfig(id="tiny"),

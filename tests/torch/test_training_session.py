@@ -21,6 +21,7 @@ KNOBS: dict[str, Any] = {
     "train_batch_size": 3,
     "learning_rate": 0.01,
     "logging_steps": 2,
+    "rehearsal": 0.0,
     "threads": 1,
 }
 

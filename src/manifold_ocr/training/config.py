@@ -23,12 +23,12 @@ class TrainConfig:
     an adapter folder to start from.
     """
 
-    epochs: float = 4.0
+    epochs: float = 2.0
     max_steps: int = 0
     train_batch_size: int = 16
     eval_batch_size: int = 32
     gradient_accumulation: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     weight_decay: float = 0.01
     warmup: float = 0.05
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
@@ -50,7 +50,7 @@ class TrainConfig:
     max_val_samples: int = 0
     include_languages: tuple[str, ...] = ()
     include_subsets: tuple[str, ...] = ()
-    rehearsal: float = 0.0
+    rehearsal: float = 0.2
     rehearsal_degraded: float = 0.5
     rehearsal_languages: tuple[str, ...] = ("en", "zh")
     freeze: Literal["backbone", "none"] = "backbone"
