@@ -1,6 +1,10 @@
-"""Read samples with a model; each row is read once per model, image and code, then kept."""
+"""Read samples with a model; each row is read once per model, image and code, then kept.
+
+Under torchrun each process reads its share, and finds those of the others in the cache.
+"""
 
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +21,12 @@ from manifold_ocr.progress import progress
 from manifold_ocr.records import Prediction, Sample
 
 FLUSH_EVERY = 64
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Predictions in the order of the samples, how many were read anew, and seconds spent."""
+    """Predictions in the order of the samples, how many this process read, and its seconds."""
 
     predictions: list[Prediction]
     fresh: int
@@ -66,19 +71,27 @@ def predict(
     """Return a prediction for every sample, reading only what the cache lacks.
 
     Results are appended to output/cache/predictions/<fingerprint>.jsonl while the model
-    reads, so that an interrupted run goes on where it stopped.
+    reads, so that an interrupted run goes on where it stopped. Of several processes each
+    appends to a file of its own, and returns when all rows have been read.
 
     Raises:
         UserError: no samples, or an image that cannot be read (named with its row).
     """
     if not samples:
         raise UserError(f"{name}: nothing to read: the split has no rows; check manifest filters")
-    store = cache_root() / "predictions" / f"{fingerprint}.jsonl"
-    known = _load(store)
-    missing = [sample for sample in samples if row_key(sample) not in known]
+    folder = cache_root() / "predictions"
+    rank, processes = process_share()
+    store = folder / (f"{fingerprint}.rank{rank}.jsonl" if rank else f"{fingerprint}.jsonl")
+    known = _load(folder, fingerprint)
+    missing = [sample for sample in samples[rank::processes] if row_key(sample) not in known]
     started = time.monotonic()
     if missing:
         known.update(_read_missing(model, missing, image_root, store, name))
+    seconds = time.monotonic() - started
+    keys = [row_key(sample) for sample in samples]
+    while not all(key in known for key in keys):
+        time.sleep(POLL_SECONDS)
+        known |= _load(folder, fingerprint)
     predictions = [
         Prediction(
             id=sample.id,
@@ -86,13 +99,26 @@ def predict(
             confidence=found.confidence,
             vision_tokens=found.vision_tokens,
         )
-        for sample in samples
-        for found in [known[row_key(sample)]]
+        for sample, key in zip(samples, keys, strict=True)
+        for found in [known[key]]
     ]
-    return Reading(predictions, len(missing), time.monotonic() - started)
+    return Reading(predictions, len(missing), seconds)
 
 
-def _load(store: Path) -> dict[str, Recognition]:
+def process_share() -> tuple[int, int]:
+    """Return (number of this process, number of processes) as torchrun gives them, or (0, 1)."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _load(folder: Path, fingerprint: str) -> dict[str, Recognition]:
+    """Return what the stores of all processes hold; the first process's counts."""
+    known: dict[str, Recognition] = {}
+    for store in sorted(folder.glob(f"{fingerprint}.rank*.jsonl")):
+        known |= _load_store(store)
+    return known | _load_store(folder / f"{fingerprint}.jsonl")
+
+
+def _load_store(store: Path) -> dict[str, Recognition]:
     """Return what a store holds; a last line cut short by a kill is ignored."""
     known: dict[str, Recognition] = {}
     if not store.exists():

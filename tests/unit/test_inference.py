@@ -1,3 +1,5 @@
+import multiprocessing
+
 import pytest
 from PIL import Image
 
@@ -73,3 +75,26 @@ def test_an_interrupted_reading_goes_on_where_it_stopped(samples, tmp_path):
 def test_nothing_to_read_is_an_error(tmp_path):
     with pytest.raises(UserError, match="nothing to read"):
         predict(Width(), [], tmp_path, "one", "width")
+
+
+def read_as(rank, processes, samples, root, fail_at=None):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANK", str(rank))
+        patch.setenv("WORLD_SIZE", str(processes))
+        model = Width(fail_at)
+        reading = predict(model, samples, root, "one", "width")
+    return model.read, reading.predictions
+
+
+@pytest.mark.parametrize("known", [0, 3, 10])
+def test_processes_share_the_rows_and_each_gets_all(samples, tmp_path, known):
+    if known:
+        predict(Width(), samples[:known], tmp_path, "one", "width")
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        tasks = [pool.apply_async(read_as, (rank, 3, samples, tmp_path)) for rank in range(3)]
+        found = [task.get(60) for task in tasks]
+    expected = [len([i for i in range(known, 10) if i % 3 == rank]) for rank in range(3)]
+    assert [count for count, _ in found] == expected
+    for _, predictions in found:
+        assert [p.text for p in predictions] == [str(16 + i) for i in range(10)]
+    assert predict(Width(fail_at=0), samples, tmp_path, "one", "width").fresh == 0

@@ -13,7 +13,7 @@ from manifold_ocr.files import sha256_file
 from manifold_ocr.models.adapter_weights import is_adapter
 from manifold_ocr.models.adapters import attach, without_library_notes
 from manifold_ocr.models.config import ModelConfig
-from manifold_ocr.models.precision import weights_dtype
+from manifold_ocr.models.precision import default_device, weights_dtype
 
 
 def load_recogniser(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -87,8 +87,8 @@ class TorchParts:
 def load_torch(
     config: ModelConfig, base: Path, adapter: Path | None, device: str | None
 ) -> TorchParts:
-    """Load base weights and adapter on a device (None: a GPU where there is one)."""
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """Load base weights and adapter on a device (None: this process's GPU, if there is one)."""
+    where = torch.device(device or default_device())
     dtype = weights_dtype(config.precision)
     full = adapter is not None and not is_adapter(adapter)
     folder = adapter if full and adapter is not None else base

@@ -1,5 +1,6 @@
 """Precision and quantisation of weights as transformers wants them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,15 @@ import torch
 from manifold_ocr.models.config import ModelConfig
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def default_device() -> str:
+    """Return this process's GPU (torchrun numbers processes with LOCAL_RANK), or `cpu`."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    torch.cuda.set_device(device)  # captured steps and streams go to the current one
+    return device
 
 
 def weights_dtype(precision: str) -> torch.dtype:

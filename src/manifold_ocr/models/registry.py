@@ -93,8 +93,8 @@ def load_model(
 ) -> OcrModel:
     """Load the recogniser of `config`, with an adapter (or a full fine-tuned checkpoint).
 
-    `device` is a torch device name; None takes a GPU where there is one. `max_new_tokens`
-    bounds the texts of families that generate (None: their default).
+    `device` is a torch device name; None takes this process's GPU, where there is one.
+    `max_new_tokens` bounds the texts of families that generate (None: their default).
 
     Raises:
         UserError: weights are missing, or no family reads them.
@@ -118,11 +118,10 @@ def load_model(
 def _load_generative(
     kind: str, config: ModelConfig, base: Path, adapter: Path | None, device: str | None
 ) -> GenerativeModel:
-    import torch
-
     from manifold_ocr.models import chat_vlm, encoder_decoder
+    from manifold_ocr.models.precision import default_device
 
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or default_device()
     if kind == "encoder_decoder":
         return encoder_decoder.load(config, base, adapter, place)
     return chat_vlm.load(config, base, adapter, place)

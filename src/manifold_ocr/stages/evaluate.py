@@ -13,7 +13,7 @@ from manifold_ocr.config import load_section
 from manifold_ocr.engines.paired import paired
 from manifold_ocr.engines.runs import read_runs
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
-from manifold_ocr.inference import Reading, model_fingerprint
+from manifold_ocr.inference import Reading, model_fingerprint, process_share
 from manifold_ocr.manifest.identity import manifest_sha256
 from manifold_ocr.manifest.shards import iter_manifest
 from manifold_ocr.models import registry
@@ -41,6 +41,8 @@ def main() -> None:
         name: read(name, model, adapter, samples, config)
         for name, adapter in (("base", None), ("adapter", ADAPTER))
     }
+    if process_share()[0]:
+        return  # torchrun's first process has all rows and writes
     with atomic_directory(PREDICTIONS) as folder:
         for name, reading in readings.items():
             write_rows(folder / f"{name}.jsonl", reading.predictions)
@@ -116,7 +118,7 @@ def read(
     fingerprint = model_fingerprint(weights, settings, registry.modules(registry.family(model)))
     loaded = registry.load_model(model, adapter, max_new_tokens=config.generation_max_length)
     reading, cost = predict_and_measure(loaded, samples, IMAGE_ROOT, fingerprint, name)
-    if cost:
+    if cost and process_share()[0] == 0:
         perf.record(f"evaluate_{name}", cost)
     return reading
 
