@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from manifold_ocr.config import build as build_section
 from manifold_ocr.corpora.registry import resolve
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_tree
@@ -345,6 +346,15 @@ def test_needles_are_rows_of_their_own_task(tmp_path):
     needles = [row for row in samples(out) if row.task == "needle"]
     assert len(needles) == 1
     assert repr(needles[0].text[:8]) in needles[0].question and needles[0].box is None
+
+
+def test_unknown_tasks_are_rejected_and_misspelt_ones_refused(tmp_path):
+    extra = [{"document": "x", "image": "p000.png", "text": "a", "task": "neddle"}]
+    out = tmp_path / "out"
+    assert build(tmp_path, out, [corpus(tmp_path, 8, extra=extra)]).rejected == {"broken_row": 1}
+    assert "'neddle' is not one of transcribe, json" in rejected(out)[0].detail
+    with pytest.raises(UserError, match="include_tasks"):
+        build_section(ManifestConfig, {"include_tasks": ["neddle"]}, "params.yaml: manifest")
 
 
 def test_a_corpus_that_is_not_there_says_what_to_run(tmp_path):

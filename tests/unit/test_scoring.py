@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifold_ocr.config import build
+from manifold_ocr.corpora.base import TASKS
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.scoring import EvaluateConfig, compare, evaluation, score, score_rows, summarise
 from manifold_ocr.text import edit
+from manifold_ocr.text.probes import RULES
 
 CONFIG = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=200)
 
@@ -48,6 +50,33 @@ def numbers(value):
                 yield from numbers(item)
     else:
         yield value
+
+
+def test_layout_is_counted_and_scored_by_regions_and_never_as_text():
+    texts = [sample(i, text) for i, text in enumerate(["abcd", "efgh"])]
+    regions = json.dumps([{"label": "text", "box": [0, 0, 50, 50]}])
+    pages = [
+        sample(i, regions, corpus="publaynet", subset="text_page", task="layout",
+               granularity=granularity)
+        for i, granularity in ((10, "page"), (11, "page"), (12, "line"))
+    ]  # fmt: skip
+    said = ["abcx", "efgh", regions, "a text model reads the words", regions]
+    alone = summarise(score_rows(texts, predict(texts, said[:2]), CONFIG), CONFIG)
+    mixed = score_rows([*texts, *pages], predict([*texts, *pages], said), CONFIG)
+    together = summarise(mixed, CONFIG)
+    layout = together["by_task"].pop("layout")
+    assert (layout["n"], layout["missing"]) == (3, 0)
+    assert layout["region_f1"] == pytest.approx(2 / 3) == layout["valid"]
+    assert not any("cer" in name or "wer" in name or "ned" in name for name in layout)
+    for key in ("overall", "by_corpus", "by_subset", "by_language", "by_granularity"):
+        assert together[key] == alone[key], key
+    assert "layout" not in compare(mixed, mixed, CONFIG)["by_corpus"]
+    only = summarise(score_rows(pages, predict(pages, said[2:]), CONFIG), CONFIG)
+    assert "overall" not in only and only["by_corpus"] == {} and only["by_task"]["layout"]["n"] == 3
+
+
+def test_every_task_of_a_corpus_has_a_rule():
+    assert set(TASKS) == {"transcribe", *RULES}
 
 
 def test_values_by_hand():

@@ -3,9 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from manifold_ocr.records import Box, Rejection
+
+# what a row asks a model for: its text, or an answer that a probe's own rule scores
+Task = Literal["transcribe", "json", "latex", "table", "needle", "qa", "layout"]
+TASKS: tuple[Task, ...] = get_args(Task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

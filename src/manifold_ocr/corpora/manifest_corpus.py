@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from manifold_ocr.corpora.base import RawRow, Stretch
+from manifold_ocr.corpora.base import TASKS, RawRow, Stretch
 from manifold_ocr.corpora.fetchers import fetch
 from manifold_ocr.corpora.languages import language_tag
 from manifold_ocr.corpora.options import CommonOptions, corpus_options
@@ -174,7 +174,7 @@ class _RowReader:
             split=_split(split) if split else None,
             box=None if box is None else _box(box),
             granularity=value.get("granularity") or options.granularity or _guess(value),
-            task=value.get("task") or "transcribe",
+            task=_task(value.get("task") or "transcribe"),
             question=value.get("question"),
             answers=tuple(answers),
             license=options.license or value.get("license") or "unknown",
@@ -208,6 +208,12 @@ def _split(name: Any) -> str:
     if name not in _SPLITS:
         raise ValueError(f"split {name!r} is not one of {', '.join(_SPLITS)}")
     return _SPLITS[name]
+
+
+def _task(name: Any) -> str:
+    if name not in TASKS:
+        raise ValueError(f"task {name!r} is not one of {', '.join(TASKS)}")
+    return str(name)
 
 
 def _guess(value: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from manifold_ocr.corpora.base import Task
 from manifold_ocr.corpora.languages import language_tag
 from manifold_ocr.errors import UserError
 
@@ -49,7 +50,7 @@ class ManifestConfig:
     test_corpora: tuple[str, ...] = ()
     include_languages: tuple[str, ...] = ()
     include_subsets: tuple[str, ...] = ()
-    include_tasks: tuple[str, ...] = ("transcribe",)
+    include_tasks: tuple[Task, ...] = ("transcribe",)
     include_granularities: tuple[Literal["line", "page"], ...] = ("line", "page")
     max_train_samples: int = 0
     max_val_samples: int = 0

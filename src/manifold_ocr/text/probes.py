@@ -1,6 +1,7 @@
 """Scores of the tasks that are not transcription: named values in [0, 1] for one sample.
 
-The first score of a task is its headline. Probes never enter a CER.
+The first score of a task is its headline. Probes never enter a CER: a page's layout, say, is
+JSON about regions, so it is compared by overlap and never as text.
 """
 
 import json
