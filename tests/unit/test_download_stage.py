@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
-from manifold_ocr.commands.download import add_corpora, changed_locally
+from manifold_ocr.commands.download import add_corpora, register
+from manifold_ocr.corpora.local_sources import changed, local_source, looks_changed
 from manifold_ocr.errors import UserError
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -149,10 +153,94 @@ class TestCommand:
         add_corpora(params, ["letters"], {"kind": "folder", "path": "/scans"})
         assert "letters:" in params.read_text()
 
-    def test_a_changed_local_folder_is_noticed(self, project):
-        options = {"path": str(project.parent / "scans")}
-        assert not changed_locally("mine", options)
+    def test_only_corpora_with_a_changed_source_are_fetched_again(self, project, monkeypatch):
+        other = project.parent / "other"
+        shutil.copytree(project.parent / "scans", other)
+        params = project / "params.yaml"
+        text = params.read_text().replace("[mine]", "[mine, other, synthetic]")
+        params.write_text(
+            text.replace("  mine:", f"  other: {{kind: folder, path: {other}}}\n  mine:")
+        )
+        for name in ("mine", "other"):
+            assert run("manifold_ocr.stages.download", name).returncode == 0
+        (other / "03.txt").write_text("line 9")  # as long as before
+        commands = []
+
+        def record(command, check):
+            commands.append(command[4:])
+            return subprocess.CompletedProcess(command, 0)
+
+        monkeypatch.setattr("manifold_ocr.commands.download.subprocess.run", record)
+        app = typer.Typer()
+        app.callback()(lambda: None)
+        register(app)
+        done = CliRunner().invoke(app, ["download"])
+        assert done.exit_code == 0, done.output
+        assert commands == [
+            ["download@mine"], ["download@other", "--force"], ["download@synthetic"]
+        ]  # fmt: skip
+        assert "other: its local source has changed" in done.output
+        assert "mine:" not in done.output
+
+
+class TestLocalSources:
+    def edit(self, path, text):
+        path.write_text(text)
+        later = time.time() + 60
+        os.utime(path, (later, later))
+
+    def test_any_change_of_content_is_noticed(self, project):
+        scans = project.parent / "scans"
+        options = {"kind": "folder", "path": str(scans)}
+        assert not changed("mine", options) and not looks_changed("mine", options)
         run("manifold_ocr.stages.download", "mine")
-        assert not changed_locally("mine", options)
-        (project.parent / "scans/new.txt").write_text("x")
-        assert changed_locally("mine", options)
+        metrics = json.loads((project / "metrics/download/mine.json").read_text())
+        assert metrics["source_sha256"] == metrics["sha256"]
+        assert not changed("mine", options) and not looks_changed("mine", options)
+        (scans / ".hidden").write_text("is not copied")
+        assert not changed("mine", options)
+        self.edit(scans / "03.txt", "line 9")
+        assert changed("mine", options) and looks_changed("mine", options)
+        (scans / "03.txt").write_text("line 3")
+        assert not changed("mine", options), "touched, yet the same"
+        (scans / "03.txt").rename(scans / "99.txt")
+        assert changed("mine", options)
+        (scans / "03.png").unlink()
+        assert looks_changed("mine", options)
+        shutil.rmtree(scans)
+        assert not changed("mine", options) and not looks_changed("mine", options)
+
+    def test_archives_and_mounts(self, project):
+        archive = project.parent / "scans.zip"
+        shutil.make_archive(str(archive.with_suffix("")), "zip", project.parent / "scans")
+        (project / "params.yaml").write_text(PARAMS % archive)
+        options = {"kind": "folder", "path": str(archive)}
+        run("manifold_ocr.stages.download", "mine")
+        assert not changed("mine", options) and not looks_changed("mine", options)
+        with zipfile.ZipFile(archive, "a") as packed:
+            packed.writestr("new.txt", "new")
+        assert changed("mine", options)
+        mounted = project / "data/benchmark_corpus/bench"
+        mounted.mkdir(parents=True)
+        (mounted / "a.txt").write_text("a")
+        params = project / "params.yaml"
+        params.write_text(params.read_text().replace("[mine]", "[mine, bench]"))
+        assert run("manifold_ocr.stages.download", "bench").returncode == 0
+        assert not changed("bench", {})
+        (mounted / "a.txt").write_text("b")
+        assert changed("bench", {}) and not changed("bench", {"repo": "a/b"})
+
+    def test_corpora_without_local_source(self, project):
+        assert local_source("fox", {}) is None
+        (project / "metrics/download").mkdir(parents=True)
+        (project / "metrics/download/fox.json").write_text('{"sha256": "0"}')
+        assert not changed("fox", {}) and not looks_changed("fox", {})
+
+    def test_the_manifest_stage_warns_of_edits(self, project):
+        run("manifold_ocr.stages.download", "mine")
+        assert "warning" not in run("manifold_ocr.stages.manifest").stdout
+        self.edit(project.parent / "scans/03.txt", "line 9")
+        done = run("manifold_ocr.stages.manifest")
+        assert done.returncode == 0
+        assert "local source of mine" in done.stdout
+        assert "manifold-ocr download mine" in done.stdout

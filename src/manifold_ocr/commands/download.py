@@ -49,26 +49,6 @@ def add_corpora(
     return added
 
 
-def changed_locally(name: str, options: Mapping[str, Any]) -> bool:
-    """Say whether a corpus's local folder holds other files than were fetched from it.
-
-    DVC cannot see a folder outside the project, so the command looks: same number of files
-    and bytes means unchanged, which is quick and catches all but edits of equal length.
-    """
-    from manifold_ocr.files import read_json
-
-    path, metrics = Path(str(options.get("path") or "")), Path(f"metrics/download/{name}.json")
-    if not options.get("path") or not path.is_dir() or not metrics.is_file():
-        return False
-    files = [
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not any(part[0] == "." for part in file.relative_to(path).parts)
-    ]
-    known = read_json(metrics)
-    return (known["files"], known["bytes"]) != (len(files), sum(f.stat().st_size for f in files))
-
-
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
@@ -89,9 +69,11 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Add corpora to params.yaml (download.corpora) and fetch them.
 
-        Without names, fetches all that are selected and missing.
+        Without names, fetches all that are selected and missing, and those whose local
+        folder or archive has other content than when it was copied.
         """
         from manifold_ocr.config import load_params
+        from manifold_ocr.corpora.local_sources import changed
 
         names = [*(datasets or ()), *(more or ())]
         if (path or kind) and len(names) != 1:
@@ -106,7 +88,9 @@ def register(app: typer.Typer) -> None:
                 continue
             entry = (params.get("corpora") or {}).get(name) or {}
             command = [sys.executable, "-m", "dvc", "repro", f"download@{name}"]
-            if force or changed_locally(name, entry):
+            if force or changed(name, entry):
+                if not force:
+                    typer.echo(f"{name}: its local source has changed; fetching it again")
                 command.append("--force")
             if status := subprocess.run(command, check=False).returncode:
                 raise typer.Exit(status)

@@ -24,7 +24,7 @@ def copy_tree(
         UserError: no file, a link that leaves the folder, a clash, or a copy that differs.
     """
     root = source.resolve()
-    names = sorted(only) if only else _names(source)
+    names = sorted(only) if only else visible_files(source)
     if not names:
         raise UserError(f"{source}: holds no files")
     for name in progress(names, f"copy {source.name}", total=len(names), unit="file"):
@@ -38,7 +38,8 @@ def copy_tree(
     return len(names)
 
 
-def _names(source: Path) -> list[str]:
+def visible_files(source: Path) -> list[str]:
+    """Return the relative names of all files below a folder, hidden ones left out, sorted."""
     found = (path for path in source.rglob("*") if path.is_file())
     relative = (path.relative_to(source) for path in found)
     return sorted(

@@ -6,12 +6,12 @@ from pathlib import Path
 from manifold_ocr.config import load_params
 from manifold_ocr.corpora.fetchers import fetch
 from manifold_ocr.corpora.licences import corpus_licence, policy_of
+from manifold_ocr.corpora.local_sources import METRICS, local_source, source_hash
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, sha256_tree, write_json
 from manifold_ocr.stages.runner import run_stage
 
 RAW = Path("data/raw")
-METRICS = Path("metrics/download")
 
 
 def main() -> None:
@@ -30,6 +30,8 @@ def main() -> None:
             raise UserError(f"corpus {name}: the source holds no files")
         size = sum(path.stat().st_size for path in files)
         metrics = {"files": len(files), "bytes": size, "sha256": sha256_tree(folder)}
+        if source := local_source(name, options):
+            metrics["source_sha256"] = source_hash(source)
     write_json(METRICS / f"{name}.json", metrics)
     print(
         f"{name}: {len(files)} files, {size / 2**20:.1f} MiB in {destination} (licence: {licence})"

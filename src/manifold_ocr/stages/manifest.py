@@ -5,6 +5,8 @@ from typing import Any
 
 from manifold_ocr import perf
 from manifold_ocr.config import build, load_params, load_section
+from manifold_ocr.corpora.local_sources import METRICS as DOWNLOADS
+from manifold_ocr.corpora.local_sources import looks_changed
 from manifold_ocr.corpora.registry import SelectedCorpus, select_corpora
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, write_json
@@ -20,7 +22,6 @@ from manifold_ocr.training.config import TrainConfig
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest")
 METRICS = Path("metrics/manifest.json")
-DOWNLOADS = Path("metrics/download")
 
 
 def main() -> None:
@@ -83,6 +84,12 @@ def summary(report: BuildReport, metrics: dict[str, Any], corpora: list[Selected
         f"  warning: benchmark {c.name} is trained on; its scores mean nothing"
         for c in corpora
         if c.contaminated
+    ]
+    lines += [
+        f"  warning: the local source of {c.name} was touched after it was copied, and this "
+        f"manifest holds the copy; run: manifold-ocr download {c.name}"
+        for c in corpora
+        if looks_changed(c.name, c.options)
     ]
     for split in ("train", "val"):
         if not report.splits[split].rows:
