@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import logging
 import shutil
 import tempfile
 import warnings
@@ -21,12 +20,8 @@ from manifold_ocr.models.ctc_onnx import export_merged
 
 
 def import_peft() -> Any:
-    """Return the peft module; bitsandbytes' notes on missing CPU kernels are not shown.
-
-    Call it before transformers' Trainer is imported, which imports peft itself.
-    """
-    with quiet("bitsandbytes", "bitsandbytes.backends.cpu.ops", "bitsandbytes.cextension"):
-        return importlib.import_module("peft")
+    """Return the peft module, imported when it is used: that takes seconds."""
+    return importlib.import_module("peft")
 
 
 @contextmanager
@@ -39,19 +34,6 @@ def without_library_notes() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=Warning)
         yield
     library_logging.enable_progress_bar()
-
-
-@contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
-    """Let only errors of the named loggers through while the block runs."""
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    for name in loggers:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def match_targets(model: nn.Module, suffixes: Sequence[str], within: str = "") -> list[str]:
