@@ -131,17 +131,24 @@ def sha256_tree(root: Path | str) -> str:
     return digest.hexdigest()
 
 
-def cache_root() -> Path:
-    """Return the folder of caches that outlive a stage run (never a DVC out).
+def workspace() -> Path:
+    """Return the project's folder: the current one, except within an experiment.
 
-    `MANIFOLD_OCR_CACHE` wins. Otherwise it is output/cache of the project; a queued or
-    temporary experiment, which DVC runs in .dvc/tmp/exps/<name>, shares the cache of the
-    workspace it was started from.
+    A queued or temporary experiment, which DVC runs in .dvc/tmp/exps/<name> and removes
+    afterwards, gets the folder that it was started from.
     """
-    if configured := os.environ.get("MANIFOLD_OCR_CACHE"):
-        return Path(configured)
     here = Path.cwd()
     for parent in (here, *here.parents):
         if parent.parent.name == "exps" and parent.parent.parent.name == "tmp":
-            return parent.parent.parent.parent.parent / "output" / "cache"
-    return Path("output/cache")
+            return parent.parent.parent.parent.parent
+    return Path()
+
+
+def cache_root() -> Path:
+    """Return the folder of caches that outlive a stage run (never a DVC out).
+
+    `MANIFOLD_OCR_CACHE` wins. Otherwise it is output/cache of the workspace.
+    """
+    if configured := os.environ.get("MANIFOLD_OCR_CACHE"):
+        return Path(configured)
+    return workspace() / "output" / "cache"

@@ -65,6 +65,7 @@ def test_cache_is_shared_with_temporary_experiments(tmp_path, monkeypatch):
     queued = workspace / ".dvc" / "tmp" / "exps" / "tmp123"
     queued.mkdir(parents=True)
     monkeypatch.chdir(queued)
+    assert files.workspace() == workspace
     assert files.cache_root() == workspace / "output" / "cache"
     monkeypatch.chdir(workspace)
     assert files.cache_root().resolve() == workspace / "output" / "cache"

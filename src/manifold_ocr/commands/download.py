@@ -1,7 +1,5 @@
 """`manifold-ocr download`: add corpora to params.yaml and fetch them through DVC."""
 
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,6 +70,7 @@ def register(app: typer.Typer) -> None:
         Without names, fetches all that are selected and missing, and those whose local
         folder or archive has other content than when it was copied.
         """
+        from manifold_ocr.commands.experiments import run_dvc
         from manifold_ocr.config import load_params
         from manifold_ocr.corpora.local_sources import changed
 
@@ -87,10 +86,7 @@ def register(app: typer.Typer) -> None:
             if not fetch:
                 continue
             entry = (params.get("corpora") or {}).get(name) or {}
-            command = [sys.executable, "-m", "dvc", "repro", f"download@{name}"]
-            if force or changed(name, entry):
-                if not force:
-                    typer.echo(f"{name}: its local source has changed; fetching it again")
-                command.append("--force")
-            if status := subprocess.run(command, check=False).returncode:
-                raise typer.Exit(status)
+            again = force or changed(name, entry)
+            if again and not force:
+                typer.echo(f"{name}: its local source has changed; fetching it again")
+            run_dvc("repro", f"download@{name}", *(["--force"] if again else []))

@@ -45,9 +45,14 @@ def dvc(*arguments: str) -> None:
     Raises:
         UserError: it fails; its own message has been printed.
     """
-    code = subprocess.run(_command(*arguments), env=_environment(), check=False).returncode
-    if code:
+    if code := _status(*arguments):
         raise UserError(f"`dvc {' '.join(arguments[:3])}` failed with status {code}")
+
+
+def run_dvc(*arguments: str) -> None:
+    """Run DVC likewise; its exit status becomes ours and its message is the last word."""
+    if code := _status(*arguments):
+        raise SystemExit(code)
 
 
 def known_experiments() -> dict[str, Experiment]:
@@ -124,6 +129,10 @@ def experiments_of(shown: Any) -> Iterator[Experiment]:
 def _git_lines(*arguments: str) -> list[str]:
     answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return answer.stdout.splitlines() if answer.returncode == 0 else []
+
+
+def _status(*arguments: str) -> int:
+    return subprocess.run(_command(*arguments), env=_environment(), check=False).returncode
 
 
 def _command(*arguments: str) -> list[str]:

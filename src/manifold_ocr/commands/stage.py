@@ -1,17 +1,10 @@
 """`manifold-ocr repro [STAGE]`: bring the pipeline, or one stage, up to date through DVC."""
 
-import subprocess
-import sys
 from typing import Annotated
 
 import typer
 
-
-def run_dvc(*arguments: str) -> None:
-    """Run DVC of this environment; its exit status becomes ours."""
-    code = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode
-    if code:
-        raise SystemExit(code)
+from manifold_ocr.commands.experiments import run_dvc
 
 
 def register(app: typer.Typer) -> None:

@@ -94,7 +94,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Fine-tune an adapter (dvc repro train), or check first what would happen."""
         if not dry and not overfit:
-            from manifold_ocr.commands.stage import run_dvc
+            from manifold_ocr.commands.experiments import run_dvc
 
             run_dvc("repro", *(["--force"] if force else []), "train")
             return

@@ -14,7 +14,7 @@ import yaml
 
 from manifold_ocr.config import load_params
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import atomic_write, write_json
+from manifold_ocr.files import atomic_write, workspace, write_json
 from manifold_ocr.records import write_rows
 from manifold_ocr.training.fingerprint import differing_keys
 from manifold_ocr.training.guard import launchers
@@ -96,6 +96,8 @@ class RunFolder:
 def open_run_folder(default_name: str, known: Path) -> RunFolder:
     """Return the run's folder: the one named in the file `known` (a resumed run), or a new one.
 
+    New ones are made in the workspace: DVC removes the folder of a queued experiment.
+
     The name is MANIFOLD_OCR_RUN_NAME, the name of the DVC experiment, or `default_name`.
 
     Raises:
@@ -106,7 +108,7 @@ def open_run_folder(default_name: str, known: Path) -> RunFolder:
     name = os.environ.get(RUN_NAME) or os.environ.get("DVC_EXP_NAME") or default_name
     if "/" in name or name.startswith(".") or not name.strip():
         raise UserError(f"{RUN_NAME}={name!r}: a run name is a plain folder name, such as zh-r16")
-    stem, number = RUNS / f"{datetime.now(UTC):%Y-%m-%d}_{name}", 1
+    stem, number = workspace() / RUNS / f"{datetime.now(UTC):%Y-%m-%d}_{name}", 1
     path = stem
     while path.exists():
         number += 1
