@@ -2,8 +2,8 @@
 
 With a file name as argument, trains the job in it (for torchrun). Without, reads one job a
 line from standard input, forks `processes` of them with the environment that torchrun gives,
-prints `pid N`, the trainings' own lines and, when all have ended, `end STATUS`. Everything
-is imported once, before any fork.
+prints `pid N ...` of them, the trainings' own lines and, when all have ended, `end STATUS`.
+Everything is imported once, before any fork.
 """
 
 import importlib
@@ -62,7 +62,7 @@ def serve() -> None:
     for line in sys.stdin:
         job = json.loads(line)
         pids = [start(job, rank) for rank in range(job["processes"])]
-        print(f"pid {pids[0]}", flush=True)
+        print("pid", *pids, flush=True)
         print(f"end {max(os.waitpid(pid, 0)[1] for pid in pids)}", flush=True)
 
 

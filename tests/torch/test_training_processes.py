@@ -58,22 +58,31 @@ class Server:
             text=True,
         )
 
-    def run(self, job: dict[str, Any], kill_at: int = 0, delay: float = 0.0) -> int:
-        """Run a job; kill -9 `delay` seconds after it logs step `kill_at`; return its status."""
+    def run(
+        self,
+        job: dict[str, Any],
+        kill_at: int = 0,
+        delay: float = 0.0,
+        number: signal.Signals = signal.SIGKILL,
+    ) -> int:
+        """Run a job; return its status.
+
+        `delay` seconds after it logs step `kill_at`, its last process gets the signal `number`.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         pid = 0
         for line in self.process.stdout:
-            if found := re.match(r"pid (\d+)", line):
+            if found := re.match(r"pid .*?(\d+)$", line):
                 pid = int(found[1])
             elif found := re.match(r"end (\d+)", line):
                 return int(found[1])
-            step = re.match(rf"train: step (\d+)/{STEPS} ", line)
+            step = re.match(r"train: step (\d+)/", line)
             if kill_at and step and int(step[1]) >= kill_at:
                 time.sleep(delay)
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
                 kill_at = 0
         raise AssertionError("the server ended")
 
@@ -167,6 +176,23 @@ def test_two_processes_learn_what_one_does_with_doubled_accumulation(
     results = [tmp_path / name / "metrics/metrics.json" for name in ("one", "two/rank0")]
     found = [json.loads(path.read_text()) for path in results]
     assert found[0] == found[1], "losses and what was read for validation"
+
+
+def test_ctrl_c_that_reaches_one_process_stops_both_and_loses_nothing(
+    server: Server, pictures: tuple, tmp_path: Path, tiny_ctc: Path
+) -> None:
+    short = {"max_steps": 8, "eval_steps": 4}
+    one = described(tmp_path / "one", tiny_ctc, pictures, 8, gradient_accumulation=2, **short)
+    assert server.run(one) == 0
+    two = described(tmp_path / "two", tiny_ctc, pictures, 8, **short)
+    assert server.run({**two, "processes": 2, "port": free_port()}, 1, 0.0, signal.SIGINT) != 0
+    record = next((tmp_path / "two/rank0/output/training_runs").glob("*/run.yaml"))
+    assert "status: interrupted" in record.read_text(encoding="utf-8")
+    saved = (tmp_path / "two/cache/training").glob("*/checkpoints/checkpoint-*/complete.json")
+    steps = {int(path.parent.name.rpartition("-")[2]) for path in saved}
+    assert 1 < max(steps) < 8, "a checkpoint at the step where it was stopped"
+    assert server.run({**two, "processes": 2, "port": free_port()}) == 0
+    same_weights(tmp_path / "one/adapter", tmp_path / "two/rank0/adapter")
 
 
 @pytest.mark.slow

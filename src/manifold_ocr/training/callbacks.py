@@ -7,6 +7,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from manifold_ocr.training.guard import StopRequest
+from manifold_ocr.training.processes import Agreement
 
 CLOCKS = ("runtime", "per_second", "total_flos", "train_loss")
 
@@ -21,11 +22,13 @@ class Conductor(TrainerCallback):
         self.stop = stop
         self.resumed = resumed
         self.trainer: Any = None
+        self.processes: Agreement | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Arm the stop wish; on resume restore the running loss."""
+        self.processes = Agreement()
         self.stop.armed = True
         if self.resumed is not None:
             self.trainer.restore_loss_state(self.resumed)
@@ -39,7 +42,9 @@ class Conductor(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop where that is wished; save here unless the end of the epoch does it anyway."""
+        """Stop where any process wishes it; save unless the end of the epoch does it anyway."""
+        assert self.processes is not None
+        self.stop.wished = self.processes.any(self.stop.wished)
         if self.stop.wished:
             control.should_training_stop = True
             control.should_save = control.should_save or not _ends_epoch(args, state)

@@ -17,6 +17,7 @@ from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.checkpoints import mark_complete
 from manifold_ocr.training.family import TrainingData, TrainingFamily
+from manifold_ocr.training.processes import read_shared, scored_once
 
 LOSS_STATE = "loss_state.json"
 CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it
@@ -157,16 +158,15 @@ class OcrTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Read the validation rows, score the generated text, log and return the metrics."""
+        """Read the validation rows, score the generated text, log and return the metrics.
+
+        Of several processes each reads its share, and the first one scores.
+        """
         started = time.monotonic()
         model = self.accelerator.unwrap_model(self.model)
         model.eval()
-        found = self.family.read(model, self.val_samples)
-        predictions = [
-            Prediction(id=s.id, text=r.text, confidence=r.confidence, vision_tokens=r.vision_tokens)
-            for s, r in zip(self.val_samples, found, strict=True)
-        ]
-        scores = self.scorer(predictions, self.state.global_step)
+        predictions = read_shared(lambda rows: self.family.read(model, rows), self.val_samples)
+        scores = scored_once(lambda: self.scorer(predictions, self.state.global_step))
         self.evaluation_seconds += time.monotonic() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self.log(metrics)

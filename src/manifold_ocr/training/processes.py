@@ -1,0 +1,71 @@
+"""What the processes of torchrun do together: read for validation, agree on scores and on a stop.
+
+Every function here is called by all processes at the same place.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, zip_longest
+from typing import Any
+
+import torch
+from torch import distributed
+
+from manifold_ocr.models.base import Recognition
+from manifold_ocr.records import Prediction, Sample
+
+Read = Callable[[Sequence[Sample]], Iterable[Recognition]]
+
+
+def process_share() -> tuple[int, int]:
+    """Return (number of this process, number of processes); (0, 1) for one alone."""
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def read_shared(read: Read, samples: Sequence[Sample]) -> list[Prediction]:
+    """Return a prediction for every sample, in order; of n processes each reads every n-th."""
+    rank, processes = process_share()
+    own = samples[rank::processes]
+    predictions = [
+        Prediction(id=s.id, text=r.text, confidence=r.confidence, vision_tokens=r.vision_tokens)
+        for s, r in zip(own, read(own), strict=True)
+    ]
+    if processes == 1:
+        return predictions
+    parts: list[Any] = [None] * processes
+    distributed.all_gather_object(parts, predictions)
+    return [found for found in chain.from_iterable(zip_longest(*parts)) if found is not None]
+
+
+def scored_once(score: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Return what `score` gives in the first process, in every process.
+
+    So all of them come to the same best checkpoint and stop at the same evaluation.
+    """
+    rank, processes = process_share()
+    found = [score() if rank == 0 else {}]
+    if processes > 1:
+        distributed.broadcast_object_list(found)
+    return found[0]
+
+
+class Agreement:
+    """Whether any process wishes something, known to all at the same step.
+
+    A signal reaches processes at different steps; one that stopped alone would leave the
+    others waiting for its gradients. The flags travel between CPUs, so no GPU is waited for.
+    """
+
+    def __init__(self) -> None:
+        """Make the group of all processes; one process alone needs none."""
+        several = process_share()[1] > 1
+        self.group = distributed.new_group(backend="gloo") if several else None
+
+    def any(self, wish: bool) -> bool:
+        """Return whether any process wishes it."""
+        if self.group is None:
+            return wish
+        flag = torch.tensor(int(wish))
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX, group=self.group)
+        return bool(flag)
