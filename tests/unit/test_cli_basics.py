@@ -1,14 +1,19 @@
+import json
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from manifold_ocr.cli import build_app
 from manifold_ocr.commands.preset import apply_preset
 from manifold_ocr.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 PARAMS = """\
 lora:
   rank: 8   # a comment that stays
@@ -25,6 +30,31 @@ def test_preset_writes_values_and_keeps_comments(tmp_path):
     assert apply_preset(preset, params) == [("lora.rank", 8, 4), ("train.epochs", 4.0, 2.0)]
     assert "rank: 4   # a comment that stays" in params.read_text()
     assert apply_preset(preset, params) == []
+
+
+def lengths(params):
+    train = yaml.safe_load(params.read_text())["train"]
+    return train["max_target_length"], train["generation_max_length"]
+
+
+def test_preset_lengths_become_what_the_decoder_holds(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    params = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", params)
+    apply_preset(ROOT / "presets/3080ti.yaml", params)
+    assert lengths(params) == (512, 512), "before the model is fetched, as the preset says"
+    assert "train.max_target_length: 512, not the preset's 640" in capsys.readouterr().out
+    base = tmp_path / "data/base/microsoft--trocr-base-printed"
+    base.mkdir(parents=True)
+    for positions, expected in ((700, (640, 700)), (1024, (640, 768))):
+        config = {"model_type": "vision-encoder-decoder"}
+        config["decoder"] = {"max_position_embeddings": positions}
+        (base / "config.json").write_text(json.dumps(config))
+        apply_preset(ROOT / "presets/3080ti.yaml", params)
+        assert lengths(params) == expected
+    assert capsys.readouterr().out.count("the preset's") == 1
+    long = max(len(line) for line in (ROOT / "params.yaml").read_text().splitlines())
+    assert max(len(line) for line in params.read_text().splitlines()) >= long, "no line is wrapped"
 
 
 def test_preset_refuses_an_unknown_name_or_key_and_changes_nothing(tmp_path):
