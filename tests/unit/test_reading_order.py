@@ -110,6 +110,66 @@ def test_a_table_beside_running_text_is_read_across_within_itself_only():
     assert rows[:6] == [f"prose {i} " + "word " * 5 + "word" for i in range(6)]
 
 
+def rows_of(lines):
+    return [row.text for part in arrange(lines) for row in part.rows]
+
+
+def test_a_form_is_read_across_although_its_labels_are_long():
+    labels = [
+        "Previous employer (if any)",
+        "Mr [ ] Mrs [ ] Other",
+        "Name of the bank",
+        "Date of birth (d/m/y)",
+        "Height (in cm), weight",
+    ]
+    lines = []
+    for i, label in enumerate(labels):
+        lines.append(line(50, 100 + 36 * i, 50 + 9 * len(label), label))
+        lines.append(line(320, 101 + 36 * i, 420 + 20 * (i % 3), f"value {i}"))
+    assert rows_of(lines) == [f"{label} value {i}" for i, label in enumerate(labels)]
+
+
+def test_a_long_list_is_read_across_above_a_few_rows_that_look_like_running_text():
+    lines = []
+    for i in range(7):
+        lines.append(line(50, 100 + 26 * i, 150 + 7 * i, f"item {i}"))
+        lines.append(line(450, 100 + 26 * i, 500, f"{i}.50"))
+    thanks = [
+        "THANK YOU, PLEASE COME AGAIN",
+        "GOODS SOLD ARE NOT RETURNABLE",
+        "ALL PRICES WITH TAX",
+    ]
+    lines += [line(50, 300 + 26 * i, 400, text) for i, text in enumerate(thanks)]
+    assert rows_of(lines) == [f"item {i} {i}.50" for i in range(7)] + thanks
+
+
+def test_a_margin_beside_running_text_is_not_read_across_into_the_table_below_the_text():
+    margin = [line(50, 100 + 26 * i, 120, f"note {i}") for i in range(14)]
+    table = []
+    for i in range(5):
+        table.append(line(250, 360 + 26 * i, 310, f"key {i}"))
+        table.append(line(500, 360 + 26 * i, 540, f"{i}.0"))
+    rows = rows_of([*margin, *column(250, 600, 100, 9, "prose"), *table])
+    assert [row for row in rows if "note" in row] == [f"note {i}" for i in range(14)]
+    assert [row for row in rows if "key" in row] == [f"key {i} {i}.0" for i in range(5)]
+
+
+def test_the_labels_of_an_axis_are_one_row_although_no_other_row_is_like_it():
+    lines = [
+        line(60, 20, 300, "Output of the mill"),
+        *(line(100 + 130 * i, 60, 140 + 130 * i, f"Q{i}") for i in range(4)),
+        line(260, 86, 330, "+52.2 %"),
+        line(90, 112, 180, "n = 6,381"),
+    ]
+    assert rows_of(lines) == ["Output of the mill", "Q0 Q1 Q2 Q3", "+52.2 %", "n = 6,381"]
+
+
+def test_two_long_rows_side_by_side_are_not_one_row():
+    lines = [line(50, 100, 350, "a caption of the left picture"),
+             line(430, 100, 750, "a caption of the right picture")]  # fmt: skip
+    assert [len(part) for part in texts(lines)] == [1, 1]
+
+
 def test_wide_characters_flow_without_spaces_and_words_with_them():
     (chinese,) = arrange(
         [line(50, 100, 400, "在西北黄土高原区中"), line(50, 126, 400, "甘肃省数量最多")]

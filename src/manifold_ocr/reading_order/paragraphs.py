@@ -85,7 +85,7 @@ def split_paragraphs(chain: Sequence[Row]) -> list[Paragraph]:
             spaces[index] > usual + GAP_JUMP * height
             or ITEM.match(nxt.text)
             or _starts_indented(parts[-1], nxt, after, height)
-            or _ends_short(row, nxt, _right_margin(parts[-1][:-1], chain[index + 1 :]), height)
+            or ends_short(row, nxt, _right_margin(parts[-1][:-1], chain[index + 1 :]), height)
         ):
             parts.append([])
         parts[-1].append(nxt)
@@ -112,7 +112,7 @@ def _starts_indented(part: Sequence[Row], row: Row, after: Row | None, height: f
     return hanging and step < -INDENT * height
 
 
-def _ends_short(row: Row, following: Row, right: float, height: float) -> bool:
+def ends_short(row: Row, following: Row, right: float, height: float) -> bool:
     """Tell whether `row` stops although the next row's first word would have fitted on it."""
     room = right - row.box[2]
     text = following.text

@@ -1,19 +1,23 @@
 """Rows of tables, forms and receipts: label and value stand far apart, yet are read across.
 
 Two columns of running text also stand side by side. They differ in how their rows fill
-them: running text reaches its margin in most rows, labels and values end where they end.
+them: running text reaches its margin in most rows and breaks only where the next word would
+not fit; labels and values end where they end.
 """
 
+import itertools
 from collections.abc import Sequence
 from statistics import median
 
 from manifold_ocr.reading_order.lines import WIDE, Paragraph, Row, middle, overlap
+from manifold_ocr.reading_order.paragraphs import ends_short
 from manifold_ocr.reading_order.rows import ROW_OVERLAP, like_height
 from manifold_ocr.records import Box
 
 REACH = 2.6  # line heights between neighbouring rows of one table
-FILLED = 0.7  # a row fills its column when it covers this share of the column's width
-MOST = 0.6  # running text fills its column in at least this share of the rows
+FILLED = 0.8  # a row fills its column when it covers this share of the column's width
+MOST = 0.7  # running text fills its column in at least this share of the rows before the last
+WRAPPED = 0.8  # and breaks for want of room in at least this share of them
 LONG = 20  # half-width characters of the middle row from which a column may be running text
 
 Pair = tuple[int, int]
@@ -22,17 +26,11 @@ Pair = tuple[int, int]
 def join_table_rows(rows: Sequence[Row], paragraphs: Sequence[Paragraph]) -> list[Row]:
     """Join the rows that stand side by side in tables; all other rows stay as they are.
 
-    `paragraphs` are those of `rows` before joining: where they are running text, their
-    columns are never read across.
+    `paragraphs` are those of `rows` before joining. Where they are running text, the edges of
+    their columns hold for the whole height of the page, unless a table has more rows.
     """
-    columns = [
-        part.box for part in paragraphs if len(part.rows) >= 3 and _is_running_text(part.rows)
-    ]
-    pairs = [
-        (left, right)
-        for left, right in _pairs(rows)
-        if not any(_divides(column, rows[left], rows[right]) for column in columns)
-    ]
+    columns = [part for part in paragraphs if len(part.rows) >= 3 and _is_running_text(part.rows)]
+    pairs = [pair for run in _runs(_pairs(rows), rows) for pair in _outside(run, rows, columns)]
     following = {
         left: right for run in _runs(pairs, rows) if _is_table(run, rows) for left, right in run
     }
@@ -65,6 +63,23 @@ def _pairs(rows: Sequence[Row]) -> list[Pair]:
             nearest[left] = min(nearest.get(left, (gap, right)), (gap, right))
             previous[right] = min(previous.get(right, (gap, left)), (gap, left))
     return [(left, right) for left, (_, right) in nearest.items() if previous[right][1] == left]
+
+
+def _outside(run: Sequence[Pair], rows: Sequence[Row], columns: Sequence[Paragraph]) -> list[Pair]:
+    """Return the pairs of a run that columns of running text do not keep apart.
+
+    A row of running text has no pair. Of other pairs more must stand below each other than
+    there are rows in the columns that end between left and right.
+    """
+    text = {row for column in columns for row in column.rows}
+    free = [pair for pair in run if not text & {rows[pair[0]], rows[pair[1]]}]
+    kept = []
+    for pair in free:
+        left, right = rows[pair[0]], rows[pair[1]]
+        against = [column for column in columns if _divides(column.box, left, right)]
+        if len(free) > sum(len(column.rows) for column in against):
+            kept.append(pair)
+    return kept
 
 
 def _divides(column: Box, left: Row, right: Row) -> bool:
@@ -105,21 +120,31 @@ def _continues(above: Pair, below: Pair, rows: Sequence[Row]) -> bool:
 
 
 def _is_table(run: Sequence[Pair], rows: Sequence[Row]) -> bool:
-    """Tell a table from columns of running text; a single pair is never enough."""
+    """Tell a table from columns of running text; a single pair is one where both are short."""
     left = [rows[index] for index, _ in run]
     right = [rows[index] for _, index in run]
-    return len(run) > 1 and not _is_running_text(left) and not _is_running_text(right)
+    return not _is_running_text(left) and not _is_running_text(right)
 
 
 def _is_running_text(column: Sequence[Row]) -> bool:
-    return median(_length(row.text) for row in column) >= LONG and _filled(column) >= MOST
+    long = median(_length(row.text) for row in column) >= LONG
+    return long and _filled(column) >= MOST and _wrapped(column) >= WRAPPED
 
 
 def _filled(column: Sequence[Row]) -> float:
-    """Return the share of rows that cover most of the column's width."""
+    """Return the share of rows before the last that cover most of the column's width."""
     start = min(row.box[0] for row in column)
     width = max(row.box[2] for row in column) - start
-    return sum(row.box[2] - row.box[0] >= FILLED * width for row in column) / len(column)
+    full = [row.box[2] - row.box[0] >= FILLED * width for row in column[:-1]]
+    return sum(full) / len(full) if full else 1.0
+
+
+def _wrapped(column: Sequence[Row]) -> float:
+    """Return the share of rows on which the first word of the next row would not have fitted."""
+    right = max(row.box[2] for row in column)
+    height = median(row.height for row in column)
+    breaks = [not ends_short(row, nxt, right, height) for row, nxt in itertools.pairwise(column)]
+    return sum(breaks) / len(breaks) if breaks else 1.0
 
 
 def _length(text: str) -> int:
