@@ -25,6 +25,7 @@ from manifold_ocr.models import chat_vlm
 from manifold_ocr.models.adapters import match_targets
 from manifold_ocr.models.config import LoraSettings
 from manifold_ocr.models.fast.chat_step import accelerate_chat_model, freeze_graph_below
+from manifold_ocr.models.lora_targets import chat_vlm_scope
 from manifold_ocr.models.peft_layers import present, wrap_for_training
 from manifold_ocr.training.chat_vlm_data import RopePositions, collate_chat
 from manifold_ocr.training.gpu_monitor import GpuMonitor
@@ -68,7 +69,7 @@ def model_for(args: argparse.Namespace, quantised: bool, *, fast: bool, dtype: t
     if quantised:
         shapes.quantise_nf4(model.model.language_model)
         model.is_loaded_in_4bit = True
-    targets, within = chat_vlm.lora_scope(model, freeze_backbone=True)
+    targets, within = chat_vlm_scope(model, freeze_backbone=True)
     targets = present(model, targets, within)
     if fast:
         accelerate_chat_model(model)

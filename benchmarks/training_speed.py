@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import shapes
-from manifold_ocr.models import encoder_decoder
 from manifold_ocr.models.adapters import match_targets
 from manifold_ocr.models.config import LoraSettings
 from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_decoder
 from manifold_ocr.models.image_input import ResizeInput
+from manifold_ocr.models.lora_targets import encoder_decoder_scope
 from manifold_ocr.models.peft_layers import wrap_for_training
 from manifold_ocr.training.buckets import BucketSampler
 from manifold_ocr.training.encoder_decoder_data import EncoderDecoderRows, collate_encoder_decoder
@@ -43,7 +43,7 @@ def lora_model(size: str, device: str, dtype: torch.dtype, *, fast: bool) -> Any
     """The model under test with a frozen encoder and LoRA in the decoder."""
     model = shapes.trocr(size, device, dtype)
     model.requires_grad_(False)
-    targets, within = encoder_decoder.lora_scope(freeze_backbone=True)
+    targets, within = encoder_decoder_scope(freeze_backbone=True)
     settings = LoraSettings(rank=8, alpha=16, dropout=0.0)
     if fast:
         accelerate_encoder_decoder(model, list(HALF), list(HALF))

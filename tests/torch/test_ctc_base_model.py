@@ -107,10 +107,10 @@ def test_adapter_merged_export_and_torch_read_the_same(
     from manifold_ocr.models.adapters import add_lora, merge_adapter, save_adapter
     from manifold_ocr.models.config import LoraSettings
     from manifold_ocr.models.ctc_torch import load_recogniser, load_torch
-    from manifold_ocr.training.ctc_family import HEAD_TARGETS
+    from manifold_ocr.models.lora_targets import CTC_HEAD
 
     torch.manual_seed(3)
-    adapted = add_lora(load_recogniser(base_model), LoraSettings(rank=4), HEAD_TARGETS, "head.")
+    adapted = add_lora(load_recogniser(base_model), LoraSettings(rank=4), CTC_HEAD, "head.")
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)

@@ -14,12 +14,13 @@ TRAIN = Path("data/augmented/train.jsonl")
 
 
 def read_settings() -> "TrainingSettings":
-    """Return the train stage's settings from params.yaml, combinations checked."""
+    """Return the train stage's settings from params.yaml, combinations and LoRA targets checked."""
     from manifold_ocr.config import load_section
     from manifold_ocr.models.config import LoraSettings, ModelConfig
-    from manifold_ocr.models.registry import base_path
+    from manifold_ocr.models.registry import base_path, family_of
     from manifold_ocr.training.combinations import check_combinations
     from manifold_ocr.training.config import TrainConfig
+    from manifold_ocr.training.module_tree import check_targets
     from manifold_ocr.training.settings import TrainingSettings
 
     model = load_section(ModelConfig, "model")
@@ -31,6 +32,7 @@ def read_settings() -> "TrainingSettings":
         image_root=Path("data/raw"),
     )
     check_combinations(settings)
+    check_targets(settings, family_of(settings.base))
     return settings
 
 

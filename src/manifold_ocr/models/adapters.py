@@ -83,7 +83,7 @@ def add_lora(
         UserError: targets that match no module.
     """
     peft = import_peft()
-    wanted = auto_targets if lora.target_modules == "auto" else _as_list(lora.target_modules)
+    wanted = auto_targets if lora.target_modules == "auto" else named_targets(lora)
     settings = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -96,7 +96,9 @@ def add_lora(
         return peft.get_peft_model(model, settings)
 
 
-def _as_list(targets: str | list[str]) -> list[str]:
+def named_targets(lora: LoraSettings) -> list[str]:
+    """Return the endings that `lora.target_modules` lists, by commas or as a list."""
+    targets = lora.target_modules
     return [part.strip() for part in targets.split(",")] if isinstance(targets, str) else targets
 
 

@@ -22,17 +22,6 @@ from manifold_ocr.models.prefetch import prepared_batches
 
 FAMILY = "chat_vlm"
 TOWERS = ("visual", "vision_tower", "vision_encoder", "vision_model")
-LORA_TARGETS: tuple[str, ...] = (
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-)
-LORA_TARGETS += ("gate_up_proj",)  # GLM joins the two
-VISION_TARGETS = ("qkv", "proj", "fc1", "fc2", "out_proj", "linear_fc1", "linear_fc2")
 
 
 class ChatVlm:
@@ -248,19 +237,3 @@ def vision_tower(model: Any) -> Any:
 def freeze_vision(model: Any) -> None:
     """Freeze the vision tower, as `train.freeze: backbone` asks."""
     vision_tower(model).requires_grad_(False)
-
-
-def lora_scope(model: Any, *, freeze_backbone: bool) -> tuple[list[str], str]:
-    """Return the module name endings of `target_modules: auto` and where they are looked for.
-
-    All attention and feed-forward projections of the language model; the vision tower's too
-    unless it is frozen.
-    """
-    if freeze_backbone:
-        return list(LORA_TARGETS), language_scope(model)
-    return [*LORA_TARGETS, *VISION_TARGETS], ""
-
-
-def language_scope(model: Any) -> str:
-    """Return the prefix of the language model's module names."""
-    return "model.language_model." if hasattr(model.model, "language_model") else "model."

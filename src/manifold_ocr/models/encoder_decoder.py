@@ -27,8 +27,6 @@ from manifold_ocr.models.prefetch import batches_from_processes, prepared_batche
 
 FAMILY = "encoder_decoder"
 MANY_BATCHES = 4  # so many batches of files are worth starting worker processes for
-LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-ENCODER_TARGETS = ("query", "key", "value", "o_proj", "dense")
 
 
 class EncoderDecoder:
@@ -243,13 +241,3 @@ def load(
 def freeze_vision(model: Any) -> None:
     """Freeze the image encoder (and its projection), as `train.freeze: backbone` asks."""
     base_model(model).encoder.requires_grad_(False)
-
-
-def lora_scope(*, freeze_backbone: bool) -> tuple[list[str], str]:
-    """Return the module name endings of `target_modules: auto` and where they are looked for.
-
-    Attention and feed-forward projections of the decoder; the encoder's too unless frozen.
-    """
-    if freeze_backbone:
-        return list(LORA_TARGETS), "decoder."
-    return [*LORA_TARGETS, *ENCODER_TARGETS], ""

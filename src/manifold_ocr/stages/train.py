@@ -28,7 +28,7 @@ def main() -> None:
         base=base_path(model),
         image_root=IMAGE_ROOT,
     )
-    rows = {"train": list(iter_manifest(TRAIN)), "val": list(iter_manifest(VAL))}
+    rows = {"train": iter_manifest(TRAIN), "val": iter_manifest(VAL)}
     figures = session.train(settings, rows, ADAPTER, METRICS)
     best = figures["best"]
     metric = settings.train.metric_for_best_model

@@ -14,6 +14,7 @@ from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.chat_input import load_chat_input
 from manifold_ocr.models.chat_vlm import ChatVlm
 from manifold_ocr.models.fast.chat_step import freeze_graph_below
+from manifold_ocr.models.lora_targets import chat_vlm_scope
 from manifold_ocr.models.peft_layers import add_adapter, base_model, wrap_for_training
 from manifold_ocr.models.precision import processor_path
 from manifold_ocr.records import Sample
@@ -80,7 +81,7 @@ class ChatVlmTraining:
         elif adapter is not None:
             model = add_adapter(model, adapter, trainable=True)
         else:
-            targets, within = chat_vlm.lora_scope(model, freeze_backbone=frozen)
+            targets, within = chat_vlm_scope(model, freeze_backbone=frozen)
             model = wrap_for_training(model, settings.lora, targets, within)
         freeze_graph_below(chat_vlm.vision_tower(model))
         no_dropout = not (checkpointing and settings.lora.dropout > 0)

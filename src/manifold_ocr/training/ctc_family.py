@@ -19,6 +19,7 @@ from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.ctc_torch import backbone_features, core, head_hidden, load_recogniser
 from manifold_ocr.models.features import FeatureCache
 from manifold_ocr.models.line_image import decode_frames, line_pixels, line_width
+from manifold_ocr.models.lora_targets import ctc_scope
 from manifold_ocr.progress import progress
 from manifold_ocr.records import Sample
 from manifold_ocr.training.ctc_data import FeatureRows, PixelRows, Row, collate_lines, targets_of
@@ -27,8 +28,6 @@ from manifold_ocr.training.ctc_loss import Workspace, ctc_head_loss
 from manifold_ocr.training.family import TrainingData
 from manifold_ocr.training.settings import Audit, TrainingSettings
 
-HEAD_TARGETS = ("qkv", "projection", "fc1", "fc2", "head.head")
-BACKBONE_TARGETS = ("channel_conv1.convolution", "channel_conv2.convolution")
 READ_FRAMES = 1024  # frames whose logits are computed together when reading
 
 
@@ -128,7 +127,7 @@ class CtcTraining:
         elif start is not None and not full:
             model = attach(model, start, trainable=True)
         else:
-            targets = HEAD_TARGETS if self.cached else (*HEAD_TARGETS, *BACKBONE_TARGETS)
+            targets, within = ctc_scope(freeze_backbone=self.cached)
             model = add_lora(model, settings.lora, targets, within)
         return CtcTrainee(model, self.cached)
 

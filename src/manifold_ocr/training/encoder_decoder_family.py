@@ -13,6 +13,7 @@ from manifold_ocr.models import encoder_decoder
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.encoder_decoder import EncoderDecoder
 from manifold_ocr.models.image_input import load_image_input
+from manifold_ocr.models.lora_targets import encoder_decoder_scope
 from manifold_ocr.models.peft_layers import add_adapter, base_model, wrap_for_training
 from manifold_ocr.models.precision import processor_path
 from manifold_ocr.records import Sample
@@ -80,7 +81,7 @@ class EncoderDecoderTraining:
         if adapter is not None:
             model = add_adapter(model, adapter, trainable=True)
         else:
-            targets, within = encoder_decoder.lora_scope(freeze_backbone=frozen)
+            targets, within = encoder_decoder_scope(freeze_backbone=frozen)
             model = wrap_for_training(model, settings.lora, targets, within)
         base_model(model).graphs_allowed = on_gpu() and not settings.train.gradient_checkpointing
         trained: nn.Module = model.train()

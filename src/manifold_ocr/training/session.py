@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from manifold_ocr.records import Sample
 from manifold_ocr.training import checkpoints, guard
 from manifold_ocr.training.combinations import check_combinations
 from manifold_ocr.training.fingerprint import fingerprint, run_parts
+from manifold_ocr.training.module_tree import check_targets
 from manifold_ocr.training.run import Run, RunHome
 from manifold_ocr.training.run_folder import RunFolder, open_run_folder
 from manifold_ocr.training.selection import rehearsal_rows, select
@@ -23,7 +24,7 @@ RESUME_FROM = "RESUME_FROM"
 
 def train(
     settings: TrainingSettings,
-    rows: Mapping[str, Sequence[Sample]],
+    rows: Mapping[str, Iterable[Sample]],
     destination: Path,
     metrics: Path,
 ) -> dict[str, Any]:
@@ -31,7 +32,8 @@ def train(
 
     A run is known by the fingerprint of params, data, base model, code and versions: a
     finished one is published again without training, an interrupted one goes on from its
-    newest whole checkpoint, anything else starts afresh. Returns figures of the run.
+    newest whole checkpoint, anything else starts afresh. Params are checked before the rows
+    are taken. Returns figures of the run.
 
     Raises:
         UserError: no rows, a refused RESUME_FROM, or a loss that is not finite.
@@ -39,6 +41,7 @@ def train(
     """
     kind = registry.family_of(settings.base)
     check_combinations(settings)
+    check_targets(settings, kind)
     config, sorts = settings.train, registry.granularities(kind)
     chosen = {
         "train": select(rows["train"], config, sorts, config.max_train_samples),
