@@ -164,6 +164,36 @@ def test_the_labels_of_an_axis_are_one_row_although_no_other_row_is_like_it():
     assert rows_of(lines) == ["Output of the mill", "Q0 Q1 Q2 Q3", "+52.2 %", "n = 6,381"]
 
 
+def test_a_long_label_and_its_value_are_one_row_although_no_other_row_is_like_it():
+    lines = [
+        line(50, 100, 150, "Surname"), line(165, 100, 240, "Reed"),
+        line(50, 126, 280, "Previous employer (if any)"), line(320, 126, 420, "Mills"),
+        line(50, 152, 150, "Town"), line(165, 152, 340, "Aldbrook upon Strand"),
+    ]  # fmt: skip
+    across = ["Surname Reed", "Previous employer (if any) Mills", "Town Aldbrook upon Strand"]
+    assert rows_of(lines) == across
+
+
+def test_a_value_written_larger_than_its_label_stands_in_its_row():
+    lines = []
+    for i in range(3):
+        lines.append(line(50, 100 + 50 * i, 150, f"label {i}"))
+        lines.append(line(260, 92 + 50 * i, 360, f"value {i}", height=36))
+    assert rows_of(lines) == [f"label {i} value {i}" for i in range(3)]
+
+
+def test_steps_are_read_from_top_to_bottom_although_white_runs_down_between_them():
+    lines = []
+    for i in range(3):
+        lines.append(line(50, 100 + 130 * i, 100, f"try {i}"))
+        for k in range(4):
+            lines.append(line(112, 126 + 130 * i + 26 * k, 400 + 30 * k, f"step {i}.{k}"))
+    expected = [
+        name for i in range(3) for name in (f"try {i}", *(f"step {i}.{k}" for k in range(4)))
+    ]
+    assert rows_of(lines) == expected
+
+
 def test_two_long_rows_side_by_side_are_not_one_row():
     lines = [line(50, 100, 350, "a caption of the left picture"),
              line(430, 100, 750, "a caption of the right picture")]  # fmt: skip

@@ -1,10 +1,16 @@
-"""Recursive XY-cut: blocks in the order in which a page is read (Nagy & Seth, 1984)."""
+"""Recursive XY-cut: blocks in the order in which a page is read (Nagy & Seth, 1984).
+
+White that runs down a page is a gutter where blocks stand side by side of it. Blocks that
+stand in steps, each below the other (code, a chart's labels, prices below their items), leave
+such white by accident: they are read from top to bottom.
+"""
 
 from collections.abc import Sequence
 
-from manifold_ocr.reading_order.lines import middle
+from manifold_ocr.reading_order.lines import middle, overlap
 from manifold_ocr.records import Box
 
+BESIDE = 0.5  # share of a column's blocks that have a block beside them across the gutter
 BAND_GAP = 2.0  # white this many line heights high (and twice the gutter) cuts across columns
 
 
@@ -13,7 +19,8 @@ def reading_order(boxes: Sequence[Box], height: float) -> list[int]:
 
     `height` is that of a line of text, in the unit of the boxes.
     Recursive XY-cut. At each step the boxes are separated by a horizontal band of white
-    where one exists and no column gutter runs through it, otherwise by a gutter.
+    where one exists and no column gutter runs through it, otherwise by a gutter, otherwise by
+    any white.
     """
     return _cut(list(range(len(boxes))), boxes, height)
 
@@ -21,7 +28,8 @@ def reading_order(boxes: Sequence[Box], height: float) -> list[int]:
 def _cut(indices: list[int], boxes: Sequence[Box], height: float) -> list[int]:
     if len(indices) < 2:
         return indices
-    columns = _separate(indices, boxes, 0)
+    pieces = _separate(indices, boxes, 0)
+    columns = _columns(pieces, boxes)
     bands = _separate(indices, boxes, 1)
     wide = _wide_bands(bands, columns, boxes, height)
     if len(wide) > 1:
@@ -30,9 +38,28 @@ def _cut(indices: list[int], boxes: Sequence[Box], height: float) -> list[int]:
         parts = columns
     elif len(bands) > 1:
         parts = _merge_bands(bands, boxes)
+    elif len(pieces) > 1:
+        parts = pieces
     else:
         return _topological(indices, boxes)
     return [index for part in parts for index in _cut(part, boxes, height)]
+
+
+def _columns(pieces: list[list[int]], boxes: Sequence[Box]) -> list[list[int]]:
+    """Join the pieces between which the white is no gutter."""
+    columns = [pieces[0]]
+    for piece in pieces[1:]:
+        few, many = sorted((columns[-1], piece), key=len)
+        beside = sum(any(_side_by_side(boxes[a], boxes[b]) for b in many) for a in few)
+        if beside >= BESIDE * len(few):
+            columns.append(piece)
+        else:
+            columns[-1] = columns[-1] + piece
+    return columns
+
+
+def _side_by_side(a: Box, b: Box) -> bool:
+    return overlap(a[1], a[3], b[1], b[3]) >= 0.5 * min(a[3] - a[1], b[3] - b[1])
 
 
 def _wide_bands(
@@ -61,7 +88,7 @@ def _merge_bands(bands: list[list[int]], boxes: Sequence[Box]) -> list[list[int]
     merged = [bands[0]]
     for band in bands[1:]:
         both = merged[-1] + band
-        split = len(_separate(both, boxes, 0)) > 1
+        split = len(_columns(_separate(both, boxes, 0), boxes)) > 1
         if split and len(both) > 2:
             merged[-1] = both
         else:

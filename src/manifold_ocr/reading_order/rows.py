@@ -9,9 +9,9 @@ ROW_GAP = 1.6  # widest space inside a row, in line heights
 HEIGHT_RATIO = 1.5  # rows of one block differ in height by less than this
 
 
-def like_height(a: float, b: float) -> bool:
+def like_height(a: float, b: float, ratio: float = HEIGHT_RATIO) -> bool:
     """Tell whether two heights may belong to one size of type."""
-    return max(a, b) < HEIGHT_RATIO * min(a, b)
+    return max(a, b) < ratio * min(a, b)
 
 
 def join_rows(lines: Sequence[Line]) -> list[Row]:

@@ -14,6 +14,7 @@ from manifold_ocr.reading_order.paragraphs import ends_short
 from manifold_ocr.reading_order.rows import ROW_OVERLAP, like_height
 from manifold_ocr.records import Box
 
+VALUE_RATIO = 2.0  # a written value or a total is up to this much higher than its label
 REACH = 2.6  # line heights between neighbouring rows of one table
 FILLED = 0.8  # a row fills its column when it covers this share of the column's width
 MOST = 0.7  # running text fills its column in at least this share of the rows before the last
@@ -58,7 +59,8 @@ def _pairs(rows: Sequence[Row]) -> list[Pair]:
             if left == right or gap < -0.5 * low:
                 continue
             shared = overlap(a[1], a[3], b[1], b[3])
-            if shared < ROW_OVERLAP * low or not like_height(rows[left].height, rows[right].height):
+            heights = rows[left].height, rows[right].height
+            if shared < ROW_OVERLAP * low or not like_height(*heights, VALUE_RATIO):
                 continue
             nearest[left] = min(nearest.get(left, (gap, right)), (gap, right))
             previous[right] = min(previous.get(right, (gap, left)), (gap, left))
@@ -68,16 +70,16 @@ def _pairs(rows: Sequence[Row]) -> list[Pair]:
 def _outside(run: Sequence[Pair], rows: Sequence[Row], columns: Sequence[Paragraph]) -> list[Pair]:
     """Return the pairs of a run that columns of running text do not keep apart.
 
-    A row of running text has no pair. Of other pairs more must stand below each other than
-    there are rows in the columns that end between left and right.
+    A column that ends between left and right keeps a pair apart unless more pairs of the run
+    stand outside of all running text than the column has rows.
     """
     text = {row for column in columns for row in column.rows}
-    free = [pair for pair in run if not text & {rows[pair[0]], rows[pair[1]]}]
+    free = sum(rows[left] not in text and rows[right] not in text for left, right in run)
     kept = []
-    for pair in free:
+    for pair in run:
         left, right = rows[pair[0]], rows[pair[1]]
-        against = [column for column in columns if _divides(column.box, left, right)]
-        if len(free) > sum(len(column.rows) for column in against):
+        against = [len(column.rows) for column in columns if _divides(column.box, left, right)]
+        if free > sum(against) or not against:
             kept.append(pair)
     return kept
 
@@ -120,9 +122,11 @@ def _continues(above: Pair, below: Pair, rows: Sequence[Row]) -> bool:
 
 
 def _is_table(run: Sequence[Pair], rows: Sequence[Row]) -> bool:
-    """Tell a table from columns of running text; a single pair is one where both are short."""
+    """Tell a table from columns of running text; in a single pair one row must be short."""
     left = [rows[index] for index, _ in run]
     right = [rows[index] for _, index in run]
+    if len(run) == 1:
+        return min(_length(left[0].text), _length(right[0].text)) < LONG
     return not _is_running_text(left) and not _is_running_text(right)
 
 
