@@ -1,0 +1,97 @@
+"""What may happen during a run: memory ends, a metric goes up or down, a name means a direction."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_project import Project
+
+from manifold_ocr.errors import UserError
+from manifold_ocr.training.config import LARGER_IS_BETTER
+from manifold_ocr.training.trainer import OcrTrainer
+from manifold_ocr.training.validation import Scorer
+
+pytestmark = pytest.mark.torch
+KNOBS = {"train_batch_size": 4, "learning_rate": 0.01, "eval_steps": 2, "max_steps": 6}
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, tiny_ctc: Path, line_samples: tuple, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Project]:
+    def start(name: str) -> Project:
+        root = tmp_path / name
+        root.mkdir()
+        monkeypatch.chdir(root)
+        monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(root / "cache"))
+        monkeypatch.delenv("RESUME_FROM", raising=False)
+        return Project(root, tiny_ctc, *line_samples, val_rows=4, knobs=KNOBS)
+
+    return start
+
+
+def memory_ends(monkeypatch: pytest.MonkeyPatch, above: int, from_step: int) -> None:
+    """Let a loss of more than `above` rows end for want of memory."""
+    original = OcrTrainer.compute_loss
+
+    def compute_loss(
+        self: Any, model: Any, inputs: dict[str, Any], *more: Any, **named: Any
+    ) -> Any:
+        if len(inputs["rows"]) > above and self.state.global_step >= from_step:
+            raise torch.OutOfMemoryError("simulated")
+        return original(self, model, inputs, *more, **named)
+
+    monkeypatch.setattr(OcrTrainer, "compute_loss", compute_loss)
+
+
+def test_full_memory_halves_the_micro_batch_and_goes_on(
+    project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    whole = project("whole")
+    expected = whole.train()
+    halved = project("halved")
+    memory_ends(monkeypatch, above=1, from_step=3)  # after the checkpoint of step 2
+    figures = halved.train()
+    printed = capsys.readouterr().out
+    assert "out of memory; micro-batch 2, accumulation 2" in printed
+    assert "out of memory; micro-batch 1, accumulation 4" in printed
+    assert printed.count("step 2/6  validation") == 2, "each run evaluates step 2 once"
+    assert figures["steps"] == expected["steps"] == 6
+    first, second = (
+        load_file(run.root / "adapter/adapter_model.safetensors") for run in (whole, halved)
+    )
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) < 1e-5
+
+
+def test_a_row_that_does_not_fit_ends_the_run_with_a_remedy(
+    project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = project("none")
+    memory_ends(monkeypatch, above=0, from_step=0)
+    with pytest.raises(UserError, match="lower max_pixels or max_target_length"):
+        run.train()
+    assert not (run.root / "adapter").exists()
+
+
+@pytest.mark.parametrize("metric", LARGER_IS_BETTER)
+def test_the_best_checkpoint_follows_the_direction_of_its_metric(
+    project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch, metric: str
+) -> None:
+    values = {0: 0.5, 2: 0.2, 4: 0.8, 6: 0.4}
+
+    def score(self: Scorer, predictions: Any, step: int) -> dict[str, float]:
+        return dict.fromkeys(("cer", metric), values[step])
+
+    monkeypatch.setattr(Scorer, "__call__", score)
+    run = project(metric)
+    figures = run.train(metric_for_best_model=metric, early_stopping_patience=1)
+    # patience 1: errors end at step 4 (worse than step 2); accuracies at step 6 (worse than 4)
+    expected = (4, 0.8, 6) if LARGER_IS_BETTER[metric] else (2, 0.2, 4)
+    assert (figures["best"]["step"], figures["best"][metric], figures["steps"]) == expected
+    kept = next(path for path in run.checkpoints() if path.name == f"checkpoint-{expected[0]}")
+    best = load_file(kept / "adapter_model.safetensors")
+    published = load_file(run.root / "adapter/adapter_model.safetensors")
+    assert all(torch.equal(best[name], published[name]) for name in best)
