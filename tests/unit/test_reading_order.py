@@ -143,6 +143,20 @@ def test_a_long_list_is_read_across_above_a_few_rows_that_look_like_running_text
     assert rows_of(lines) == [f"item {i} {i}.50" for i in range(7)] + thanks
 
 
+def test_a_list_is_read_across_below_a_centred_letterhead():
+    names = [
+        "THE CORNER SHOP AND MILL",
+        "3RD FLOOR, HIGH STREET MARKET",
+        "ALDBROOK, 55100 UPON STRAND",
+        "REGISTERED AS 002017394688",
+    ]
+    lines = [line(225 - 5 * len(t), 20 + 26 * i, 225 + 5 * len(t), t) for i, t in enumerate(names)]
+    for i in range(3):
+        lines.append(line(90, 200 + 52 * i, 190, f"item {i}"))
+        lines.append(line(370, 200 + 52 * i, 430, f"{i}.50"))
+    assert rows_of(lines) == names + [f"item {i} {i}.50" for i in range(3)]
+
+
 def test_a_margin_beside_running_text_is_not_read_across_into_the_table_below_the_text():
     margin = [line(50, 100 + 26 * i, 120, f"note {i}") for i in range(14)]
     table = []

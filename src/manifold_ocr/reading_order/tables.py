@@ -131,8 +131,22 @@ def _is_table(run: Sequence[Pair], rows: Sequence[Row]) -> bool:
 
 
 def _is_running_text(column: Sequence[Row]) -> bool:
-    long = median(_length(row.text) for row in column) >= LONG
-    return long and _filled(column) >= MOST and _wrapped(column) >= WRAPPED
+    if median(_length(row.text) for row in column) < LONG or _centred(column):
+        return False
+    return _filled(column) >= MOST and _wrapped(column) >= WRAPPED
+
+
+def _centred(column: Sequence[Row]) -> bool:
+    """Tell whether the rows keep their centre rather than their left edge, as letterheads do."""
+    height = median(row.height for row in column)
+    left = _spread([row.box[0] for row in column])
+    return left > max(0.25 * height, _spread([(row.box[0] + row.box[2]) / 2 for row in column]))
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Return the median absolute deviation."""
+    usual = median(values)
+    return median(abs(value - usual) for value in values)
 
 
 def _filled(column: Sequence[Row]) -> float:
