@@ -157,6 +157,22 @@ def test_a_list_is_read_across_below_a_centred_letterhead():
     assert rows_of(lines) == names + [f"item {i} {i}.50" for i in range(3)]
 
 
+def test_amounts_that_stand_below_their_items_are_read_between_them():
+    lines = []
+    for i in range(3):
+        lines.append(line(50, 100 + 36 * i, 180, f"item {i}"))
+        lines.append(line(300, 118 + 36 * i, 500, f"1 x {i}.50"))
+    assert rows_of(lines) == [text for i in range(3) for text in (f"item {i}", f"1 x {i}.50")]
+
+
+def test_columns_whose_rows_stand_at_other_heights_stay_columns():
+    left, right = column(50, 400, 100, 8, "left"), column(430, 780, 113, 8, "right")
+    assert texts(left + right) == [
+        [f"left {i}" for i in range(8)],
+        [f"right {i}" for i in range(8)],
+    ]
+
+
 def test_a_margin_beside_running_text_is_not_read_across_into_the_table_below_the_text():
     margin = [line(50, 100 + 26 * i, 120, f"note {i}") for i in range(14)]
     table = []

@@ -10,6 +10,7 @@ from manifold_ocr.reading_order.rows import like_height
 from manifold_ocr.records import Box
 
 LINE_GAP = 0.9  # widest space between rows of one block, in line heights
+BETWEEN = 0.25  # a row between two others shares less than this of its height with each
 GAP_JUMP = 0.35  # a space this much wider than the block's usual one starts a paragraph
 INDENT = 0.8  # an indent or outdent that counts, in line heights
 
@@ -21,7 +22,11 @@ NUMBERED = re.compile(r"\s*\d{1,2}\s+\D")  # an item whose number has no dot: ne
 
 
 def link_rows(rows: Sequence[Row]) -> list[list[Row]]:
-    """Chain each row to the one row below that continues it; return the chains."""
+    """Chain each row to the one row below that continues it; return the chains.
+
+    A row that stands at a height of its own between the two, however far aside, breaks the
+    chain: receipts print the amounts of an item so, below its name.
+    """
     boxes = [row.box for row in rows]
     heights = [row.height for row in rows]
     below = [_neighbours(boxes, heights, index, down=True) for index in range(len(rows))]
@@ -31,6 +36,7 @@ def link_rows(rows: Sequence[Row]) -> list[list[Row]]:
         for index, found in enumerate(below)
         if len(found) == 1 and above[found[0]] == [index]
         if like_height(heights[index], heights[found[0]])
+        if not any(_stands_between(box, boxes[index], boxes[found[0]]) for box in boxes)
     }
     continued = set(following.values())
     chains = []
@@ -71,6 +77,14 @@ def _neighbours(
         if beside and distance <= reach[0][0] + 0.6 * height:
             nearest.append(other)
     return nearest
+
+
+def _stands_between(box: Box, above: Box, below: Box) -> bool:
+    height = box[3] - box[1]
+    return middle(above) < middle(box) < middle(below) and all(
+        overlap(box[1], box[3], other[1], other[3]) < BETWEEN * min(height, other[3] - other[1])
+        for other in (above, below)
+    )
 
 
 def split_paragraphs(chain: Sequence[Row]) -> list[Paragraph]:
