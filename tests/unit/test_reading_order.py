@@ -204,6 +204,13 @@ def test_a_long_label_and_its_value_are_one_row_although_no_other_row_is_like_it
     assert rows_of(lines) == across
 
 
+def test_two_long_labels_alike_are_read_across_to_their_values():
+    label = "Description of the goods:"
+    lines = [line(50, 100, 300, label), line(350, 100, 550, "472 personal parcels"),
+             line(50, 132, 300, label), line(350, 132, 500, "6 small bags")]  # fmt: skip
+    assert rows_of(lines) == [f"{label} 472 personal parcels", f"{label} 6 small bags"]
+
+
 def test_a_value_written_larger_than_its_label_stands_in_its_row():
     lines = []
     for i in range(3):

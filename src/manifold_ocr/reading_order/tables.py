@@ -17,6 +17,7 @@ from manifold_ocr.records import Box
 VALUE_RATIO = 2.0  # a written value or a total is up to this much higher than its label
 REACH = 2.6  # line heights between neighbouring rows of one table
 FILLED = 0.8  # a row fills its column when it covers this share of the column's width
+TEXT_ROWS = 3  # fewer rows do not show how they fill a column
 MOST = 0.7  # running text fills its column in at least this share of the rows before the last
 WRAPPED = 0.8  # and breaks for want of room in at least this share of them
 LONG = 20  # half-width characters of the middle row from which a column may be running text
@@ -30,7 +31,9 @@ def join_table_rows(rows: Sequence[Row], paragraphs: Sequence[Paragraph]) -> lis
     `paragraphs` are those of `rows` before joining. Where they are running text, the edges of
     their columns hold for the whole height of the page, unless a table has more rows.
     """
-    columns = [part for part in paragraphs if len(part.rows) >= 3 and _is_running_text(part.rows)]
+    columns = [
+        part for part in paragraphs if len(part.rows) >= TEXT_ROWS and _is_running_text(part.rows)
+    ]
     pairs = [pair for run in _runs(_pairs(rows), rows) for pair in _outside(run, rows, columns)]
     following = {
         left: right for run in _runs(pairs, rows) if _is_table(run, rows) for left, right in run
@@ -122,16 +125,16 @@ def _continues(above: Pair, below: Pair, rows: Sequence[Row]) -> bool:
 
 
 def _is_table(run: Sequence[Pair], rows: Sequence[Row]) -> bool:
-    """Tell a table from columns of running text; in a single pair one row must be short."""
+    """Tell a table from columns of running text; of one or two pairs one side must be short."""
     left = [rows[index] for index, _ in run]
     right = [rows[index] for _, index in run]
-    if len(run) == 1:
-        return min(_length(left[0].text), _length(right[0].text)) < LONG
+    if len(run) < TEXT_ROWS:
+        return min(_usual_length(left), _usual_length(right)) < LONG
     return not _is_running_text(left) and not _is_running_text(right)
 
 
 def _is_running_text(column: Sequence[Row]) -> bool:
-    if median(_length(row.text) for row in column) < LONG or _centred(column):
+    if _usual_length(column) < LONG or _centred(column):
         return False
     return _filled(column) >= MOST and _wrapped(column) >= WRAPPED
 
@@ -165,6 +168,6 @@ def _wrapped(column: Sequence[Row]) -> float:
     return sum(breaks) / len(breaks) if breaks else 1.0
 
 
-def _length(text: str) -> int:
-    """Return the number of half-width characters: a wide one counts as two."""
-    return len(text) + len(WIDE.findall(text))
+def _usual_length(column: Sequence[Row]) -> float:
+    """Return the median number of half-width characters: a wide one counts as two."""
+    return median(len(row.text) + len(WIDE.findall(row.text)) for row in column)
