@@ -26,14 +26,19 @@ def import_peft() -> Any:
 
 @contextmanager
 def without_library_notes() -> Iterator[None]:
-    """Hide progress bars and notes on deprecations that only the libraries can mend."""
+    """Hide progress bars, load reports and notes that only the libraries can mend."""
     from transformers.utils import logging as library_logging
 
+    verbosity = library_logging.get_verbosity()
+    library_logging.set_verbosity_error()
     library_logging.disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=Warning)
-        yield
-    library_logging.enable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=Warning)
+            yield
+    finally:
+        library_logging.enable_progress_bar()
+        library_logging.set_verbosity(verbosity)
 
 
 def match_targets(model: nn.Module, suffixes: Sequence[str], within: str = "") -> list[str]:
@@ -156,8 +161,11 @@ def merge_adapter(model: nn.Module, adapter: Path, base: Path, destination: Path
     merged = attach(model, adapter).merge_and_unload()
     with atomic_directory(destination) as folder:
         for path in base.iterdir():
-            if path.is_file() and path.suffix in {".json", ".txt", ".model", ".jinja"}:
+            kept = path.suffix in {".json", ".txt", ".model", ".jinja"}
+            if path.is_file() and kept and not path.name.endswith(".index.json"):
                 shutil.copyfile(path, folder / path.name)
         with without_library_notes():
             merged.save_pretrained(folder, safe_serialization=True)
+        for path in folder.glob("*.safetensors"):
+            path.chmod(0o644)
         export_merged(base, adapter, folder)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.adapter_weights import is_adapter
 from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.chat_input import ChatInput, Encoded, load_chat_input
 from manifold_ocr.models.confidence import ConfidenceRecorder
 from manifold_ocr.models.config import ModelConfig
 from manifold_ocr.models.fast.chat_step import accelerate_chat_model
-from manifold_ocr.models.peft_layers import add_adapter, base_model
+from manifold_ocr.models.loading import load_pretrained
+from manifold_ocr.models.peft_layers import base_model
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
 from manifold_ocr.models.prefetch import prepared_batches
 
@@ -186,39 +186,23 @@ def load_base(
     placement = {"device_map": {"": device}} if quantization is not None else {}
     try:
         settings = AutoConfig.from_pretrained(base_path, trust_remote_code=config.trust_remote_code)
-        model = AutoModelForImageTextToText.from_pretrained(
-            base_path,
-            config=settings,
-            dtype=dtype,
-            quantization_config=quantization,
-            attn_implementation="sdpa",
-            trust_remote_code=config.trust_remote_code,
-            use_safetensors=True,
-            **placement,
-        )
     except (OSError, ValueError) as error:
         raise UserError(f"{base_path}: not a usable chat model: {error}") from error
+    model = load_pretrained(
+        AutoModelForImageTextToText,
+        base_path,
+        config=settings,
+        dtype=dtype,
+        quantization_config=quantization,
+        attn_implementation="sdpa",
+        trust_remote_code=config.trust_remote_code,
+        **placement,
+    )
     chat_input = load_chat_input(settings, processor_path(config, base_path), config.max_pixels)
     if quantization is None:
         nn.Module.to(model, device)
     accelerate_chat_model(model)
     return ChatVlm(model.eval(), chat_input, name=config.id)
-
-
-def load(
-    config: ModelConfig, base_path: Path | str, adapter: Path | None = None, device: str = "cpu"
-) -> ChatVlm:
-    """Return a recogniser: the checkpoint at `base_path`, with a LoRA adapter if one is given.
-
-    Raises:
-        UserError: checkpoint or adapter cannot be read.
-    """
-    if adapter is not None and not is_adapter(adapter):
-        return load_base(config, adapter, device)  # a fully fine-tuned checkpoint
-    recogniser = load_base(config, base_path, device)
-    if adapter is not None:
-        recogniser.model = add_adapter(recogniser.model, adapter).eval()
-    return recogniser
 
 
 def vision_tower(model: Any) -> Any:

@@ -13,7 +13,6 @@ from torch import nn
 from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderModel
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.adapter_weights import is_adapter
 from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.confidence import ConfidenceRecorder
 from manifold_ocr.models.config import ModelConfig
@@ -21,7 +20,8 @@ from manifold_ocr.models.fast import greedy_decode
 from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_decoder
 from manifold_ocr.models.fast.greedy_decode import GreedyDecoder
 from manifold_ocr.models.image_input import LibraryInput, ResizeInput, load_image_input
-from manifold_ocr.models.peft_layers import add_adapter, base_model
+from manifold_ocr.models.loading import load_pretrained
+from manifold_ocr.models.peft_layers import base_model
 from manifold_ocr.models.precision import processor_path, quantization_config, weights_dtype
 from manifold_ocr.models.prefetch import batches_from_processes, prepared_batches
 
@@ -181,16 +181,16 @@ def load_base(
     """
     base_path = Path(base_path)
     dtype = torch.float32 if master_weights else weights_dtype(config.precision)
+    model = load_pretrained(
+        VisionEncoderDecoderModel,
+        base_path,
+        dtype=dtype,
+        quantization_config=quantization_config(config),
+    )
     try:
-        model = VisionEncoderDecoderModel.from_pretrained(
-            base_path,
-            dtype=dtype,
-            quantization_config=quantization_config(config),
-            use_safetensors=True,
-        )
         tokenizer = AutoTokenizer.from_pretrained(processor_path(config, base_path))
     except (OSError, ValueError) as error:
-        raise UserError(f"{base_path}: not a usable encoder-decoder checkpoint: {error}") from error
+        raise UserError(f"{base_path}: no usable tokenizer: {error}") from error
     image_input = load_image_input(processor_path(config, base_path))
     fill_special_tokens(model.config, tokenizer)
     accelerate_encoder_decoder(model, list(image_input.mean), list(image_input.std))
@@ -220,22 +220,6 @@ def fill_special_tokens(config: Any, tokenizer: Any) -> None:
     config.decoder_start_token_id = first(*start, decoder.bos_token_id, tokenizer.bos_token_id)
     if config.decoder_start_token_id is None:
         config.decoder_start_token_id = config.eos_token_id
-
-
-def load(
-    config: ModelConfig, base_path: Path | str, adapter: Path | None = None, device: str = "cpu"
-) -> EncoderDecoder:
-    """Return a recogniser: the checkpoint at `base_path`, with a LoRA adapter if one is given.
-
-    Raises:
-        UserError: checkpoint or adapter cannot be read.
-    """
-    if adapter is not None and not is_adapter(adapter):
-        return load_base(config, adapter, device)  # a fully fine-tuned checkpoint
-    recogniser = load_base(config, base_path, device)
-    if adapter is not None:
-        recogniser.model = add_adapter(recogniser.model, adapter).eval()
-    return recogniser
 
 
 def freeze_vision(model: Any) -> None:

@@ -6,10 +6,11 @@ table. Families are imported when used, so that choosing one does not import tor
 
 import re
 from pathlib import Path
+from typing import Any
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
-from manifold_ocr.models.adapter_weights import check_origin
+from manifold_ocr.models.adapter_weights import check_origin, is_adapter
 from manifold_ocr.models.base import GenerativeModel, OcrModel
 from manifold_ocr.models.config import ModelConfig
 
@@ -28,6 +29,11 @@ GRANULARITIES = {
     "ctc": ("line",),
     "encoder_decoder": ("line", "page"),
     "chat_vlm": ("line", "page"),
+}
+LIBRARY_CLASSES = {  # of transformers
+    "ctc": "AutoModelForTextRecognition",
+    "encoder_decoder": "VisionEncoderDecoderModel",
+    "chat_vlm": "AutoModelForImageTextToText",
 }
 MODULES = {
     "ctc": ("manifold_ocr.models.ctc", "manifold_ocr.models.ctc_onnx"),
@@ -115,13 +121,35 @@ def load_model(
     return loaded
 
 
+def load_plain(base: Path) -> Any:
+    """Return the library's own model of a checkpoint folder, in the precision it is kept in.
+
+    Raises:
+        UserError: no family reads it, or the weights cannot be read.
+    """
+    import transformers
+
+    from manifold_ocr.models.loading import load_pretrained
+
+    kind = getattr(transformers, LIBRARY_CLASSES[family_of(base)])
+    return load_pretrained(kind, base, dtype="auto", local_files_only=True).eval()
+
+
 def _load_generative(
     kind: str, config: ModelConfig, base: Path, adapter: Path | None, device: str | None
 ) -> GenerativeModel:
     from manifold_ocr.models import chat_vlm, encoder_decoder
+    from manifold_ocr.models.peft_layers import add_adapter
     from manifold_ocr.models.precision import default_device
 
     place = device or default_device()
+    full = adapter is not None and not is_adapter(adapter)  # a fully fine-tuned checkpoint
+    folder = adapter if full and adapter is not None else base
+    loaded: encoder_decoder.EncoderDecoder | chat_vlm.ChatVlm
     if kind == "encoder_decoder":
-        return encoder_decoder.load(config, base, adapter, place)
-    return chat_vlm.load(config, base, adapter, place)
+        loaded = encoder_decoder.load_base(config, folder, place)
+    else:
+        loaded = chat_vlm.load_base(config, folder, place)
+    if adapter is not None and not full:
+        loaded.model = add_adapter(loaded.model, adapter).eval()
+    return loaded

@@ -6,6 +6,7 @@ from typing import Any
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.lora_targets import chat_vlm_scope, ctc_scope, encoder_decoder_scope
+from manifold_ocr.models.registry import LIBRARY_CLASSES
 from manifold_ocr.training.settings import TrainingSettings
 
 
@@ -45,12 +46,7 @@ def module_tree(base: Path, family: str) -> Any:
     import torch
     import transformers
 
-    classes = {
-        "ctc": "AutoModelForTextRecognition",
-        "encoder_decoder": "VisionEncoderDecoderModel",
-        "chat_vlm": "AutoModelForImageTextToText",
-    }
-    kind = getattr(transformers, classes[family])
+    kind = getattr(transformers, LIBRARY_CLASSES[family])
     build = getattr(kind, "from_config", kind)
     try:
         config = transformers.AutoConfig.from_pretrained(base)
