@@ -1,6 +1,5 @@
 """`manifold-ocr train`: the train stage through DVC, a dry run before it, a self-check."""
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,31 +35,15 @@ def read_settings() -> "TrainingSettings":
     return settings
 
 
-def dry_run(settings: "TrainingSettings", samples: "list[Sample]") -> None:
-    """Print the label audit, LoRA's reach and the memory of the longest batch; write nothing."""
-    from manifold_ocr.models.registry import family_of
-    from manifold_ocr.training.batch_plan import chosen_plan
-    from manifold_ocr.training.coverage import adapted_coverage
-    from manifold_ocr.training.families import family_for
-    from manifold_ocr.training.preflight import estimated_families, run_preflight
+def training_rows(settings: "TrainingSettings", limit: int) -> "tuple[list[Sample], int]":
+    """Return `limit` of the rows that a run would train on, and how many those are."""
+    from manifold_ocr.manifest.shards import iter_manifest
+    from manifold_ocr.models.registry import family_of, granularities
+    from manifold_ocr.training.selection import chosen_by_hash, select
 
-    name = family_of(settings.base)
-    family = family_for(name, settings)
-    audit = family.audit(samples)
-    typer.echo("labels: " + ", ".join(f"{key} {value}" for key, value in audit.counts.items()))
-    for key, value in audit.details.items():
-        if value:
-            typer.echo(f"  {key}: {value}")
-    if name not in estimated_families():
-        typer.echo("LoRA reaches (layers by kind):")
-        for line in adapted_coverage(family.build()).lines():
-            typer.echo(line)
-        return
-    plan = chosen_plan(family, audit.kept, settings)
-    found = run_preflight(family, audit.kept, settings, plan.micro)
-    for line in found.lines():
-        typer.echo(line)
-    found.require_fit()
+    sorts, config = granularities(family_of(settings.base)), settings.train
+    rows = select(iter_manifest(TRAIN), config, sorts, config.max_train_samples)
+    return chosen_by_hash(rows, config.seed, limit), len(rows)
 
 
 def self_check(settings: "TrainingSettings", samples: "list[Sample]", steps: int) -> None:
@@ -69,14 +52,19 @@ def self_check(settings: "TrainingSettings", samples: "list[Sample]", steps: int
     from manifold_ocr.training.families import family_for
     from manifold_ocr.training.overfit import overfit
 
-    result = overfit(family_for(family_of(settings.base), settings), samples, settings, steps)
+    family = family_for(family_of(settings.base), settings)
+    result = overfit(family, samples, settings, steps, tell=typer.echo)
     typer.echo(
-        f"overfit: {len(samples)} samples, CER {result.before:.3f} -> {result.after:.3f} after "
+        f"overfit: {result.rows} rows, CER {result.before:.3f} -> {result.after:.3f} after "
         f"{result.steps} steps, loss {result.loss:.4f}"
     )
     if result.after > 0:
-        typer.echo("overfit: not learnt; look at labels and images, then raise learning_rate")
+        typer.echo(
+            "overfit: not learnt by heart: look at the labels and images of these rows, then "
+            "raise train.learning_rate, lora.rank or --steps"
+        )
         raise typer.Exit(1)
+    typer.echo("overfit: learnt by heart; labels, images and learning rate work together")
 
 
 def register(app: typer.Typer) -> None:
@@ -100,11 +88,13 @@ def register(app: typer.Typer) -> None:
 
             run_dvc("repro", *(["--force"] if force else []), "train")
             return
-        from manifold_ocr.manifest.shards import iter_manifest
-
         settings = read_settings()
-        rows = list(islice(iter_manifest(TRAIN), overfit or samples))
+        rows, total = training_rows(settings, overfit or samples)
         if overfit:
             self_check(settings, rows, steps)
-        else:
-            dry_run(settings, rows)
+            return
+        from manifold_ocr.models.registry import family_of
+        from manifold_ocr.training.dry_run import dry_run
+
+        for line in dry_run(settings, family_of(settings.base), rows, total):
+            typer.echo(line)

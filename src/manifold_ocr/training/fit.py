@@ -75,7 +75,7 @@ def _require_learning(
     few = rows[:OVERFIT_ROWS]
     result = overfit(family, few, settings, OVERFIT_STEPS)
     found = f"CER {result.before:.3f} -> {result.after:.3f} after {result.steps} steps"
-    print(f"train: overfit check on {len(few)} rows: {found}")
+    print(f"train: overfit check on {result.rows} rows: {found}")
     if result.after > 0:
         raise UserError(
             f"train.overfit_check: {len(few)} rows were not learnt by heart ({found}); look at "

@@ -1,10 +1,11 @@
 """The self-check "overfit a few samples": a set-up that cannot learn five cannot learn any."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from manifold_ocr.errors import UserError
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.scoring import EvaluateConfig, evaluation, score_rows
 from manifold_ocr.training.determinism import make_deterministic
@@ -15,7 +16,9 @@ from manifold_ocr.training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Overfit:
-    """What was reached: character error rate before and after `steps` steps, last loss."""
+    """What was reached on `rows` rows: error rate before and after `steps` steps, last loss."""
+
+    rows: int
 
     before: float
     after: float
@@ -24,11 +27,29 @@ class Overfit:
 
 
 def overfit(
-    family: TrainingFamily, samples: Sequence[Sample], settings: TrainingSettings, max_steps: int
+    family: TrainingFamily,
+    samples: Sequence[Sample],
+    settings: TrainingSettings,
+    max_steps: int,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> Overfit:
-    """Train on all `samples` at once until they are read without error, or for `max_steps`."""
+    """Train on all `samples` at once until they are read without error, or for `max_steps`.
+
+    `tell` is given a line at each look at what is read.
+
+    Raises:
+        UserError: none of the samples can be learnt.
+    """
     make_deterministic(settings.train.seed, settings.train.threads)
-    kept = list(family.audit(samples).kept)
+    audit = family.audit(samples)
+    kept = list(audit.kept)
+    if len(kept) < len(samples):
+        tell(
+            f"overfit: {len(samples) - len(kept)} of {len(samples)} rows cannot be learnt: "
+            + ", ".join(f"{row.source} ({row.reason})" for row in audit.rejected)
+        )
+    if not kept:
+        raise UserError("overfit: none of these rows can be learnt; look at their labels")
     model = family.build()
     device = torch.device(local_device())
     model.to(device)
@@ -49,9 +70,10 @@ def overfit(
         loss = float(value.detach())
         if step % 25 == 0 or step == max_steps:
             after = _error_rate(family, model, kept)
+            tell(f"overfit: step {step}/{max_steps}  loss {loss:.4f}  CER {after:.3f}")
             if after == 0.0:
                 break
-    return Overfit(before, after, step, loss)
+    return Overfit(len(kept), before, after, step, loss)
 
 
 def _error_rate(family: TrainingFamily, model: torch.nn.Module, samples: list[Sample]) -> float:

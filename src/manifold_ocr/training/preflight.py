@@ -44,7 +44,7 @@ class Preflight:
 
     def lines(self) -> list[str]:
         """Return the report."""
-        rows = ["LoRA reaches (layers by kind):", *self.coverage.lines()]
+        rows = self.coverage.lines()
         rows.append(
             f"memory: {self.estimate / GIB:.2f} GiB estimated for a micro-batch of "
             f"{self.micro_batch} (the longest rows)"

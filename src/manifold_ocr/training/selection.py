@@ -35,11 +35,16 @@ def select(
             f"train.include_languages={list(config.include_languages)} and "
             f"train.include_subsets={list(config.include_subsets)}; check the manifest's card"
         )
-    if limit and len(rows) > limit:
-        order = sorted(rows, key=lambda s: sha256_text(f"{config.seed}:{s.id}"))
-        chosen = {sample.id for sample in order[:limit]}
-        rows = [sample for sample in rows if sample.id in chosen]
-    return rows
+    return chosen_by_hash(rows, config.seed, limit)
+
+
+def chosen_by_hash(rows: list[Sample], seed: int, limit: int) -> list[Sample]:
+    """Return `limit` of the rows (0: all) by the hash of seed and id, in their order."""
+    if not limit or len(rows) <= limit:
+        return rows
+    order = sorted(rows, key=lambda s: sha256_text(f"{seed}:{s.id}"))
+    chosen = {sample.id for sample in order[:limit]}
+    return [sample for sample in rows if sample.id in chosen]
 
 
 def rehearsal_rows(config: TrainConfig, rows: int) -> list[Sample]:
