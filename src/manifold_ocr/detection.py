@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import crop
@@ -19,6 +19,7 @@ Quad = tuple[Point, Point, Point, Point]
 
 DETECTOR_FILE = "PP-OCRv6_det_small.onnx"
 VERTICAL_RATIO = 1.5  # a crop this much taller than wide holds vertical text: turned to read
+FEW_LINES = 3  # below this a page is looked at again without its specks
 SKEW_PIXELS = 2.0  # corners off an upright box by more than this are warped, not cropped
 
 
@@ -75,10 +76,19 @@ class LineDetector:
         self._engine = _load_engine(self.config)
 
     def detect(self, image: Image.Image) -> list[DetectedLine]:
-        """Return the lines of an RGB page, in the detector's order, in pixels of `image`."""
+        """Return the lines of an RGB page, in the detector's order, in pixels of `image`.
+
+        Specks as dark as print blind the network to faint text. Where it finds next to nothing,
+        a median filter takes the specks away; the lines count if a page of them appears.
+        """
         config = self.config
         scale = min(1.0, config.max_side / max(image.size))
         lines = self._detect_at(image, scale)
+        if len(lines) < FEW_LINES:
+            clean = image.filter(ImageFilter.MedianFilter(3))
+            again = self._detect_at(clean, scale)
+            if len(again) >= FEW_LINES:
+                image, lines = clean, again
         if not lines:
             return lines
         height = median(line.height for line in lines)

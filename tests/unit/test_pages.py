@@ -1,5 +1,7 @@
 """Page reading around a detector and a recogniser that are drawn by hand, and the real one."""
 
+import random
+
 import pytest
 from PIL import Image, ImageDraw
 
@@ -119,6 +121,22 @@ def test_bad_files_are_one_clear_error(tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             list(open_pages(tmp_path / name))
+
+
+def test_faint_lines_are_found_between_dark_specks():
+    page = Image.new("RGB", (500, 330), (210, 210, 210))
+    draw = ImageDraw.Draw(page)
+    for row in range(6):
+        draw.text((30, 20 + 50 * row), f"Row {row} of a page", fill=(190, 190, 190), font_size=24)
+    rng = random.Random(5)
+    for _ in range(3000):
+        page.putpixel((rng.randrange(500), rng.randrange(330)), (20, 20, 20))
+    detector = LineDetector(DetectionConfig(threads=1))
+    assert len(detector.detect(page)) == 6
+    with_specks_only = Image.new("RGB", (300, 200), "white")
+    for _ in range(600):
+        with_specks_only.putpixel((rng.randrange(300), rng.randrange(200)), (20, 20, 20))
+    assert detector.detect(with_specks_only) == []
 
 
 def test_the_detector_of_the_wheel_finds_lines_at_any_resolution():
