@@ -10,7 +10,7 @@ from torch import distributed, multiprocessing
 
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.records import Sample
-from manifold_ocr.training.processes import Agreement, read_shared, scored_once
+from manifold_ocr.training.processes import Agreement, from_first, read_shared
 
 pytestmark = [pytest.mark.torch, pytest.mark.xdist_group("training_processes")]
 PROCESSES = 3
@@ -44,7 +44,7 @@ def member(rank: int, folder: Path) -> None:
     record = {
         "asked": asked,
         "read": [[[p.id, p.text, p.vision_tokens] for p in part] for part in found],
-        "scores": scored_once(score),
+        "scores": from_first(score),
         "scored": scored,
         "stop": [agreement.any(False), agreement.any(rank == 1)],
     }

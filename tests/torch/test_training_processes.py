@@ -28,6 +28,7 @@ SCRIPT = ROOT / "tests/support/training_server.py"
 TEXTS = ["abc 12", "hello", "x9 zz", "ocr line", "7 seas", "quick fox", "lazy dog", "jumps 42"]
 STEPS = 15
 THIRDS = ((1, 4), (6, 9), (11, 13))  # a step of each: every resumed run has steps left
+FROM_START = -1  # a signal sent once the model before training was read
 LONGEST_DELAY = 0.04  # seconds after that step: computing, reading or writing a checkpoint
 KNOBS = {
     "max_steps": STEPS,
@@ -181,18 +182,29 @@ def test_two_processes_learn_what_one_does_with_doubled_accumulation(
 def test_ctrl_c_that_reaches_one_process_stops_both_and_loses_nothing(
     server: Server, pictures: tuple, tmp_path: Path, tiny_ctc: Path
 ) -> None:
-    short = {"max_steps": 8, "eval_steps": 4}
+    short = {"max_steps": 8, "eval_steps": 4, "logging_steps": 4}
     one = described(tmp_path / "one", tiny_ctc, pictures, 8, gradient_accumulation=2, **short)
     assert server.run(one) == 0
     two = described(tmp_path / "two", tiny_ctc, pictures, 8, **short)
-    assert server.run({**two, "processes": 2, "port": free_port()}, 1, 0.0, signal.SIGINT) != 0
+    assert (
+        server.run({**two, "processes": 2, "port": free_port()}, FROM_START, 0.0, signal.SIGINT)
+        != 0
+    )
     record = next((tmp_path / "two/rank0/output/training_runs").glob("*/run.yaml"))
     assert "status: interrupted" in record.read_text(encoding="utf-8")
     saved = (tmp_path / "two/cache/training").glob("*/checkpoints/checkpoint-*/complete.json")
     steps = {int(path.parent.name.rpartition("-")[2]) for path in saved}
-    assert 1 < max(steps) < 8, "a checkpoint at the step where it was stopped"
+    assert 0 < max(steps) < 4, "a checkpoint at the step where it was stopped"
     assert server.run({**two, "processes": 2, "port": free_port()}) == 0
     same_weights(tmp_path / "one/adapter", tmp_path / "two/rank0/adapter")
+    losses = [logged_losses(tmp_path / name) for name in ("one", "two/rank0")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def logged_losses(folder: Path) -> list[float]:
+    lines = (folder / "metrics/plots/metrics/train/loss.tsv").read_text().splitlines()
+    assert len(lines) == 3, "a header and the losses of two intervals"
+    return [float(line.split("\t")[1]) for line in lines[1:]]
 
 
 @pytest.mark.slow

@@ -34,7 +34,8 @@ def without_library_notes() -> Iterator[None]:
     library_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=Warning)
+            for note in (".*gradient_checkpointing", ".*broadcast_buffers"):
+                warnings.filterwarnings("ignore", message=note, category=Warning)
             yield
     finally:
         library_logging.enable_progress_bar()

@@ -1,5 +1,6 @@
 """How a stage is run from dvc.yaml: errors as one line, Ctrl-C as 130, time and memory kept."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,6 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print(f"{name}: interrupted; run `dvc repro` again to go on", file=sys.stderr)
         raise SystemExit(130) from None
-    perf.record(
-        name, {"seconds": time.monotonic() - started, "peak_memory_gib": perf.peak_memory_gib()}
-    )
+    if int(os.environ.get("RANK", "0")) == 0:  # of a torchrun group the first process writes
+        taken = {"seconds": time.monotonic() - started}
+        perf.record(name, {**taken, "peak_memory_gib": perf.peak_memory_gib()})

@@ -1,6 +1,7 @@
 """Stage train: fine-tune an adapter; the best checkpoint by validation error is published."""
 
 from pathlib import Path
+from typing import Any
 
 from manifold_ocr.config import load_section
 from manifold_ocr.manifest.shards import iter_manifest
@@ -30,17 +31,22 @@ def main() -> None:
     )
     rows = {"train": iter_manifest(TRAIN), "val": iter_manifest(VAL)}
     figures = session.train(settings, rows, ADAPTER, METRICS)
+    if session.is_main_process():
+        describe(settings.train, figures)
+
+
+def describe(config: TrainConfig, figures: dict[str, Any]) -> None:
+    """Print what was reached, and whether it beats the starting point."""
     best = figures["best"]
-    metric = settings.train.metric_for_best_model
+    metric = config.metric_for_best_model
     before = f" (before: {best[f'{metric}_before']:.4f})" if f"{metric}_before" in best else ""
     print(
         f"train: {figures['steps']} steps; best at step {best['step']}: validation "
         f"{metric} {best[metric]:.4f}{before}; adapter in {ADAPTER}"
     )
-
     start = best.get(f"{metric}_before")
     gained = start is None or (
-        best[metric] > start if settings.train.larger_is_better else best[metric] < start
+        best[metric] > start if config.larger_is_better else best[metric] < start
     )
     if not gained:
         print(

@@ -11,7 +11,7 @@ import torch
 from manifold_ocr import perf
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
-from manifold_ocr.models.adapters import import_peft
+from manifold_ocr.models.adapters import import_peft, without_library_notes
 from manifold_ocr.records import Sample
 from manifold_ocr.training import checkpoints
 from manifold_ocr.training.batch_plan import BatchPlan, keep_plan, planned
@@ -22,6 +22,7 @@ from manifold_ocr.training.family import TrainingFamily
 from manifold_ocr.training.gpu_monitor import GpuMonitor
 from manifold_ocr.training.overfit import overfit
 from manifold_ocr.training.preflight import longest_of, probe
+from manifold_ocr.training.processes import from_first
 from manifold_ocr.training.run import Run
 from manifold_ocr.training.settings import TrainingSettings
 from manifold_ocr.training.speed_log import SpeedLog
@@ -105,7 +106,8 @@ def _attempt(
 ) -> dict[str, Any]:
     config = run.settings.train
     make_deterministic(config.seed, config.threads)
-    line = ProgressLine(plan.micro * plan.accumulation)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    line = ProgressLine(plan.micro * plan.accumulation * processes)
     live = LiveLog(run.folder.path / "dvclive")
     monitor = GpuMonitor(int(os.environ.get("LOCAL_RANK", "0")))
     speeds = SpeedLog(run.folder.path / "speed", monitor)
@@ -115,7 +117,7 @@ def _attempt(
         longest = longest_of(family, trainer.rows, plan.micro)
         peak = probe(trainer.model, longest, trainer.compute_loss_context_manager) / 1024**3
         print(f"train: {peak:.2f} GiB reserved by two steps on the longest rows")
-    with monitor:
+    with monitor, without_library_notes():
         trainer.train(resume_from_checkpoint=str(trainer.resumed) if trainer.resumed else None)
     if run.stop.wished:
         raise KeyboardInterrupt
@@ -146,9 +148,6 @@ def _trainer(
     from manifold_ocr.training.trainer import OcrTrainer
 
     config, home, val = run.settings.train, run.home, run.rows["val"]
-    # looked for at each attempt: the one before, ended by full memory, may have gone further
-    main = int(os.environ.get("RANK", "0")) == 0
-    checkpoint = checkpoints.latest_complete(home.checkpoints, clean=main)
     args = training_arguments(
         config,
         run.settings.model.precision,
@@ -156,6 +155,9 @@ def _trainer(
         micro_batch=plan.micro,
         accumulation=plan.accumulation,
     )
+    args.device  # noqa: B018 - joins the group of processes
+    # looked for at each attempt: the one before, ended by full memory, may have gone further
+    checkpoint = from_first(lambda: checkpoints.latest_complete(home.checkpoints))
     args.eval_on_start = checkpoint is None
     conductor = Conductor(run.stop, checkpoint)
     writer = SummaryWriter(str(run.folder.path / "tensorboard"))

@@ -1,11 +1,11 @@
-"""What the processes of torchrun do together: read for validation, agree on scores and on a stop.
+"""What the processes of torchrun do together: read for validation, agree on scores and a stop.
 
 Every function here is called by all processes at the same place.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -13,6 +13,7 @@ from torch import distributed
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.records import Prediction, Sample
 
+T = TypeVar("T")
 Read = Callable[[Sequence[Sample]], Iterable[Recognition]]
 
 
@@ -38,16 +39,17 @@ def read_shared(read: Read, samples: Sequence[Sample]) -> list[Prediction]:
     return [found for found in chain.from_iterable(zip_longest(*parts)) if found is not None]
 
 
-def scored_once(score: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Return what `score` gives in the first process, in every process.
+def from_first(call: Callable[[], T]) -> T:
+    """Return what `call` gives in the first process, in every process; it runs there alone.
 
-    So all of them come to the same best checkpoint and stop at the same evaluation.
+    So all of them go on from one checkpoint, and come to the same best one by the same scores.
     """
     rank, processes = process_share()
-    found = [score() if rank == 0 else {}]
+    found: list[Any] = [call() if rank == 0 else None]
     if processes > 1:
         distributed.broadcast_object_list(found)
-    return found[0]
+    result: T = found[0]
+    return result
 
 
 class Agreement:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ def train(
     guard.end_with_launchers()
     main = is_main_process()
     lock = guard.run_lock(home.path / "lock") if main else contextlib.nullcontext()
-    with lock, guard.StopRequest().installed() as stop:
+    speaking = contextlib.nullcontext() if main else silence()
+    with lock, speaking, guard.StopRequest().installed() as stop:
         if home.finished and not os.environ.get(RESUME_FROM):
             print(f"train: run {key[:12]} is finished already; its result is published again")
             figures = read_json(home.result / "state.json")
@@ -76,6 +77,13 @@ def train(
 def is_main_process() -> bool:
     """Return whether this is the process of a torchrun group that writes (or the only one)."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Drop what is printed: all processes say the same, and the first one says it. Errors stay."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def publish(home: RunHome, destination: Path, metrics: Path) -> None:

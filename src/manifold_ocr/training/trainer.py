@@ -17,7 +17,7 @@ from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.checkpoints import mark_complete
 from manifold_ocr.training.family import TrainingData, TrainingFamily
-from manifold_ocr.training.processes import read_shared, scored_once
+from manifold_ocr.training.processes import from_first, read_shared
 
 LOSS_STATE = "loss_state.json"
 CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it
@@ -166,7 +166,7 @@ class OcrTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         model.eval()
         predictions = read_shared(lambda rows: self.family.read(model, rows), self.val_samples)
-        scores = scored_once(lambda: self.scorer(predictions, self.state.global_step))
+        scores = from_first(lambda: self.scorer(predictions, self.state.global_step))
         self.evaluation_seconds += time.monotonic() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self.log(metrics)
@@ -191,9 +191,10 @@ class OcrTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.check_losses()
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        losses = self._loss_state()
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / LOSS_STATE, self._loss_state())
+            write_json(folder / LOSS_STATE, losses)
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
@@ -207,8 +208,11 @@ class OcrTrainer(Trainer):
         return progress
 
     def _loss_state(self) -> dict[str, float]:
+        """Return the loss since the last entry of the log, as the mean of all processes."""
+        several = self.args.world_size > 1
+        since = self.accelerator.gather(self._tr_loss).mean() if several else self._tr_loss
         return {
-            "since_log": float(self._tr_loss),
+            "since_log": float(since),
             "total": float(self._total_loss_scalar),
             "last_logged": self._globalstep_last_logged,
         }
