@@ -20,6 +20,7 @@ SMALL = {
     "train.epochs": 1.0,
     "train.learning_rate": 0.003,
     "train.rehearsal": 0.0,
+    "train.threads": 1,  # two test processes share the cores: threads would wait spinning
     "evaluate.bootstrap_samples": 200,
 }
 
