@@ -166,11 +166,11 @@ class TestCommand:
         (other / "03.txt").write_text("line 9")  # as long as before
         commands = []
 
-        def record(command, check):
+        def record(command, check, env):
             commands.append(command[4:])
             return subprocess.CompletedProcess(command, 0)
 
-        monkeypatch.setattr("manifold_ocr.commands.download.subprocess.run", record)
+        monkeypatch.setattr("manifold_ocr.commands.experiments.subprocess.run", record)
         app = typer.Typer()
         app.callback()(lambda: None)
         register(app)
