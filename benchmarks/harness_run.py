@@ -38,6 +38,8 @@ PLAIN = {"precision": "bf16", "batch": 64, "checkpointing": False}
 RECIPES: dict[str, dict[str, Any]] = {
     "bf16": PLAIN,
     "fp16": {**PLAIN, "precision": "fp16"},
+    "8bit": {**PLAIN, "precision": "fp16", "quantization": "8bit"},
+    "4bit": {**PLAIN, "quantization": "4bit"},
     "card": {"precision": "fp16", "batch": 1, "accumulation": 8, "checkpointing": True},
 }
 
@@ -107,7 +109,11 @@ def settings_of(args: argparse.Namespace, root: Path) -> TrainingSettings:
         dataloader_workers=args.workers,
     )
     return TrainingSettings(
-        model=ModelConfig(id="bench", precision=recipe["precision"]),
+        model=ModelConfig(
+            id="bench",
+            precision=recipe["precision"],
+            quantization=recipe.get("quantization", "none"),
+        ),
         lora=LoraSettings(rank=8, alpha=16, dropout=0.05),
         train=config,
         base=root / "base",
