@@ -21,13 +21,17 @@ LEAST_ROWS = 128  # rows of a slice below which splitting gains nothing
 
 
 class _LoraProduct(torch.autograd.Function):
-    """y = x W^T + bias + scaling * (x_lora A^T) B^T with W frozen (Hu et al. 2021)."""
+    """y = x W^T + bias + scaling * (dropout(x) A^T) B^T with W frozen (Hu et al. 2021).
+
+    Of dropout only the mask is kept, one byte an element; the dropped input is made again
+    in the backward pass. Layers that share an input then share the one copy of it.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
-        x_lora: Tensor | None,
+        dropout: float,
         base: Callable[[], Tensor],
         bias: Tensor | None,
         a: Tensor,
@@ -35,33 +39,39 @@ class _LoraProduct(torch.autograd.Function):
         scaling: float,
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        entering = flat if x_lora is None else x_lora.reshape(-1, x.shape[-1])
+        entering, mask = torch.native_dropout(flat, dropout, True) if dropout else (flat, None)
         a_low, b_low = a.to(x.dtype), b.to(x.dtype)
         inner = entering @ a_low.T
         out = functional.linear(flat, base(), bias)
         out.addmm_(inner, b_low.T, alpha=scaling)
-        ctx.save_for_backward(entering, inner, a_low, b_low)
-        ctx.base, ctx.scaling, ctx.separate = base, scaling, x_lora is not None
+        ctx.save_for_backward(flat, mask, inner, a_low, b_low)
+        ctx.base, ctx.scaling, ctx.dropout = base, scaling, dropout
         ctx.dtypes = a.dtype, b.dtype
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        entering, inner, a_low, b_low = ctx.saved_tensors
+        entering, mask, inner, a_low, b_low = ctx.saved_tensors
         flat = grad.reshape(-1, grad.shape[-1])
         grad_inner = (flat @ b_low).mul_(ctx.scaling)
         grad_b = tall_product(flat, inner).to(ctx.dtypes[1]).mul_(ctx.scaling)
+        if mask is not None:
+            entering = _dropped(entering, mask, ctx.dropout)
         grad_a = tall_product(grad_inner, entering).to(ctx.dtypes[0])
-        grad_x = grad_x_lora = None
-        shape = (*grad.shape[:-1], entering.shape[-1])
+        grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = flat @ ctx.base()
-            if not ctx.separate:
+            if mask is None:
                 grad_x.addmm_(grad_inner, a_low)
-            grad_x = grad_x.view(shape)
-        if ctx.separate and ctx.needs_input_grad[1]:
-            grad_x_lora = (grad_inner @ a_low).view(shape)
-        return grad_x, grad_x_lora, None, None, grad_a, grad_b, None
+            else:
+                grad_x += _dropped(grad_inner @ a_low, mask, ctx.dropout)
+            grad_x = grad_x.view(*grad.shape[:-1], -1)
+        return grad_x, None, None, None, grad_a, grad_b, None
+
+
+def _dropped(values: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    """Return values * mask / (1 - dropout), as the forward pass scaled what it kept."""
+    return torch.ops.aten.native_dropout_backward(values, mask, 1 / (1 - dropout))
 
 
 def tall_product(left: Tensor, right: Tensor) -> Tensor:
@@ -87,10 +97,9 @@ def _lora_forward(layer: Any, x: Tensor, base: Callable[[], Tensor]) -> Tensor:
     name = layer.active_adapters[0]
     x = x.to(layer.compute_dtype)
     dropout = layer.lora_dropout[name]
-    dropped = dropout(x) if layer.training and isinstance(dropout, nn.Dropout) else None
     return _LoraProduct.apply(
         x,
-        dropped,
+        dropout.p if layer.training and isinstance(dropout, nn.Dropout) else 0.0,
         base,
         layer.base_layer.bias,
         layer.lora_A[name].weight,
