@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,7 @@ def test_any_picture_and_pixel_budget_gives_as_many_features_as_tokens(project: 
     assert next(iter(bounded.recognise(pictures[:1]))).vision_tokens is not None
 
 
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
 @pytest.mark.parametrize("family", ["encoder_decoder", "chat_vlm"])
 def test_a_processor_for_torchvision_alone_names_the_extra(family: str, tmp_path: Path) -> None:
     from manifold_ocr.models.chat_input import load_chat_input

@@ -63,7 +63,8 @@ def test_full_memory_halves_the_micro_batch_and_goes_on(
     first, second = (
         load_file(run.root / "adapter/adapter_model.safetensors") for run in (whole, halved)
     )
-    assert max(float((first[name] - second[name]).abs().max()) for name in first) < 1e-5
+    tolerance = 1e-4 if torch.cuda.is_available() else 1e-5  # the GPU's CTC adds in any order
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) < tolerance
 
 
 def test_a_row_that_does_not_fit_ends_the_run_with_a_remedy(

@@ -83,7 +83,11 @@ class EncoderDecoderTraining:
         else:
             targets, within = encoder_decoder_scope(freeze_backbone=frozen)
             model = wrap_for_training(model, settings.lora, targets, within)
-        base_model(model).graphs_allowed = on_gpu() and not settings.train.gradient_checkpointing
+        base_model(model).graphs_allowed = (
+            on_gpu()
+            and not settings.train.gradient_checkpointing
+            and settings.model.quantization != "8bit"  # bitsandbytes waits for the GPU there
+        )
         trained: nn.Module = model.train()
         return trained
 

@@ -8,7 +8,7 @@ accumulation, loss scaling, clipping and DistributedDataParallel work as ever.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,7 @@ class StepGraphs:
             except RuntimeError as error:  # a kernel that cannot be captured: train eagerly
                 print(f"train: this step cannot be a CUDA graph ({str(error).splitlines()[0]})")
                 self.refused = True
+                self.captured.clear()  # their dropout belongs to the generator's former state
                 return None
         for name, value in batch.items():
             captured.inputs[name].copy_(value, non_blocking=True)
@@ -114,9 +115,30 @@ class StepGraphs:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode=OTHER_THREADS_MAY_WORK):
+        with capture(graph, self.pool):
             loss = self._step(inputs)
         return _Captured(graph, inputs, loss)
+
+
+@contextmanager
+def capture(graph: torch.cuda.CUDAGraph, pool: Any) -> Iterator[None]:
+    """Capture what is run inside as `graph`; a failure leaves the GPU fit for eager steps.
+
+    PyTorch then stays on the capture's stream, with a generator that refuses to work outside
+    a capture and an allocator that still serves the pool.
+    """
+    device = torch.cuda.current_device()
+    stream, generator = torch.cuda.current_stream(), torch.cuda.default_generators[device]
+    state = generator.clone_state()
+    try:
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode=OTHER_THREADS_MAY_WORK):
+            yield
+    except RuntimeError:
+        torch.cuda.set_stream(stream)
+        generator.graphsafe_set_state(state)
+        with suppress(RuntimeError):  # where the capture ended well and the step alone failed
+            torch._C._cuda_endAllocateToPool(device, pool)
+        raise
 
 
 @contextmanager
