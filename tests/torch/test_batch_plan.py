@@ -1,5 +1,6 @@
 """Cutting a step's rows into micro-batches: the largest that fits, and the same result."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,13 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.models.config import LoraSettings, ModelConfig
 from manifold_ocr.records import Sample
 from manifold_ocr.training import batch_plan, session
-from manifold_ocr.training.batch_plan import BatchPlan, fitting_plan, keep_plan, planned
+from manifold_ocr.training.batch_plan import (
+    BatchPlan,
+    fitting_plan,
+    keep_plan,
+    planned,
+    planned_settings,
+)
 from manifold_ocr.training.config import TrainConfig
 from manifold_ocr.training.families import family_for
 from manifold_ocr.training.settings import TrainingSettings
@@ -102,6 +109,28 @@ def test_automatic_takes_what_fits_and_a_resumed_run_keeps_it(settings, tmp_path
     keep_plan(plan, record)
     monkeypatch.setattr(batch_plan, "usable_memory", lambda: 10**12)
     assert planned(family, rows(), settings, record) == plan
+
+
+def test_checkpointing_is_left_out_where_a_whole_step_fits_without(
+    settings, tmp_path, monkeypatch, capsys
+):
+    knobs = {"train_batch_size": 1, "gradient_accumulation": 8, "gradient_checkpointing": True}
+    asked = replace(settings, train=replace(settings.train, **knobs))
+    family, record = family_for("encoder_decoder", asked), tmp_path / "batch.json"
+    monkeypatch.setattr(batch_plan, "usable_memory", lambda: 10**12)
+    plan = planned(family, rows(), asked, record)
+    assert plan == BatchPlan(8, 1, spared=True)
+    assert "without gradient checkpointing" in capsys.readouterr().out
+    assert not planned_settings(plan, asked).train.gradient_checkpointing
+    keep_plan(plan, record)
+    assert planned(family, rows(), asked, record) == plan
+    assert plan.halved() == BatchPlan(8, 1) and plan.halved().halved() == BatchPlan(4, 2)
+    assert planned_settings(plan.halved(), asked) == asked
+    whole = planned_settings(plan, asked)
+    need = batch_plan.step_memory(family_for("encoder_decoder", whole), rows(), whole)
+    room = int(batch_plan.captured_memory(need, 8)) - 1
+    monkeypatch.setattr(batch_plan, "usable_memory", lambda: room)
+    assert planned(family, rows(), asked, tmp_path / "none.json") == BatchPlan(8, 1)
 
 
 def test_how_a_step_is_cut_does_not_change_what_is_learnt(settings, tmp_path, monkeypatch):

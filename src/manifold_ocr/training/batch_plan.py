@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
 from manifold_ocr.records import Sample
 from manifold_ocr.training.config import TrainConfig
+from manifold_ocr.training.families import family_for
 from manifold_ocr.training.family import TrainingFamily
 from manifold_ocr.training.preflight import (
     GIB,
@@ -24,13 +25,20 @@ GRAPHED = 1.8  # memory of captured steps over that of eager ones, activations a
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """`micro` rows at a time, `accumulation` times a step; their product is what was asked for."""
+    """`micro` rows at a time, `accumulation` times a step; their product is what was asked for.
+
+    `spared` leaves out a gradient checkpointing that was asked for: it saves memory, costs
+    time and changes no gradient, so a step that fits without does without.
+    """
 
     micro: int
     accumulation: int
+    spared: bool = False
 
     def halved(self) -> "BatchPlan":
-        """Return the next smaller micro-batch for the same rows a step."""
+        """Return the next plan that needs less memory, for the same rows a step."""
+        if self.spared:
+            return replace(self, spared=False)
         smaller = self.micro // 2 if self.micro % 2 == 0 else 1
         return BatchPlan(smaller, self.accumulation * (self.micro // smaller))
 
@@ -52,7 +60,7 @@ def planned(
     """
     if record.is_file():
         kept = read_json(record)
-        return BatchPlan(kept["micro"], kept["accumulation"])
+        return BatchPlan(kept["micro"], kept["accumulation"], kept.get("spared", False))
     return chosen_plan(family, rows, settings)
 
 
@@ -71,6 +79,18 @@ def chosen_plan(
     wished, available = wished_plan(settings.train), usable_memory()
     if available is None or family.name not in estimated_families():
         return wished
+    total = wished.micro * wished.accumulation
+    spared = BatchPlan(total, 1, spared=True)
+    if settings.train.gradient_checkpointing:
+        whole = planned_settings(spared, settings)
+        need = step_memory(family_for(family.name, whole), rows, whole)
+        if captured_memory(need, total) <= available:
+            print(
+                f"train: micro-batch {total} x 1 a step without gradient checkpointing, which it "
+                f"does not need: {captured_memory(need, total) / GIB:.2f} GiB estimated for its "
+                f"longest rows, {available / GIB:.2f} GiB usable"
+            )
+            return spared
     need = step_memory(family, rows, settings)
     plan = fitting_plan(wished, need, available, graphs=not settings.train.gradient_checkpointing)
     print(
@@ -82,10 +102,23 @@ def chosen_plan(
     return plan
 
 
+def planned_settings(plan: BatchPlan, settings: TrainingSettings) -> TrainingSettings:
+    """Return the settings to build the model with: those asked for, less what is spared."""
+    if not plan.spared:
+        return settings
+    return replace(settings, train=replace(settings.train, gradient_checkpointing=False))
+
+
+def captured_memory(need: Callable[[int], float], rows: int) -> float:
+    """Return the bytes of a captured step of `rows`, where an eager one takes `need(rows)`."""
+    fixed = 2 * need(1) - need(2)  # what does not grow with rows: weights, optimiser
+    return fixed + GRAPHED * (need(rows) - fixed)
+
+
 def keep_plan(plan: BatchPlan, record: Path) -> None:
     """Write the plan down where `planned` finds it; the main process alone writes."""
     if int(os.environ.get("RANK", "0")) == 0:
-        write_json(record, {"micro": plan.micro, "accumulation": plan.accumulation})
+        write_json(record, asdict(plan))
 
 
 def fitting_plan(
@@ -101,10 +134,9 @@ def fitting_plan(
     """
     total = wished.micro * wished.accumulation
     sizes = [size for size in range(total, 0, -1) if total % size == 0]
-    fixed = 2 * need(1) - need(2)  # what does not grow with rows: weights, optimiser
-    for factor in (GRAPHED, 1.0) if graphs else (1.0,):
+    for captured in (True, False) if graphs else (False,):
         for size in sizes:
-            if fixed + factor * (need(size) - fixed) <= available:
+            if (captured_memory(need, size) if captured else need(size)) <= available:
                 return BatchPlan(size, total // size)
     raise UserError(
         f"train: one row needs {need(1) / GIB:.1f} GiB, {available / GIB:.1f} GiB are usable: set "

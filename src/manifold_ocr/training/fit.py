@@ -14,7 +14,7 @@ from manifold_ocr.files import atomic_directory, read_json, write_json
 from manifold_ocr.models.adapters import import_peft, without_library_notes
 from manifold_ocr.records import Sample
 from manifold_ocr.training import checkpoints
-from manifold_ocr.training.batch_plan import BatchPlan, keep_plan, planned
+from manifold_ocr.training.batch_plan import BatchPlan, keep_plan, planned, planned_settings
 from manifold_ocr.training.callbacks import Conductor, LiveLog, ProgressLine
 from manifold_ocr.training.determinism import make_deterministic
 from manifold_ocr.training.families import family_for
@@ -60,14 +60,16 @@ def fit(run: Run) -> dict[str, Any]:
     while True:
         keep_plan(plan, record)
         try:
-            return _attempt(run, family, audit.kept, plan, counts)
+            built = family_for(run.family, planned_settings(plan, run.settings))
+            return _attempt(run, built, audit.kept, plan, counts)
         except torch.OutOfMemoryError as error:
             _check_halving(plan, error)
         # after the handler, so that its traceback no longer holds the model
         gc.collect()
         torch.cuda.empty_cache()
-        plan = plan.halved()
-        print(f"train: out of memory; micro-batch {plan.micro}, accumulation {plan.accumulation}")
+        checkpointed, plan = plan.spared, plan.halved()
+        what = f"micro-batch {plan.micro}, accumulation {plan.accumulation}"
+        print(f"train: out of memory; {what}{', checkpointed' if checkpointed else ''}")
 
 
 def _require_learning(
@@ -85,7 +87,7 @@ def _require_learning(
 
 
 def _check_halving(plan: BatchPlan, error: BaseException) -> None:
-    if plan.micro == 1:
+    if plan.micro == 1 and not plan.spared:
         raise UserError(
             "memory is too small for one row: lower max_pixels or max_target_length"
         ) from error
