@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from manifold_ocr.files import sha256_tree
 from manifold_ocr.models.config import LoraSettings, ModelConfig
 from manifold_ocr.records import Sample
@@ -49,3 +51,19 @@ class Project:
 
     def checkpoints(self) -> list[Path]:
         return sorted((self.root / "cache/training").glob("*/checkpoints/checkpoint-*"))
+
+
+def start_project(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    base: Path,
+    lines: tuple[Path, Sequence[Sample]],
+    **fixed: Any,
+) -> Project:
+    """Make `root` the working directory, with a cache of its own, and return its project."""
+    root.mkdir()
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(root / "cache"))
+    monkeypatch.setenv("MANIFOLD_OCR_RUN_NAME", "tiny")
+    monkeypatch.delenv("RESUME_FROM", raising=False)
+    return Project(root, base, *lines, **fixed)

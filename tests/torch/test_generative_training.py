@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import text_image, write_qwen2_vl, write_trocr
+from tiny_models import drawn_samples, write_qwen2_vl, write_trocr
+from training_project import Project, start_project
 
-from manifold_ocr.files import sha256_tree
 from manifold_ocr.models.config import LoraSettings, ModelConfig
 from manifold_ocr.models.registry import family_of
 from manifold_ocr.records import Sample
@@ -29,74 +29,26 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Sample]]:
     root = tmp_path_factory.mktemp("images")
-    rows = []
-    for number, text in enumerate(TEXTS):
-        text_image(text, (112, 56)).save(root / f"{number}.png")
-        rows.append(
-            Sample(
-                id=f"s{number}",
-                document=f"d{number}",
-                corpus="drawn",
-                subset="all",
-                image=f"{number}.png",
-                text=text,
-                language="en",
-                width=112,
-                height=56,
-            )
-        )
-    return root, rows
+    return root, drawn_samples(root, TEXTS)
 
 
-class Project:
-    """A working directory in which a run is started as often as wished."""
-
-    def __init__(self, root: Path, base: Path, samples: tuple[Path, list[Sample]]) -> None:
-        self.root, self.base = root, base
-        self.image_root, self.rows = samples
-
-    def train(self, rank: int = 16, rows: int = 8, **knobs: Any) -> dict[str, Any]:
-        from manifold_ocr.training import session
-
-        defaults = {
-            "train_batch_size": 4,
-            "eval_batch_size": 4,
-            "learning_rate": 5e-3,
-            "generation_max_length": 16,
-            "max_target_length": 32,
-            "threads": 1,
-            "warmup": 0.1,
-            "epochs": 4.0,
-            "rehearsal": 0.0,
-        }
-        settings = TrainingSettings(
-            model=ModelConfig(id="tiny"),
-            lora=LoraSettings(rank=rank, alpha=2 * max(rank, 1)),
-            train=TrainConfig(**{**defaults, **knobs}),
-            base=self.base,
-            image_root=self.image_root,
-        )
-        chosen = {"train": self.rows[:rows], "val": self.rows[:rows]}
-        return session.train(settings, chosen, self.root / "adapter", self.root / "metrics")
-
-    def adapter_hash(self) -> str:
-        return sha256_tree(self.root / "adapter")
+KNOBS = {
+    "train_batch_size": 4,
+    "eval_batch_size": 4,
+    "learning_rate": 5e-3,
+    "generation_max_length": 16,
+    "max_target_length": 32,
+    "warmup": 0.1,
+    "epochs": 4.0,
+}
 
 
 @pytest.fixture
 def project(
     tmp_path: Path, base: Path, samples: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Project]:
-    def start(name: str) -> Project:
-        root = tmp_path / name
-        root.mkdir()
-        monkeypatch.chdir(root)
-        monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(root / "cache"))
-        monkeypatch.setenv("MANIFOLD_OCR_RUN_NAME", "tiny")
-        monkeypatch.delenv("RESUME_FROM", raising=False)
-        return Project(root, base, samples)
-
-    return start
+    fixed = {"val_rows": 8, "rank": 16, "alpha": 32, "knobs": KNOBS}
+    return lambda name: start_project(tmp_path / name, monkeypatch, base, samples, **fixed)
 
 
 def test_eight_samples_are_learnt_and_read_back_without_this_project(

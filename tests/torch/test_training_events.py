@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_project import Project
+from training_project import Project, start_project
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.training.config import LARGER_IS_BETTER
@@ -22,15 +22,8 @@ KNOBS = {"train_batch_size": 4, "learning_rate": 0.01, "eval_steps": 2, "max_ste
 def project(
     tmp_path: Path, tiny_ctc: Path, line_samples: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Project]:
-    def start(name: str) -> Project:
-        root = tmp_path / name
-        root.mkdir()
-        monkeypatch.chdir(root)
-        monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(root / "cache"))
-        monkeypatch.delenv("RESUME_FROM", raising=False)
-        return Project(root, tiny_ctc, *line_samples, val_rows=4, knobs=KNOBS)
-
-    return start
+    fixed = {"val_rows": 4, "knobs": KNOBS}
+    return lambda name: start_project(tmp_path / name, monkeypatch, tiny_ctc, line_samples, **fixed)
 
 
 def memory_ends(monkeypatch: pytest.MonkeyPatch, above: int, from_step: int) -> None:

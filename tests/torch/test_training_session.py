@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from training_project import Project, start_project
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import sha256_tree
-from manifold_ocr.models.config import LoraSettings, ModelConfig
-from manifold_ocr.training.config import TrainConfig
-from manifold_ocr.training.settings import TrainingSettings
+from manifold_ocr.models.config import ModelConfig
 
 pytestmark = pytest.mark.torch
 KNOBS: dict[str, Any] = {
@@ -21,58 +19,15 @@ KNOBS: dict[str, Any] = {
     "train_batch_size": 3,
     "learning_rate": 0.01,
     "logging_steps": 2,
-    "rehearsal": 0.0,
-    "threads": 1,
 }
-
-
-class Project:
-    """A working directory in which a run is started as often as wished."""
-
-    def __init__(self, root: Path, tiny: Path, lines: tuple[Path, list[Any]]) -> None:
-        self.root, self.tiny = root, tiny
-        self.image_root, self.samples = lines
-
-    def settings(self, rank: int = 4, **knobs: Any) -> TrainingSettings:
-        return TrainingSettings(
-            model=ModelConfig(id="tiny"),
-            lora=LoraSettings(rank=rank),
-            train=TrainConfig(**{**KNOBS, **knobs}),
-            base=self.tiny,
-            image_root=self.image_root,
-        )
-
-    def train(self, rank: int = 4, **knobs: Any) -> dict[str, Any]:
-        from manifold_ocr.training import session
-
-        rows = {"train": self.samples, "val": self.samples[:4]}
-        settings = self.settings(rank, **knobs)
-        return session.train(settings, rows, self.root / "adapter", self.root / "metrics")
-
-    def hashes(self) -> tuple[str, str]:
-        return sha256_tree(self.root / "adapter"), sha256_tree(self.root / "metrics")
-
-    def runs(self) -> list[Path]:
-        return sorted((self.root / "output/training_runs").iterdir())
-
-    def checkpoints(self) -> list[Path]:
-        return sorted((self.root / "cache/training").glob("*/checkpoints/checkpoint-*"))
 
 
 @pytest.fixture
 def project(
     tmp_path: Path, tiny_ctc: Path, line_samples: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Project]:
-    def start(name: str) -> Project:
-        root = tmp_path / name
-        root.mkdir()
-        monkeypatch.chdir(root)
-        monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(root / "cache"))
-        monkeypatch.setenv("MANIFOLD_OCR_RUN_NAME", "tiny")
-        monkeypatch.delenv("RESUME_FROM", raising=False)
-        return Project(root, tiny_ctc, line_samples)
-
-    return start
+    fixed = {"val_rows": 4, "knobs": KNOBS}
+    return lambda name: start_project(tmp_path / name, monkeypatch, tiny_ctc, line_samples, **fixed)
 
 
 class Killed(BaseException):
@@ -243,14 +198,14 @@ def test_an_unfrozen_backbone_is_trained_and_saved_as_a_checkpoint(
 
     run = project("unfrozen")
     run.train(rank=0, freeze="none", epochs=2.0, train_batch_size=8)
-    assert ctc_onnx.touches_backbone(run.tiny, run.root / "adapter")
-    model = ctc.load(ModelConfig(id="tiny"), run.tiny, run.root / "adapter", "cpu")
-    found = [result.text for result in model.recognise_samples(run.samples, run.image_root)]
+    assert ctc_onnx.touches_backbone(run.base, run.root / "adapter")
+    model = ctc.load(ModelConfig(id="tiny"), run.base, run.root / "adapter", "cpu")
+    found = [result.text for result in model.recognise_samples(run.rows, run.image_root)]
     settings = run.settings(rank=0, freeze="none")
     family = CtcTraining(settings)
     trainee = family.build().eval()
     family.restore(trainee, run.root / "adapter")
-    assert found == [result.text for result in family.read(trainee, run.samples)]
+    assert found == [result.text for result in family.read(trainee, run.rows)]
 
 
 def test_adapter_reloads_in_plain_peft_with_equal_logits(
@@ -270,9 +225,9 @@ def test_adapter_reloads_in_plain_peft_with_equal_logits(
     config = json.loads((run.root / "adapter/adapter_config.json").read_text(encoding="utf-8"))
     assert config["target_modules"] == sorted(config["target_modules"])
     plain = PeftModel.from_pretrained(
-        AutoModelForTextRecognition.from_pretrained(run.tiny), str(run.root / "adapter")
+        AutoModelForTextRecognition.from_pretrained(run.base), str(run.root / "adapter")
     ).eval()
-    ours = load_torch(ModelConfig(id="tiny"), run.tiny, run.root / "adapter", "cpu")
+    ours = load_torch(ModelConfig(id="tiny"), run.base, run.root / "adapter", "cpu")
     from PIL import Image
 
     pixels = torch.from_numpy(line_pixels(Image.open(run.image_root / "0.png")))
@@ -281,4 +236,4 @@ def test_adapter_reloads_in_plain_peft_with_equal_logits(
         expected = plain(pixels).last_hidden_state
         found = head_logits(ours.model, features).softmax(-1)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    assert ctc.load(ModelConfig(id="tiny"), run.tiny, run.root / "adapter", None).name
+    assert ctc.load(ModelConfig(id="tiny"), run.base, run.root / "adapter", None).name
