@@ -8,8 +8,9 @@ from pathlib import Path
 
 import orjson
 import xxhash
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from manifold_ocr.corpora.synthetic.fonts import load
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import load_sample
 from manifold_ocr.manifest.shards import manifest_files
@@ -18,6 +19,7 @@ from manifold_ocr.records import Sample, from_mapping
 CELL = (380, 96)
 COLUMNS = 4
 CAPTION = 30  # pixels under each image
+TYPEFACE = "noto-sans-sc"  # Latin, Greek, Cyrillic, Chinese, kana
 
 
 def write_sheet(folder: Path, raw_root: Path, limit: int, seed: int) -> bool:
@@ -28,7 +30,7 @@ def write_sheet(folder: Path, raw_root: Path, limit: int, seed: int) -> bool:
     rows = -(-len(samples) // COLUMNS)
     sheet = Image.new("RGB", (CELL[0] * COLUMNS, (CELL[1] + CAPTION) * rows), "white")
     pen = ImageDraw.Draw(sheet)
-    font = _font()
+    font = load(TYPEFACE, 11)
     for number, sample in enumerate(samples):
         x, y = number % COLUMNS * CELL[0], number // COLUMNS * (CELL[1] + CAPTION)
         try:
@@ -78,10 +80,6 @@ def _between(line: bytes, start: bytes, stop: bytes) -> bytes:
 
 
 def _shown(text: str) -> str:
-    """Return the first 52 characters that the sheet's typeface can show."""
+    """Return the first 52 characters on one line, control characters as spaces."""
     line = " / ".join(text.split("\n"))
     return "".join(c if unicodedata.category(c)[0] != "C" else " " for c in line)[:52]
-
-
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(11)
