@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from manifold_ocr.monitor.drift import MonitorConfig, Verdict, monitor
+from manifold_ocr.monitor.checks import MonitorConfig, Verdict
+from manifold_ocr.monitor.drift import monitor
 from manifold_ocr.monitor.report import alert_line
 from manifold_ocr.records import Prediction, Sample, read_predictions, read_samples
 from manifold_ocr.scoring import EvaluateConfig, RowScore, score_rows, summarise

@@ -19,7 +19,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "evaluate": ("manifold_ocr.scoring", "EvaluateConfig"),
     "compress": ("manifold_ocr.compression.config", "CompressConfig"),
     "leaderboard": ("manifold_ocr.ranking", "LeaderboardConfig"),
-    "monitor": ("manifold_ocr.monitor.drift", "MonitorConfig"),
+    "monitor": ("manifold_ocr.monitor.checks", "MonitorConfig"),
     "gate": ("manifold_ocr.gate", "GateConfig"),
 }
 # Checked by the corpora's own code: which keys are valid depends on the kind of a corpus.

@@ -11,9 +11,12 @@ from typer.testing import CliRunner
 
 from manifold_ocr.commands import monitor as command
 from manifold_ocr.errors import UserError
-from manifold_ocr.monitor import drift, report
-from manifold_ocr.monitor.drift import Check, MonitorConfig, Tolerances, monitor
+from manifold_ocr.monitor import report
+from manifold_ocr.monitor.causes import attribute
+from manifold_ocr.monitor.checks import WATCHED, Check, MonitorConfig, Tolerances
+from manifold_ocr.monitor.drift import monitor
 from manifold_ocr.monitor.runs import curve_rows, load_evaluation, series_names, write_curve
+from manifold_ocr.monitor.significance import correct
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.scoring import EvaluateConfig, score_rows, summarise
 
@@ -223,13 +226,13 @@ def _checks(rises):
     return [
         Check(grouping=grouping, group=group, metric=metric, value=0.05 + rise, baseline=0.05,
               standard_error=0.002, weight=weight, p=0.0, adjusted=0.0, drifted=rise > 0.01)
-        for (grouping, group), (rise, weight) in rises.items() for metric in drift.WATCHED
+        for (grouping, group), (rise, weight) in rises.items() for metric in WATCHED
     ]  # fmt: skip
 
 
 def _named(rises):
     checks = _checks(rises)
-    return drift.attribute([check for check in checks if check.drifted], checks)
+    return attribute([check for check in checks if check.drifted], checks)
 
 
 def _subsets(rises, weight=100.0):
@@ -274,7 +277,7 @@ def test_the_detectable_rise_separates_alerts_from_the_rest(baseline):
             moved = replace(check, value=check.baseline + share * check.detectable)
             p = float(scipy.stats.t.sf(moved.change / moved.standard_error, moved.freedom))
             others = [replace(c, value=c.baseline, p=1.0) for c in checks if c is not check]
-            found = drift.correct([replace(moved, p=p), *others], config)
+            found = correct([replace(moved, p=p), *others], config)
             assert len(found) == judged and found[0].drifted is alert
     assert not any(check.drifted for check in found[1:])
     text = report.report(

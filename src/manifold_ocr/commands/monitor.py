@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
         from manifold_ocr.config import load_section
         from manifold_ocr.files import write_json
         from manifold_ocr.monitor import report as monitor_report
-        from manifold_ocr.monitor.drift import MonitorConfig
+        from manifold_ocr.monitor.checks import MonitorConfig
         from manifold_ocr.monitor.drift import monitor as compare
         from manifold_ocr.monitor.runs import load_evaluation, past_revisions
 

@@ -14,116 +14,21 @@ an alert:
 Torch-free: reads metrics files only.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 from manifold_ocr.errors import UserError
-
-WATCHED = ("cer", "insertion_rate", "deletion_rate")
-Z95 = 1.959963984540054
-OVERALL = "overall"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerances:
-    """One bound a metric, as a share (0.01 is one point)."""
-
-    cer: float
-    insertion_rate: float
-    deletion_rate: float
-
-    def of(self, metric: str) -> float:
-        """Return the bound of `metric`."""
-        return float(getattr(self, metric))
-
-
-@dataclass(frozen=True, kw_only=True)
-class MonitorConfig:
-    """The `monitor` section of params.yaml.
-
-    `system` is whose scores are watched. Groups of fewer than `min_documents` documents are
-    listed as not judged. `webhook_env` names the environment variable that holds the URL to
-    which alerts are posted; the URL itself is never written anywhere.
-    """
-
-    system: Literal["adapter", "base"] = "adapter"
-    groupings: tuple[str, ...] = ("by_corpus", "by_subset", "by_language")
-    significance: float = 0.05
-    min_documents: int = 5
-    drift: Tolerances = field(
-        default_factory=lambda: Tolerances(cer=0.005, insertion_rate=0.01, deletion_rate=0.01)
-    )
-    limits: Tolerances = field(
-        default_factory=lambda: Tolerances(cer=0.5, insertion_rate=0.5, deletion_rate=0.5)
-    )
-    webhook_env: str = "MANIFOLD_OCR_WEBHOOK"
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.significance < 1.0:
-            raise ValueError(f"significance must be in (0, 1), not {self.significance}")
-        if self.min_documents < 2:
-            raise ValueError("min_documents must be at least 2: one document gives no interval")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One metric of one group, now against then.
-
-    `p` is the one-sided p-value of a rise, `adjusted` the same after Holm's correction; both
-    are None where the group could not be judged (`reason` says why). A rise of `detectable` is
-    the least that would have been an alert if no other check had drifted.
-    """
-
-    grouping: str
-    group: str
-    metric: str
-    value: float
-    baseline: float | None = None
-    standard_error: float = 0.0
-    freedom: float = 0.0
-    detectable: float | None = None
-    weight: float = 0.0
-    p: float | None = None
-    adjusted: float | None = None
-    over_limit: bool = False
-    drifted: bool = False
-    reason: str = ""
-
-    @property
-    def change(self) -> float:
-        """Rise over the baseline (positive is worse); 0 without a baseline."""
-        return self.value - self.baseline if self.baseline is not None else 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """One group that got worse, with every metric that says so, and the groups it explains."""
-
-    grouping: str
-    group: str
-    kind: Literal["drift", "limit"]
-    checks: tuple[Check, ...]
-    echoes: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Such as `language zh`."""
-        return group_name(self.grouping, self.group)
-
-
-def group_name(grouping: str, group: str) -> str:
-    """Return `language zh` for (by_language, zh), `overall` for the whole."""
-    return OVERALL if grouping == OVERALL else f"{grouping.removeprefix('by_')} {group}"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """All checks and the alerts that follow from them."""
-
-    checks: tuple[Check, ...]
-    alerts: tuple[Alert, ...]
+from manifold_ocr.monitor.causes import attribute
+from manifold_ocr.monitor.checks import (
+    OVERALL,
+    WATCHED,
+    Alert,
+    Check,
+    MonitorConfig,
+    Verdict,
+    by_group,
+)
+from manifold_ocr.monitor.significance import correct, welch
 
 
 def monitor(
@@ -139,19 +44,12 @@ def monitor(
     checks = correct(_checks(now, then, config), config)
     drifted = [check for check in checks if check.drifted]
     alerts = attribute(drifted, checks)
-    over = _by_group([check for check in checks if check.over_limit])
+    over = by_group([check for check in checks if check.over_limit])
     alerts += [
         Alert(grouping=key[0], group=key[1], kind="limit", checks=tuple(found))
         for key, found in over.items()
     ]
     return Verdict(tuple(checks), tuple(alerts))
-
-
-def _by_group(checks: Sequence[Check]) -> dict[tuple[str, str], list[Check]]:
-    groups: dict[tuple[str, str], list[Check]] = {}
-    for check in checks:
-        groups.setdefault((check.grouping, check.group), []).append(check)
-    return groups
 
 
 def _system(evaluation: Mapping[str, Any], config: MonitorConfig, which: str) -> Mapping[str, Any]:
@@ -208,7 +106,7 @@ def _group_checks(
         if reason or then is None:
             checks.append(Check(**base, reason=reason))
             continue
-        error, freedom, p = _welch(metric, now, then)
+        error, freedom, p = welch(metric, now, then)
         base |= {"baseline": then[metric], "standard_error": error, "freedom": freedom}
         checks.append(Check(**base, p=p))
     return checks
@@ -234,124 +132,3 @@ def _not_judged(
         if f"{metric}_low" not in values:
             return f"no interval {which}"
     return ""
-
-
-def _welch(
-    metric: str, now: Mapping[str, float], then: Mapping[str, float]
-) -> tuple[float, float, float]:
-    """Return standard error and degrees of freedom of the difference, and a rise's p-value."""
-    from scipy.stats import t
-
-    (a, df_a), (b, df_b) = _variance(metric, now), _variance(metric, then)
-    error = math.sqrt(a + b)
-    change = now[metric] - then[metric]
-    if error == 0.0:
-        return 0.0, df_a + df_b, 0.0 if change > 0 else 1.0
-    freedom = (a + b) ** 2 / (a * a / df_a + b * b / df_b)
-    return error, freedom, float(t.sf(change / error, freedom))
-
-
-def _variance(metric: str, values: Mapping[str, float]) -> tuple[float, float]:
-    """Return the squared standard error behind a 95 % interval, and degrees of freedom.
-
-    A bootstrap of n documents underestimates the variance by (n-1)/n, which is undone here.
-    """
-    documents = values["documents"]
-    error = (values[f"{metric}_high"] - values[f"{metric}_low"]) / (2 * Z95)
-    return error * error * documents / (documents - 1), documents - 1
-
-
-def correct(checks: Sequence[Check], config: MonitorConfig) -> list[Check]:
-    """Adjust the p-values of one run by Holm's method and mark what drifted."""
-    from scipy.stats import t
-
-    judged = sorted((check.p, index) for index, check in enumerate(checks) if check.p is not None)
-    adjusted: dict[int, float] = {}
-    highest = 0.0
-    for rank, (p, index) in enumerate(judged):
-        highest = max(highest, min(1.0, (len(judged) - rank) * p))
-        adjusted[index] = highest
-    return [
-        replace(
-            check,
-            adjusted=adjusted[index],
-            detectable=max(
-                config.drift.of(check.metric),
-                float(t.isf(config.significance / len(judged), check.freedom))
-                * check.standard_error,
-            ),
-            drifted=adjusted[index] < config.significance
-            and check.change > config.drift.of(check.metric),
-        )
-        if index in adjusted
-        else check
-        for index, check in enumerate(checks)
-    ]
-
-
-def attribute(drifted: Sequence[Check], checks: Sequence[Check]) -> list[Alert]:
-    """Turn drifted checks into alerts, one a cause.
-
-    A fault in one language also lifts the figures of every subset that holds it, and the
-    overall one. A grouping explains the fault when its drifted groups account for the whole
-    rise (what is left of the overall excess of errors is within two standard errors of none);
-    the drifted groups of the other groupings are then echoes (see `_cause`). Where no grouping
-    explains it all, every drifted group is an alert of its own.
-    """
-    by_group = _by_group(drifted)
-    ordered = sorted(by_group, key=lambda key: (-_evidence(by_group[key]), key))
-    causes = [key for key in ordered if key[0] != OVERALL]
-    if not causes:
-        return [_alert(key, by_group[key], ()) for key in ordered]
-    leading = _cause(causes, checks)
-    if not leading:
-        return [_alert(key, by_group[key], ()) for key in causes]
-    echoes = tuple(group_name(*key) for key in ordered if key not in leading)
-    return [_alert(key, by_group[key], echoes) for key in leading]
-
-
-def _cause(causes: Sequence[tuple[str, str]], checks: Sequence[Check]) -> list[tuple[str, str]]:
-    """Return the drifted groups that explain the rise best, or none.
-
-    Among the groupings that explain it the one of fewest groups is preferred, then the one of
-    the strongest evidence (`causes` is sorted by it): seven subsets of one language are that
-    language. But groups that explain as much with less than half of the text are where the
-    fault sits: two of seven subsets are those subsets.
-    """
-    size = {(c.grouping, c.group): c.weight for c in checks if c.metric == WATCHED[0]}
-    groupings = dict.fromkeys(grouping for grouping, _ in causes)
-    candidates = [[key for key in causes if key[0] == grouping] for grouping in groupings]
-    candidates = [found for found in candidates if _explains(found, checks)]
-    best: list[tuple[str, str]] = []
-    for found in sorted(candidates, key=len):
-        if not best or 2 * _text(found, size) < _text(best, size):
-            best = found
-    return best
-
-
-def _text(groups: Sequence[tuple[str, str]], size: Mapping[tuple[str, str], float]) -> float:
-    """Return how many reference characters the groups hold."""
-    return sum(size.get(key, 0.0) for key in groups)
-
-
-def _evidence(checks: Sequence[Check]) -> float:
-    return max(c.change / c.standard_error if c.standard_error else math.inf for c in checks)
-
-
-def _alert(key: tuple[str, str], checks: Sequence[Check], echoes: tuple[str, ...]) -> Alert:
-    return Alert(grouping=key[0], group=key[1], kind="drift", checks=tuple(checks), echoes=echoes)
-
-
-def _explains(leading: Sequence[tuple[str, str]], checks: Sequence[Check]) -> bool:
-    """Tell whether the excess errors of the leading groups make up the overall excess."""
-    table = {(c.grouping, c.group, c.metric): c for c in checks}
-    for metric in WATCHED:
-        whole = table.get((OVERALL, OVERALL, metric))
-        if whole is None or whole.baseline is None:
-            continue
-        found = [table.get((*key, metric)) for key in leading]
-        excess = sum(c.change * c.weight for c in found if c is not None)
-        rest = whole.change * whole.weight - excess
-        if rest > 2 * whole.standard_error * whole.weight:
-            return False
-    return True

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
-from manifold_ocr.monitor.drift import (
+from manifold_ocr.monitor.checks import (
     OVERALL,
     WATCHED,
     Alert,
