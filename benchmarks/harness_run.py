@@ -15,6 +15,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -162,13 +163,20 @@ def run(args: argparse.Namespace, recipe: str, root: Path, home: Path, kill: boo
 
 
 def steady(home: Path) -> dict[str, float]:
-    """Means of the second half of the run's speed log."""
+    """Means and medians of the second half of the run's speed log.
+
+    Checkpoints and captures of new shapes fall into single entries: the median is the steady
+    rate, the mean includes them.
+    """
     folder = next(home.glob("output/training_runs/*/speed/plots/metrics"))
     found = {}
     for path in sorted(folder.glob("*.tsv")):
         lines = path.read_text(encoding="utf-8").splitlines()[1:]
         values = [float(row.split("\t")[1]) for row in lines[len(lines) // 2 :]]
         found[path.stem] = sum(values) / len(values)
+        found[f"{path.stem}_median"] = statistics.median(values)
+        if path.stem == "rows_per_second":
+            print("rows/s of each log entry:", *(f"{value:.0f}" for value in values))
     return found
 
 

@@ -1,7 +1,8 @@
 """Runs trainings in processes of their own: some to be killed, some two at a time.
 
 With a file name as argument, trains the job in it (for torchrun). Without, reads one job a
-line from standard input, forks `processes` of them with the environment that torchrun gives,
+line from standard input, forks `processes` of them with the environment that torchrun gives
+(with `own_group` in a process group, to signal them and their loaders at once),
 prints `pid N ...` of them, the trainings' own lines and, when all have ended, `end STATUS`.
 Everything is imported once, before any fork.
 """
@@ -46,6 +47,8 @@ def start(job: dict, rank: int) -> int:
         return pid
     status = 1
     try:
+        if job.get("own_group"):
+            os.setpgid(0, 0)
         if job["processes"] > 1:
             group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["processes"]}
             group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": job["port"]}

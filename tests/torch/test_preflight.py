@@ -106,3 +106,26 @@ def test_overfit_reports_before_and_after(case):
     assert result.before > 0.5
     assert result.after < result.before
     assert result.steps <= 60
+
+
+def test_the_longest_rows_are_found_by_one_look_at_the_lengths(case):
+    family, samples, _ = case
+    data = family.data(samples)
+
+    class Watched:
+        looks = 0
+
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, index):
+            return data[index]
+
+        @property
+        def lengths(self):
+            self.looks += 1  # a family may compute them anew
+            return data.lengths
+
+    watched = Watched()
+    preflight.longest_of(family, watched, 2)
+    assert watched.looks == 1

@@ -1,6 +1,7 @@
 """What may happen during a run: memory ends, a metric goes up or down, a name means a direction."""
 
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from safetensors.torch import load_file
 from training_project import Project, start_project
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.models.base import Recognition
 from manifold_ocr.training.config import LARGER_IS_BETTER
+from manifold_ocr.training.generative import read_beside_graphs
 from manifold_ocr.training.trainer import OcrTrainer
 from manifold_ocr.training.validation import Scorer
 
@@ -89,3 +92,55 @@ def test_the_best_checkpoint_follows_the_direction_of_its_metric(
     best = load_file(kept / "adapter_model.safetensors")
     published = load_file(run.root / "adapter/adapter_model.safetensors")
     assert all(torch.equal(best[name], published[name]) for name in best)
+
+
+def test_the_loader_leaves_no_process_behind(
+    project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    ended = OcrTrainer.end_workers
+
+    def end_workers(self: Any) -> None:
+        started.extend(child.pid or 0 for child in multiprocessing.active_children())
+        ended(self)
+        assert not multiprocessing.active_children()
+
+    monkeypatch.setattr(OcrTrainer, "end_workers", end_workers)
+    project("workers").train(dataloader_workers=2)
+    assert len(started) >= 2, "the workers were there until then"
+
+
+def test_each_step_trains_in_training_mode_from_no_gradients(
+    project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = OcrTrainer.compute_loss
+    seen: list[int] = []
+
+    def compute_loss(self: Any, model: Any, *more: Any, **named: Any) -> Any:
+        for module in model.modules():
+            if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+                assert module.training, "after a validation too"
+        assert all(parameter.grad is None for parameter in model.parameters())
+        seen.append(self.state.global_step)
+        return original(self, model, *more, **named)
+
+    monkeypatch.setattr(OcrTrainer, "compute_loss", compute_loss)
+    project("modes").train()
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+def test_validation_gives_up_captured_steps_only_where_memory_ends() -> None:
+    calls: list[str] = []
+
+    def read() -> Iterator[Recognition]:
+        calls.append("read")
+        yield Recognition("a", 1.0)
+        if calls == ["read"]:
+            raise torch.OutOfMemoryError("simulated")
+        yield Recognition("b", 1.0)
+
+    found = read_beside_graphs(read, lambda: calls.append("released"))
+    assert [row.text for row in found] == ["a", "b"]
+    assert calls == ["read", "released", "read"]
+    assert len(read_beside_graphs(read, lambda: calls.append("released"))) == 2
+    assert calls == ["read", "released", "read", "read"]

@@ -83,7 +83,7 @@ class Server:
             step = re.match(r"train: step (\d+)/", line)
             if kill_at and step and int(step[1]) >= kill_at:
                 time.sleep(delay)
-                os.kill(pid, number)
+                (os.killpg if job.get("own_group") else os.kill)(pid, number)
                 kill_at = 0
         raise AssertionError("the server ended")
 
@@ -199,6 +199,23 @@ def test_ctrl_c_that_reaches_one_process_stops_both_and_loses_nothing(
     same_weights(tmp_path / "one/adapter", tmp_path / "two/rank0/adapter")
     losses = [logged_losses(tmp_path / name) for name in ("one", "two/rank0")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_loaders_too_stops_and_saves(
+    number: signal.Signals, server: Server, pictures: tuple, tmp_path: Path
+) -> None:
+    base = write_trocr(tmp_path / "base")
+    assert server.run(described(tmp_path / "whole", base, pictures, 5)) == 0
+    job = {**described(tmp_path / "both", base, pictures, 5, dataloader_workers=2)}
+    assert server.run({**job, "own_group": True}, 4, 0.0, number) != 0
+    record = next((tmp_path / "both/output/training_runs").glob("*/run.yaml"))
+    assert "status: interrupted" in record.read_text(encoding="utf-8")
+    saved = (tmp_path / "both/cache/training").glob("*/checkpoints/checkpoint-*/complete.json")
+    steps = [int(path.parent.name.rpartition("-")[2]) for path in saved]
+    assert any(step % 3 for step in steps), "a checkpoint at the step where it was stopped"
+    assert server.run(job) == 0
+    assert sha256_tree(tmp_path / "both/adapter") == sha256_tree(tmp_path / "whole/adapter")
 
 
 def logged_losses(folder: Path) -> list[float]:

@@ -5,12 +5,14 @@ PIL and numpy release the interpreter lock in their loops, so threads suffice.
 
 import os
 import queue
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from types import FrameType
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
@@ -19,6 +21,7 @@ Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
 Joined = TypeVar("Joined")
 LOOKAHEAD = 2  # batches in preparation
+SECONDS_TO_SAVE = 60  # that a worker lives on after SIGTERM
 
 
 def prepared_batches(
@@ -93,6 +96,22 @@ class PreparedItems(Dataset[Prepared]):
         return self.prepare(self.items[index])
 
 
+def leave_signals_to_main(worker: int) -> None:
+    """Let a loader's process outlast a signal to the whole group, while the main one saves.
+
+    Ctrl-C in a terminal and the end of a cluster's job reach every process. Ctrl-C is the main
+    one's to handle; after SIGTERM this one lives on for a while, and is then ended by SIGALRM.
+    `worker` is its number, as DataLoader's worker_init_fn is given it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:
+    signal.alarm(SECONDS_TO_SAVE)
+
+
 def batches_from_processes(
     items: Sequence[Any],
     prepare: Callable[[Any], Prepared],
@@ -111,5 +130,6 @@ def batches_from_processes(
         num_workers=workers,
         pin_memory=True,
         prefetch_factor=2,
+        worker_init_fn=leave_signals_to_main,
     )
     yield from loader

@@ -48,6 +48,8 @@ def training_arguments(
         logging_nan_inf_filter=False,
         dataloader_num_workers=config.dataloader_workers,
         dataloader_pin_memory=cuda,
+        # a copy that waits for the GPU would leave it idle while the next step is prepared
+        accelerator_config={"non_blocking": cuda},
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,  # all that is trained takes part in each step
         ddp_broadcast_buffers=False,  # none of them changes

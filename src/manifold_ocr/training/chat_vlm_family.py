@@ -22,6 +22,7 @@ from manifold_ocr.training.chat_vlm_data import ChatRows, RopePositions, Row, co
 from manifold_ocr.training.generative import (
     audit_labels,
     loading_device,
+    read_beside_graphs,
     restore_trained,
     save_trained,
     starting_point,
@@ -107,7 +108,6 @@ class ChatVlmTraining:
 
     def read(self, model: nn.Module, samples: Sequence[Sample]) -> Iterator[Recognition]:
         """Yield the greedy answer for each sample."""
-        base_model(model).training_step.release_graphs()  # their memory is wanted for the cache
         reader = ChatVlm(
             model,
             self.chat_input,
@@ -115,8 +115,11 @@ class ChatVlmTraining:
             batch_size=self.settings.train.eval_batch_size,
             max_new_tokens=self.settings.train.generation_max_length,
         )
-        images = (partial(load_sample, s, self.settings.image_root) for s in samples)
-        yield from reader.recognise(images, [s.question for s in samples])
+        root, questions = self.settings.image_root, [s.question for s in samples]
+        yield from read_beside_graphs(
+            lambda: reader.recognise((partial(load_sample, s, root) for s in samples), questions),
+            base_model(model).training_step.release_graphs,
+        )
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write the LoRA adapter, or the full checkpoint for lora.rank 0."""

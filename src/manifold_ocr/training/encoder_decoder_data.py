@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class EncoderDecoderRows(torch.utils.data.Dataset[Row]):
     image_root: Path
     image_input: Any
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         """Return the label tokens of each row."""
         return [len(target) for target in self.targets]

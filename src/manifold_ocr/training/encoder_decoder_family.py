@@ -25,6 +25,7 @@ from manifold_ocr.training.encoder_decoder_data import (
 from manifold_ocr.training.generative import (
     audit_labels,
     loading_device,
+    read_beside_graphs,
     restore_trained,
     save_trained,
     starting_point,
@@ -102,7 +103,6 @@ class EncoderDecoderTraining:
 
     def read(self, model: nn.Module, samples: Sequence[Sample]) -> Iterator[Recognition]:
         """Yield the greedy text of each sample."""
-        base_model(model).release_graphs()  # their memory is wanted for keys and values
         reader = EncoderDecoder(
             model,
             self.tokenizer,
@@ -112,7 +112,10 @@ class EncoderDecoderTraining:
             max_new_tokens=self.settings.train.generation_max_length,
         )
         root = self.settings.image_root
-        yield from reader.recognise(partial(load_sample, sample, root) for sample in samples)
+        yield from read_beside_graphs(
+            lambda: reader.recognise(partial(load_sample, sample, root) for sample in samples),
+            base_model(model).release_graphs,
+        )
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write the LoRA adapter, or the full checkpoint for lora.rank 0."""

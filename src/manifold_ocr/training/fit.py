@@ -120,7 +120,10 @@ def _attempt(
         peak = probe(trainer.model, longest, trainer.compute_loss_context_manager) / 1024**3
         print(f"train: {peak:.2f} GiB reserved by two steps on the longest rows")
     with monitor, without_library_notes():
-        trainer.train(resume_from_checkpoint=str(trainer.resumed) if trainer.resumed else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(trainer.resumed) if trainer.resumed else None)
+        finally:
+            trainer.end_workers()
     if run.stop.wished:
         raise KeyboardInterrupt
     figures = _figures(trainer, counts)

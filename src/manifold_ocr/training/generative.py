@@ -2,15 +2,18 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
 from manifold_ocr.models.adapter_weights import is_adapter, write_origin
 from manifold_ocr.models.adapters import restore_adapter, save_adapter
+from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.peft_layers import base_model
 from manifold_ocr.records import Rejection, Sample
 from manifold_ocr.training.hardware import local_device
@@ -110,6 +113,21 @@ def restore_trained(
         restore_adapter(model, folder)
     else:
         base_model(model).load_state_dict(load(folder).state_dict())
+
+
+def read_beside_graphs(
+    read: Callable[[], Iterator[Recognition]], release_graphs: Callable[[], None]
+) -> list[Recognition]:
+    """Return what `read` yields; where memory ends, free the captured steps and read anew.
+
+    Capturing them again takes seconds after every validation, so they are given up only where
+    their memory is wanted.
+    """
+    with suppress(torch.OutOfMemoryError):
+        return list(read())
+    release_graphs()
+    torch.cuda.empty_cache()
+    return list(read())
 
 
 def loading_device(settings: TrainingSettings) -> str:

@@ -111,7 +111,8 @@ def longest_batch(family: TrainingFamily, samples: Sequence[Sample], rows: int) 
 
 def longest_of(family: TrainingFamily, data: TrainingData, rows: int) -> dict[str, Any]:
     """Return the batch of the `rows` longest rows of `data` (repeated where there are fewer)."""
-    order = sorted(range(len(data)), key=lambda i: -data.lengths[i])[:rows]
+    lengths = data.lengths
+    order = sorted(range(len(data)), key=lambda i: -lengths[i])[:rows]
     order = (order * rows)[:rows]
     return family.collate([data[i] for i in order])
 

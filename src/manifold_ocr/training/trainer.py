@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainingArguments
 
 from manifold_ocr.errors import UserError
@@ -16,28 +16,14 @@ from manifold_ocr.models.fast.linear_cross_entropy import IGNORED
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.checkpoints import mark_complete
-from manifold_ocr.training.family import TrainingData, TrainingFamily
+from manifold_ocr.training.family import TrainingFamily
 from manifold_ocr.training.processes import from_first, read_shared
+from manifold_ocr.training.train_loader import NumberedRows, end_workers, train_loader
 
 LOSS_STATE = "loss_state.json"
 CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it
 
 Scorer = Callable[[list[Prediction], int], dict[str, float]]
-
-
-class NumberedRows(Dataset[tuple[int, Any]]):
-    """Training rows with their number, so that a batch can be named."""
-
-    def __init__(self, rows: TrainingData) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[int, Any]:
-        """Return (number, row)."""
-        return index, self.rows[index]
 
 
 class OcrTrainer(Trainer):
@@ -71,6 +57,8 @@ class OcrTrainer(Trainer):
             seed=args.seed,
         )
         self._unchecked: list[tuple[int, Tensor, Tensor]] = []
+        self._trained: list[nn.Parameter] = []
+        self._loader: Any = None
         self.tokens_seen = 0
         self.evaluation_seconds = 0.0
         super().__init__(
@@ -84,24 +72,61 @@ class OcrTrainer(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """Return batches of rows of similar length, the same for any number of workers."""
-        lengths = self.rows.lengths
-
-        def collate(numbered: list[tuple[int, Any]]) -> dict[str, Any]:
-            batch = self.family.collate([row for _, row in numbered])
-            numbers = [number for number, _ in numbered]
-            tokens = sum(lengths[number] for number in numbers)
-            return {**batch, "rows": torch.tensor(numbers), "tokens": tokens}
-
-        workers = self.args.dataloader_num_workers
-        loader = DataLoader(
-            NumberedRows(self.rows),
-            batch_sampler=self.sampler,
-            collate_fn=collate,
-            num_workers=workers,
+        loader = train_loader(
+            self.rows,
+            self.family.collate,
+            self.sampler,
+            workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
-            persistent_workers=workers > 0,
         )
-        return self.accelerator.prepare(loader)
+        self._loader = self.accelerator.prepare(loader)
+        return self._loader
+
+    def end_workers(self) -> None:
+        """End the loader's processes."""
+        end_workers(self._loader)
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Return the loss of one micro-batch, its gradients added.
+
+        As the library's, without its walks through all modules at every step, which for few
+        rows take longer than the GPU does: `model.train()` (`evaluate` puts the model back
+        instead), `model.zero_grad()` and the parameters to clip.
+        """
+        if not self._walks_spared:
+            return super().training_step(model, inputs, num_items_in_batch)
+        if not self._trained:
+            self._trained = [p for p in model.parameters() if p.requires_grad]
+            object.__setattr__(model, "zero_grad", self._forget_gradients)
+        if not model.training:
+            model.train()
+        inputs = self._prepare_inputs(inputs)
+        with self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        loss = loss / self.current_gradient_accumulation_steps
+        self.accelerator.backward(loss)
+        detached: Tensor = loss.detach()
+        return detached
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        if not self._walks_spared:
+            return super()._clip_grad_norm(model)
+        return self.accelerator.clip_grad_norm_(self._trained, self.args.max_grad_norm)
+
+    def _forget_gradients(self, set_to_none: bool = True) -> None:
+        for parameter in self._trained:
+            parameter.grad = None
+
+    @property
+    def _walks_spared(self) -> bool:
+        """Whether steps are plain ones: those of FSDP and DeepSpeed stay the library's."""
+        plain = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+        return self.accelerator.distributed_type in plain
 
     def compute_loss(
         self,
@@ -141,6 +166,10 @@ class OcrTrainer(Trainer):
             total = self.accelerator.gather(total).sum()
         return total
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return 0: the library's guess counts all parameters anew at every step, for nothing."""
+        return 0
+
     def check_losses(self) -> None:
         """Raise UserError if a loss since the last look is NaN or infinite."""
         for step, loss, rows in self._unchecked:
@@ -167,6 +196,7 @@ class OcrTrainer(Trainer):
         model.eval()
         predictions = read_shared(lambda rows: self.family.read(model, rows), self.val_samples)
         scores = from_first(lambda: self.scorer(predictions, self.state.global_step))
+        model.train()
         self.evaluation_seconds += time.monotonic() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self.log(metrics)
