@@ -1,7 +1,7 @@
 """`manifold-ocr engine NAME`: read a manifest with another system, scored for the leaderboard."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,12 +47,11 @@ def register(app: typer.Typer) -> None:
         ),
     ) -> None:
         """Read a manifest with an engine and write its predictions and its scores."""
-        from manifold_ocr.engines.base import EngineOptions
         from manifold_ocr.errors import UserError
         from manifold_ocr.files import write_json
         from manifold_ocr.records import write_rows
         from manifold_ocr.reports.engine_scores import scores_of, slug, some_documents
-        from manifold_ocr.reports.reading import evaluate_config, import_file, read_samples_with
+        from manifold_ocr.reports.reading import evaluate_config
         from manifold_ocr.reports.rows import load_manifest
 
         if (name == "predictions") != (predictions is not None):
@@ -60,11 +59,8 @@ def register(app: typer.Typer) -> None:
         config = evaluate_config(params)
         loaded = load_manifest(manifest, granularity)
         samples = some_documents(loaded.samples, documents, config.seed)
-        if predictions is not None:
-            reading = import_file(predictions, samples)
-        else:
-            options = EngineOptions(languages=languages, model=model, threads=threads)
-            reading = read_samples_with(name, samples, image_root, options)
+        options = {"languages": languages, "model": model, "threads": threads}
+        reading = reading_of(name, samples, image_root, predictions, options)
         key = slug(label or (reading.name if name == "predictions" else name))
         target = out or Path("output/engines") / f"{key}.jsonl"
         write_rows(target, reading.predictions)
@@ -78,3 +74,15 @@ def register(app: typer.Typer) -> None:
             f"{label or reading.name}: {len(samples):,} rows, CER {overall['cer']:.2%}, "
             f"insertion rate {overall['insertion_rate']:.2%}; {target}, {metrics / key}.json"
         )
+
+
+def reading_of(
+    name: str, samples: Any, image_root: Path, predictions: Path | None, options: dict[str, Any]
+) -> Any:
+    """Return what the engine reads, or what was read already and stands in `predictions`."""
+    from manifold_ocr.engines.base import EngineOptions
+    from manifold_ocr.reports.reading import import_file, read_samples_with
+
+    if predictions is not None:
+        return import_file(predictions, samples)
+    return read_samples_with(name, samples, image_root, EngineOptions(**options))

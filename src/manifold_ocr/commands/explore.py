@@ -1,9 +1,11 @@
 """`manifold-ocr explore`: one HTML file to look at every error."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+EVALUATED = tuple(Path(f"output/predictions/{name}.jsonl") for name in ("base", "adapter"))
 
 
 def register(app: typer.Typer) -> None:
@@ -36,21 +38,11 @@ def register(app: typer.Typer) -> None:
         profile: Annotated[str, typer.Option(help="Normalisation profile.")] = "nfc_ws",
     ) -> None:
         """Write a self-contained page: images, differences, filters, confusions."""
-        from manifold_ocr.engines.predictions import import_predictions
         from manifold_ocr.errors import UserError
-        from manifold_ocr.explorer.build import build_system, describe, write_explorer
+        from manifold_ocr.explorer.build import describe, write_explorer
         from manifold_ocr.explorer.rows import ExplorerConfig
-        from manifold_ocr.limitations import of_granularities_read
-        from manifold_ocr.reports.rows import load_manifest
 
-        paths = predictions or [
-            path
-            for path in (
-                Path("output/predictions/base.jsonl"),
-                Path("output/predictions/adapter.jsonl"),
-            )
-            if path.is_file()
-        ]
+        paths = predictions or [path for path in EVALUATED if path.is_file()]
         if not paths:
             raise UserError("no prediction file; name one, or run `dvc repro evaluate` first")
         config = ExplorerConfig(
@@ -60,18 +52,29 @@ def register(app: typer.Typer) -> None:
             quality=quality,
             profile=profile,
         )
-        samples = load_manifest(manifest).samples
-        joined = {path: import_predictions(path, samples).joined for path in paths}
-        read = [row for found in joined.values() for row in found.found.values()]
-        samples = tuple(of_granularities_read(samples, read))
-        systems = []
-        for path, found in joined.items():
-            missing = sum(sample.id not in found.found for sample in samples)
-            if missing or found.unmatched or found.ambiguous:
-                typer.echo(
-                    f"{path}: {found.matched:,} rows joined, {found.unmatched:,} fit no row, "
-                    f"{found.ambiguous:,} fit several; {missing:,} rows without a prediction",
-                    err=True,
-                )
-            systems.append(build_system(path.stem, samples, found.found.values(), profile))
+        samples, systems = joined_systems(paths, manifest, profile)
         typer.echo(describe(write_explorer(out, samples, systems, image_root, config), out))
+
+
+def joined_systems(paths: list[Path], manifest: Path, profile: str) -> tuple[Any, list[Any]]:
+    """Return the rows that were read and each file's readings of them; say what did not fit."""
+    from manifold_ocr.engines.predictions import import_predictions
+    from manifold_ocr.explorer.build import build_system
+    from manifold_ocr.limitations import of_granularities_read
+    from manifold_ocr.reports.rows import load_manifest
+
+    samples = load_manifest(manifest).samples
+    joined = {path: import_predictions(path, samples).joined for path in paths}
+    read = [row for found in joined.values() for row in found.found.values()]
+    samples = tuple(of_granularities_read(samples, read))
+    systems = []
+    for path, found in joined.items():
+        missing = sum(sample.id not in found.found for sample in samples)
+        if missing or found.unmatched or found.ambiguous:
+            typer.echo(
+                f"{path}: {found.matched:,} rows joined, {found.unmatched:,} fit no row, "
+                f"{found.ambiguous:,} fit several; {missing:,} rows without a prediction",
+                err=True,
+            )
+        systems.append(build_system(path.stem, samples, found.found.values(), profile))
+    return samples, systems

@@ -1,7 +1,7 @@
 """`manifold-ocr label`: from a folder of scans to labelled lines for training."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,8 +36,7 @@ def register(app: typer.Typer) -> None:
         """Read a folder's lines for correction; the result is a `folder` corpus."""
         from manifold_ocr.detection import DetectionConfig, LazyDetector
         from manifold_ocr.engines.checkpoint import reader_model
-        from manifold_ocr.labelling.folder import DOCUMENT_PATTERN, apply_corrections, label_folder
-        from manifold_ocr.labelling.page import write_page
+        from manifold_ocr.labelling.folder import apply_corrections, label_folder
         from manifold_ocr.pages import PageReader
 
         if mode not in ("auto", "line", "page"):
@@ -49,20 +48,28 @@ def register(app: typer.Typer) -> None:
             return
         reader = PageReader(LazyDetector(DetectionConfig(threads=threads)), reader_model(model))
         done = label_folder(reader, folder, target, mode)  # type: ignore[arg-type]
-        page = write_page(target, done.labels)
-        known = sum(entry.source == "transcript" for entry in done.labels)
-        typer.echo(
-            f"{target}: {len(done.labels)} lines, {known} with text from a transcript, "
-            f"{len(done.labels) - known} as read (check them); {done.without_text} without text"
-        )
-        for name, text in done.left_over[:10]:
-            typer.echo(f"  {name}: no line for {text[:60]!r}", err=True)
-        for failure in done.failed:
-            typer.echo(f"error: {failure}", err=True)
-        typer.echo(
-            f"1. correct them in {page} and save\n"
-            f"2. manifold-ocr label {folder} --out {target} --apply corrections.json\n"
-            f"3. params.yaml: corpora: {{mine: {{kind: folder, path: {target}, "
-            f"document_pattern: '{DOCUMENT_PATTERN}'}}}}"
-        )
+        say_what_is_next(folder, target, done)
         raise typer.Exit(2 if done.failed else 0)
+
+
+def say_what_is_next(folder: Path, target: Path, done: Any) -> None:
+    """Write the page of the labels that were made; print their number and the next steps."""
+    from manifold_ocr.labelling.folder import DOCUMENT_PATTERN
+    from manifold_ocr.labelling.page import write_page
+
+    page = write_page(target, done.labels)
+    known = sum(entry.source == "transcript" for entry in done.labels)
+    typer.echo(
+        f"{target}: {len(done.labels)} lines, {known} with text from a transcript, "
+        f"{len(done.labels) - known} as read (check them); {done.without_text} without text"
+    )
+    for name, text in done.left_over[:10]:
+        typer.echo(f"  {name}: no line for {text[:60]!r}", err=True)
+    for failure in done.failed:
+        typer.echo(f"error: {failure}", err=True)
+    typer.echo(
+        f"1. correct them in {page} and save\n"
+        f"2. manifold-ocr label {folder} --out {target} --apply corrections.json\n"
+        f"3. params.yaml: corpora: {{mine: {{kind: folder, path: {target}, "
+        f"document_pattern: '{DOCUMENT_PATTERN}'}}}}"
+    )

@@ -1,7 +1,8 @@
 """`manifold-ocr read`: the text of images and PDFs."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,36 +38,41 @@ def register(app: typer.Typer) -> None:
         threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
     ) -> None:
         """Print the text of images and PDFs; status 2 if any of them could not be read."""
-        import json
-
         from manifold_ocr.detection import DetectionConfig, LazyDetector
         from manifold_ocr.engines.checkpoint import reader_model
-        from manifold_ocr.errors import UserError
-        from manifold_ocr.pages import PageReader, open_pages
+        from manifold_ocr.pages import PageReader
 
         if mode not in ("auto", "line", "page"):
             raise typer.BadParameter(f"--mode is auto, line or page, not {mode!r}")
         detector = LazyDetector(DetectionConfig(threads=threads))
         reader = PageReader(detector, reader_model(model))
-        pages = 0
-        failed = []
-        for path in images:
-            try:
-                for label, image in open_pages(path, dpi):
-                    page = reader.read(image, mode)  # type: ignore[arg-type]
-                    pages += 1
-                    if json_lines:
-                        row = {"image": label, **page.as_json()}
-                        typer.echo(json.dumps(row, ensure_ascii=False))
-                        continue
-                    if len(images) > 1 or "#page=" in label:
-                        typer.echo(f"==> {label} <==")
-                    typer.echo(page.flowing_text if flow else page.text)
-            except UserError as error:
-                failed.append(path)
-                typer.echo(f"error: {error}", err=True)
-        if failed:
-            typer.echo(
-                f"{pages} pages read, {len(failed)} of {len(images)} files could not be", err=True
-            )
+        if not print_texts(images, reader, mode, dpi, json_lines=json_lines, flow=flow):
             raise typer.Exit(2)
+
+
+def print_texts(
+    images: list[Path], reader: Any, mode: str, dpi: int, *, json_lines: bool, flow: bool
+) -> bool:
+    """Print the text of each page as it is read; return whether every file could be."""
+    from manifold_ocr.errors import UserError
+    from manifold_ocr.pages import open_pages
+
+    pages, failed = 0, 0
+    for path in images:
+        try:
+            for label, image in open_pages(path, dpi):
+                page = reader.read(image, mode)
+                pages += 1
+                if json_lines:
+                    row = {"image": label, **page.as_json()}
+                    typer.echo(json.dumps(row, ensure_ascii=False))
+                    continue
+                if len(images) > 1 or "#page=" in label:
+                    typer.echo(f"==> {label} <==")
+                typer.echo(page.flowing_text if flow else page.text)
+        except UserError as error:
+            failed += 1
+            typer.echo(f"error: {error}", err=True)
+    if failed:
+        typer.echo(f"{pages} pages read, {failed} of {len(images)} files could not be", err=True)
+    return not failed

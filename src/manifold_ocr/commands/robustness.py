@@ -1,7 +1,7 @@
 """`manifold-ocr robustness` and `manifold-ocr curve`: curves over damage, and over runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +47,6 @@ def _register_robustness(app: typer.Typer) -> None:
         ),
     ) -> None:
         """Damage test lines step by step and read them again."""
-        from manifold_ocr.engines.checkpoint import load_checkpoint, reader_model
         from manifold_ocr.errors import UserError
         from manifold_ocr.files import write_json
         from manifold_ocr.reports.reading import evaluate_config
@@ -57,12 +56,7 @@ def _register_robustness(app: typer.Typer) -> None:
         names = sweep or list(SWEEPS)
         if unknown := [name for name in names if name not in SWEEPS]:
             raise UserError(f"no sweep {unknown[0]!r}; there are {', '.join(SWEEPS)}")
-        adapter = Path("output/adapter")
-        folders = model or ([adapter] if adapter.is_dir() else [])
-        systems = {"base": reader_model(None)} if base else {}
-        systems |= {folder.name: load_checkpoint(folder) for folder in folders}
-        if not systems:
-            raise UserError("no model to read with: name one with --model, or leave --no-base out")
+        systems = systems_to_read_with(model, base)
         config = evaluate_config(params)
         samples = pick(load_manifest(manifest, "line").samples, lines, config.seed)
         curves = sweep_all(systems, samples, image_root, names, config)
@@ -73,6 +67,24 @@ def _register_robustness(app: typer.Typer) -> None:
                 steps = ", ".join(f"{int(row['level'])}: {100 * row['cer']:.1f}" for row in rows)
                 typer.echo(f"{name} ({SWEEPS[name].unit}), {system}, CER %: {steps}")
         typer.echo(f"{out}, {metrics}")
+
+
+def systems_to_read_with(model: list[Path] | None, base: bool) -> dict[str, Any]:
+    """Return the models to damage lines for, by name.
+
+    Raises:
+        UserError: there is none.
+    """
+    from manifold_ocr.engines.checkpoint import load_checkpoint, reader_model
+    from manifold_ocr.errors import UserError
+
+    adapter = Path("output/adapter")
+    folders = model or ([adapter] if adapter.is_dir() else [])
+    systems: dict[str, Any] = {"base": reader_model(None)} if base else {}
+    systems |= {folder.name: load_checkpoint(folder) for folder in folders}
+    if not systems:
+        raise UserError("no model to read with: name one with --model, or leave --no-base out")
+    return systems
 
 
 def _register_curve(app: typer.Typer) -> None:

@@ -1,7 +1,7 @@
 """`manifold-ocr verify TEXT --against manifold.bin`: does a text match an archived page?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,24 +44,27 @@ def register(app: typer.Typer) -> None:
         archive = load(against)
         data = read_text_file(text)
         found = Verifier(archive, settings).check(data)
-        accepted = [item for item in found if item.accepted]
         if as_json:
             typer.echo(json.dumps([dataclasses.asdict(item) for item in found], indent=2))
-        elif accepted:
-            best = accepted[0]
-            typer.echo(
-                f"match: {best.id}: {best.matched} of {best.compared} windows, "
-                f"text differs by {100 * (best.ned or 0):.2f} %"
-            )
         else:
-            typer.echo(
-                f"no match among {len(archive.documents)} archived pages"
-                + (f"; nearest by signatures: {found[0].id}" if found else "")
-            )
+            typer.echo(verdict(found, len(archive.documents)))
         if len(data) < archive.config.window:
             typer.echo(
                 f"note: the text is shorter than one window ({archive.config.window} bytes), so "
                 "its signature only matches archived texts of about its own length",
                 err=True,
             )
-        raise typer.Exit(0 if accepted else 1)
+        raise typer.Exit(0 if any(item.accepted for item in found) else 1)
+
+
+def verdict(found: list[Any], pages: int) -> str:
+    """Return one line: the best accepted candidate, or that none of the archive's pages is it."""
+    accepted = [item for item in found if item.accepted]
+    if accepted:
+        best = accepted[0]
+        return (
+            f"match: {best.id}: {best.matched} of {best.compared} windows, "
+            f"text differs by {100 * (best.ned or 0):.2f} %"
+        )
+    nearest = f"; nearest by signatures: {found[0].id}" if found else ""
+    return f"no match among {pages} archived pages{nearest}"
