@@ -17,9 +17,15 @@ from collections.abc import Callable
 import numpy as np
 import zstandard
 
-from manifold_ocr.codec import CodecConfig, encode, measure, pack_code, window_starts
 from manifold_ocr.compression.index import SignatureIndex
 from manifold_ocr.compression.manifold import build_document, summarise_stream
+from manifold_ocr.compression.signatures import (
+    CodecConfig,
+    encode,
+    measure,
+    pack_code,
+    window_starts,
+)
 
 WORDS = [f"{a}{b}" for a in ("der", "in", "of", "to", "the", "and") for b in ("", "s", "ing")]
 

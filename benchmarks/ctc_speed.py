@@ -10,16 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from manifold_ocr.engines.rapidocr_engine import RapidOcr
-from manifold_ocr.models import ctc
-from manifold_ocr.models.config import ModelConfig
-from manifold_ocr.models.line_image import line_pixels
-from manifold_ocr.models.pp_ocr_import import wheel_onnx
-from manifold_ocr.training.ctc_data import line_labels, targets_of
-from manifold_ocr.training.ctc_loss import Workspace, ctc_head_loss, plain_ctc_loss
+import torch
+from manifold_ocr.config import ModelConfig
+from manifold_ocr.models.ctc import model as ctc
+from manifold_ocr.models.ctc.decode import line_pixels
+from manifold_ocr.models.ctc.import_ppocr import wheel_onnx
+from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss, plain_ctc_loss
+from manifold_ocr.models.ctc.train import line_labels, targets_of
+from manifold_ocr.reading.engines.rapidocr import RapidOcr
 
 CLASSES, HIDDEN, RANK, LINES = 18710, 120, 8, 16
 BASE = Path("data/base/pp-ocrv6-small")

@@ -1,6 +1,6 @@
 """Fuzz the binary formats: no crash, no hang, no wrong decode accepted.
 
-    python benchmarks/fuzz_codec.py --minutes 10 --corpus tests/data/codec_corpus
+    python benchmarks/fuzz_codec.py --minutes 10 --corpus tests/fixtures/codec_corpus
 
 Starts from valid files (the corpus, and files made of random texts), damages them by flips,
 cuts, splices and field edits, half of the time with the checksum made right again so that the
@@ -17,10 +17,10 @@ import time
 import traceback
 from pathlib import Path
 
-from manifold_ocr.codec import CodecConfig
-from manifold_ocr.compression import lossless, manifold_file
-from manifold_ocr.compression.binary import DamagedError
+from manifold_ocr.compression import archive, lossless
+from manifold_ocr.compression.lossless import DamagedError
 from manifold_ocr.compression.manifold import build
+from manifold_ocr.config import CodecConfig
 
 LONGEST_SECONDS = 15  # of processor time
 ALPHABETS = (b"ab", b"the quick brown fox 0123\n", bytes(range(256)), "深度学习的文字 a\n".encode())
@@ -43,7 +43,7 @@ def valid_file(rng: random.Random) -> bytes:
         window=window, stride=rng.randint(max(1, window // 4), window), precision=rng.randint(0, 6)
     )
     texts = [(f"d{i}", random_text(rng)) for i in range(rng.randint(0, 3))]
-    return manifold_file.to_bytes(build(texts, config, keep=rng.choice((None, effort))))
+    return archive.to_bytes(build(texts, config, keep=rng.choice((None, effort))))
 
 
 def damage(data: bytes, other: bytes, rng: random.Random) -> bytes:
@@ -69,8 +69,8 @@ def damage(data: bytes, other: bytes, rng: random.Random) -> bytes:
 
 def mend(data: bytes) -> bytes:
     """Make the manifold's checksum right again (a container's needs its text)."""
-    body = data[: -manifold_file.DIGEST_BYTES]
-    return body + hashlib.blake2b(body, digest_size=manifold_file.DIGEST_BYTES).digest()
+    body = data[: -archive.DIGEST_BYTES]
+    return body + hashlib.blake2b(body, digest_size=archive.DIGEST_BYTES).digest()
 
 
 def check(data: bytes) -> bool:
@@ -81,9 +81,9 @@ def check(data: bytes) -> bool:
     """
     accepted = False
     try:
-        archive = manifold_file.from_bytes(data)
+        parsed = archive.from_bytes(data)
         accepted = True
-        assert manifold_file.to_bytes(archive) == data, "accepted a manifold that is not canonical"
+        assert archive.to_bytes(parsed) == data, "accepted a manifold that is not canonical"
     except DamagedError:
         pass
     try:
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--corpus", type=Path, default=Path("tests/data/codec_corpus"))
+    parser.add_argument("--corpus", type=Path, default=Path("tests/fixtures/codec_corpus"))
     parser.add_argument("--findings", type=Path, default=Path("fuzz_findings"))
     options = parser.parse_args()
     signal.signal(signal.SIGVTALRM, timed_out)

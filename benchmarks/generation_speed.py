@@ -13,13 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import shapes
+import torch
 from manifold_ocr.images import open_image
-from manifold_ocr.models.encoder_decoder import EncoderDecoder
-from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_decoder
-from manifold_ocr.models.image_input import ResizeInput
+from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder
+from manifold_ocr.models.encoder_decoder.model import EncoderDecoder
+from manifold_ocr.models.images import ResizeInput
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -23,16 +23,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import shapes
-from manifold_ocr.models.config import LoraSettings, ModelConfig
+import torch
+from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.records import Sample
-from manifold_ocr.training.config import TrainConfig
-from manifold_ocr.training.settings import TrainingSettings
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PLAIN = {"precision": "bf16", "batch": 64, "checkpointing": False}
@@ -124,7 +123,7 @@ def settings_of(args: argparse.Namespace, root: Path) -> TrainingSettings:
 
 def worker(args: argparse.Namespace) -> None:
     """What the stage does, in this process."""
-    from manifold_ocr.training import session
+    from manifold_ocr.training import run
 
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
@@ -133,7 +132,7 @@ def worker(args: argparse.Namespace) -> None:
     root = Path(args.root)
     rows = drawn_rows(root / "images", args.rows)
     chosen = {"train": rows, "val": rows[:64]}
-    session.train(settings_of(args, root), chosen, Path("adapter"), Path("metrics"))
+    run.train(settings_of(args, root), chosen, Path("adapter"), Path("metrics"))
 
 
 def command(args: argparse.Namespace, recipe: str, root: Path) -> list[str]:

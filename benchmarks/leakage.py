@@ -20,9 +20,9 @@ from pathlib import Path
 import orjson
 from PIL import Image, ImageDraw, ImageFont
 
-from manifold_ocr.corpora.registry import resolve
-from manifold_ocr.manifest.build import build_rows
-from manifold_ocr.manifest.config import LeakageConfig, ManifestConfig
+from manifold_ocr.config import LeakageConfig, ManifestConfig
+from manifold_ocr.data.manifest import build_rows
+from manifold_ocr.data.registry import resolve
 from manifold_ocr.records import Sample, to_json
 
 SIZE = (744, 1052)

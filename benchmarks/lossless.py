@@ -18,11 +18,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from manifold_ocr.codec import CodecConfig
-from manifold_ocr.compression import lossless, sizes
-from manifold_ocr.compression.folder import read_texts
+from manifold_ocr.compression import lossless, text_check
+from manifold_ocr.compression.archive import to_bytes
 from manifold_ocr.compression.manifold import Manifold, build_document
-from manifold_ocr.compression.manifold_file import to_bytes
+from manifold_ocr.compression.pages import read_texts
+from manifold_ocr.config import CodecConfig
 
 
 def omnidocbench_texts(path: Path) -> list[bytes]:
@@ -84,11 +84,14 @@ def main() -> None:
         texts = texts[:: max(1, len(texts) // options.most)]
     primer, texts = split_primer(texts, options.primer_bytes)
     original = sum(map(len, texts))
-    zstd = sizes.page_sizes(texts, sizes.COMPRESSORS["zstd -19"])
+    zstd = text_check.page_sizes(texts, text_check.COMPRESSORS["zstd -19"])
     begin = time.perf_counter()
     plain = ours(texts)
     seconds = time.perf_counter() - begin
-    rows = [(name, sum(sizes.page_sizes(texts, run))) for name, run in sizes.COMPRESSORS.items()]
+    rows = [
+        (name, sum(text_check.page_sizes(texts, run)))
+        for name, run in text_check.COMPRESSORS.items()
+    ]
     rows += [("ours, lossless", sum(plain)), ("ours with signatures", with_signatures(texts))]
     if primer:
         primed = sum(ours(texts, lossless.Primer.of(primer)))
@@ -97,7 +100,7 @@ def main() -> None:
         rows.append(("ours, primed, compressed primer counted once", counted))
     joined = b"\x00".join(texts)
     for name in ("zstd -19", "brotli -11", "PPMd"):
-        rows.append((f"one archive: {name}", len(sizes.COMPRESSORS[name](joined))))
+        rows.append((f"one archive: {name}", len(text_check.COMPRESSORS[name](joined))))
     rows.append(("one archive: ours", len(lossless.compress(joined))))
     base = sum(zstd)
     print(f"{len(texts)} texts, {original:,} bytes, mean {original / len(texts):,.0f}")

@@ -19,10 +19,10 @@ from pathlib import Path
 import orjson
 from PIL import Image
 
-from manifold_ocr.corpora.registry import resolve
+from manifold_ocr.config import ManifestConfig
+from manifold_ocr.data.manifest import build_rows
+from manifold_ocr.data.registry import resolve
 from manifold_ocr.files import sha256_tree
-from manifold_ocr.manifest.build import build_rows
-from manifold_ocr.manifest.config import ManifestConfig
 
 WORDS = "invoice total amount due date paid receipt number street market order item"
 LINES = 40

@@ -19,10 +19,11 @@ from typing import Any
 
 import jiwer
 import numpy as np
+import reference_conventions as conventions
 
+from manifold_ocr.metrics import bootstrap, tokens
+from manifold_ocr.metrics.score import EvaluateConfig, score_rows
 from manifold_ocr.records import Prediction, Sample
-from manifold_ocr.scoring import EvaluateConfig, score_rows
-from manifold_ocr.text import conventions, stats, tokens
 
 CHARACTERS = 2000
 SLOW_PAIRS = 20
@@ -94,11 +95,13 @@ def our_jiwer_measures(pairs: Pairs) -> list[tuple[float, float]]:
     ]
 
 
-def bootstrap(rows: stats.Floats, documents: list[int], samples: int) -> stats.Difference | None:
+def bootstrap(
+    rows: bootstrap.Floats, documents: list[int], samples: int
+) -> bootstrap.Difference | None:
     """A paired difference of two systems: (rows, 4) counts, document of each row."""
-    totals = stats.document_totals(documents, rows)
+    totals = bootstrap.document_totals(documents, rows)
     a, b = (totals[:, 0], totals[:, 1]), (totals[:, 2], totals[:, 3])
-    return stats.paired_ratio_difference(a, b, samples, seed=1)
+    return bootstrap.paired_ratio_difference(a, b, samples, seed=1)
 
 
 def main() -> None:

@@ -24,11 +24,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from manifold_ocr.monitor.checks import MonitorConfig, Verdict
-from manifold_ocr.monitor.drift import monitor
-from manifold_ocr.monitor.report import alert_line
+from manifold_ocr.evaluation.monitor import MonitorConfig, Verdict, monitor
+from manifold_ocr.evaluation.monitor_report import alert_line
+from manifold_ocr.metrics.score import EvaluateConfig, RowScore, score_rows, summarise
 from manifold_ocr.records import Prediction, Sample, read_predictions, read_samples
-from manifold_ocr.scoring import EvaluateConfig, RowScore, score_rows, summarise
 
 LATIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 HAN = (

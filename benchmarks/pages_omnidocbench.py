@@ -19,13 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.engines.base import EngineOptions, load_engine
-from manifold_ocr.engines.checkpoint import PageEngine, reader_model
 from manifold_ocr.files import atomic_write, read_json
 from manifold_ocr.images import open_image
+from manifold_ocr.metrics.omnidocbench.evaluate import PageScores, score_page, summarise_pages
+from manifold_ocr.metrics.omnidocbench.matching import V1_5
 from manifold_ocr.models.base import OcrModel
-from manifold_ocr.text.omnidocbench.evaluate import PageScores, score_page, summarise_pages
-from manifold_ocr.text.omnidocbench.matching import V1_5
+from manifold_ocr.reading.engines.base import EngineOptions, load_engine
+from manifold_ocr.reading.engines.checkpoint import PageEngine, reader_model
 
 PREFIX = f"omnidocbench_{V1_5.name}"
 BEGIN = "<!-- pages table: begin (written by benchmarks/pages_omnidocbench.py --write) -->"
@@ -35,8 +35,8 @@ TESSERACT = {"english": "eng", "simplified_chinese": "chi_sim"}
 
 def ours(model: Path | None, threads: int) -> OcrModel:
     """Return the page pipeline around a checkpoint, or around the base model."""
-    from manifold_ocr.detection import DetectionConfig, LineDetector
-    from manifold_ocr.pages import PageReader
+    from manifold_ocr.reading.detect import DetectionConfig, LineDetector
+    from manifold_ocr.reading.page import PageReader
 
     detector = LineDetector(DetectionConfig(threads=threads))
     return PageEngine(PageReader(detector, reader_model(model)))

@@ -16,19 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import shapes
-from manifold_ocr.models import chat_vlm
-from manifold_ocr.models.adapters import match_targets
-from manifold_ocr.models.config import LoraSettings
-from manifold_ocr.models.fast.chat_step import accelerate_chat_model, freeze_graph_below
-from manifold_ocr.models.lora_targets import chat_vlm_scope
-from manifold_ocr.models.peft_layers import present, wrap_for_training
-from manifold_ocr.training.chat_vlm_data import RopePositions, collate_chat
-from manifold_ocr.training.gpu_monitor import GpuMonitor
+import torch
+from manifold_ocr.config import LoraSettings
+from manifold_ocr.models.adapter_files import chat_vlm_scope
+from manifold_ocr.models.chat_vlm import model as chat_vlm
+from manifold_ocr.models.chat_vlm.fast_step import accelerate_chat_model, freeze_graph_below
+from manifold_ocr.models.chat_vlm.train import RopePositions, collate_chat
+from manifold_ocr.models.lora import match_targets, present, wrap_for_training
+from manifold_ocr.resources import GpuMonitor
 
 PEAK_FLOPS = 990e12
 
@@ -50,7 +49,7 @@ class Pages(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         from manifold_ocr.images import open_image
-        from manifold_ocr.models.chat_input import Encoded
+        from manifold_ocr.models.chat_vlm.inputs import Encoded
 
         image = open_image(self.paths[index % len(self.paths)])
         arrays = dict(self.processor(images=[image], return_tensors="np"))

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from manifold_ocr.metrics.score import EvaluateConfig, score_rows, summarise
 from manifold_ocr.records import read_predictions, read_samples, write_rows
-from manifold_ocr.scoring import EvaluateConfig, score_rows, summarise
 
 PROJECT = Path(__file__).resolve().parents[1]
 SETS = (
@@ -101,7 +101,7 @@ def read_with_engine(clone: Path, engine: str, work: Path) -> tuple[Path, Path]:
         english = [s for s in read_samples(manifest) if s.language == "en"]
         manifest = work / "english.jsonl"
         write_rows(manifest, english)
-    run(clone, sys.executable, "-m", "manifold_ocr.cli", "engine", engine,
+    run(clone, sys.executable, "-m", "manifold_ocr.cli.main", "engine", engine,
         "--manifest", str(manifest), "--image-root", "data/raw",
         "--granularity", "line", "--out", str(target))  # fmt: skip
     return manifest, target

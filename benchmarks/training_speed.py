@@ -17,20 +17,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import shapes
-from manifold_ocr.models.adapters import match_targets
-from manifold_ocr.models.config import LoraSettings
-from manifold_ocr.models.fast.encoder_decoder_step import accelerate_encoder_decoder
-from manifold_ocr.models.image_input import ResizeInput
-from manifold_ocr.models.lora_targets import encoder_decoder_scope
-from manifold_ocr.models.peft_layers import wrap_for_training
-from manifold_ocr.training.buckets import BucketSampler
-from manifold_ocr.training.encoder_decoder_data import EncoderDecoderRows, collate_encoder_decoder
-from manifold_ocr.training.gpu_monitor import GpuMonitor
+import torch
+from manifold_ocr.config import LoraSettings
+from manifold_ocr.models.adapter_files import encoder_decoder_scope
+from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder
+from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
+from manifold_ocr.models.images import ResizeInput
+from manifold_ocr.models.lora import match_targets, wrap_for_training
+from manifold_ocr.resources import GpuMonitor
+from manifold_ocr.training.sampler import BucketSampler
 
 PEAK_FLOPS = 990e12  # dense bf16 of H100 and H200 by the datasheet
 TOKENS = {"line": (6, 48), "page": (300, 512)}

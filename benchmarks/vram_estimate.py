@@ -12,12 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import qwen_speed
 import shapes
+import torch
 import training_speed
-from manifold_ocr.training.memory_estimate import estimate_step, language_batch, quantised_savings
+from manifold_ocr.training.memory import estimate_step, language_batch, quantised_savings
 
 CASES = {
     "TrOCR-base, 64 lines of 48": ("base", 64, 48, False),

@@ -1,16 +1,26 @@
-"""The rows that stages exchange: one JSON object a line, UTF-8, stable key order."""
+"""The rows that stages exchange: JSON Lines, UTF-8, stable key order, in one file or in shards."""
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import atomic_write
+from manifold_ocr.files import atomic_write, cache_root, sha256_file, sha256_json
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 Box = tuple[float, float, float, float]
+# what a row asks a model for: its text, or an answer that a probe's own rule scores
+Task = Literal["transcribe", "json", "latex", "table", "needle", "qa", "layout"]
+TASKS: tuple[Task, ...] = get_args(Task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +81,31 @@ class Rejection:
 
 
 Row = TypeVar("Row", Sample, Prediction, Rejection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawRow:
+    """One usable row as its corpus states it; split, hashes and ids are added later.
+
+    `image` is relative to the corpus's own raw folder. `document` groups rows that must
+    share a split (all lines of a page, all pages of a book). `split` is a fixed official
+    split or None for the hash split. `source` (file and row) is for messages.
+    """
+
+    document: str
+    image: str
+    text: str
+    source: str
+    subset: str = "all"
+    tags: tuple[str, ...] = ()
+    language: str = "und"
+    split: str | None = None
+    box: Box | None = None
+    granularity: str = "line"
+    task: str = "transcribe"
+    question: str | None = None
+    answers: tuple[str, ...] = ()
+    license: str = "unknown"
 
 
 def to_json(row: Sample | Prediction | Rejection) -> str:
@@ -147,3 +182,126 @@ def write_rows(path: Path | str, rows: Iterable[Sample | Prediction | Rejection]
             file.write(to_json(row) + "\n")
             count += 1
     return count
+
+
+SHARD = "shard-{:05d}.jsonl"
+
+
+def write_lines(path: Path, lines: Iterable[bytes], total: int, shard_rows: int) -> None:
+    """Write JSON lines to the file `path`, or to shards in a folder of that name.
+
+    The name is the same either way, so that the pipeline's declared outputs never change.
+    """
+    if total <= shard_rows:
+        _write(path, lines)
+        return
+    path.mkdir(parents=True)
+    stream = iter(lines)
+    for number in range(-(-total // shard_rows)):
+        _write(path / SHARD.format(number), islice(stream, shard_rows))
+
+
+def _write(path: Path, lines: Iterable[bytes]) -> None:
+    with open(path, "wb") as file:
+        file.writelines(lines)
+
+
+def manifest_files(path: Path | str) -> list[Path]:
+    """Return the files of a manifest: itself, or its shards in order.
+
+    Raises:
+        UserError: nothing there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        shards = sorted(path.glob("shard-*.jsonl"))
+        if not shards:
+            raise UserError(f"{path}: a folder without shards; run the manifest stage again")
+        return shards
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the manifest stage first")
+    return [path]
+
+
+def iter_manifest(path: Path | str) -> Iterator[Sample]:
+    """Stream the samples of a manifest, sharded or not, in order."""
+    for file in manifest_files(path):
+        yield from read_samples(file)
+
+
+def load_memory_mapped(path: Path | str) -> "Dataset":
+    """Load a manifest through `datasets`: rows stay on disk, random access costs no memory."""
+    import datasets
+
+    files = [str(file) for file in manifest_files(path)]
+    return datasets.load_dataset(
+        "json", data_files=files, split="train", cache_dir=str(cache_root() / "datasets")
+    )
+
+
+def manifest_sha256(path: Path | str) -> str:
+    """Return the SHA-256 of a manifest's file, or of its shards' hashes in order.
+
+    Raises:
+        UserError: nothing there.
+    """
+    hashes = [sha256_file(file) for file in manifest_files(path)]
+    return sha256_json(hashes) if Path(path).is_dir() else hashes[0]
+
+
+UNDETERMINED = "und"
+
+_SPELLINGS = {
+    "zh": "zh cn chi zho chs chinese simplified_chinese chinese_simplified zh_cn zh_hans "
+    "zh_hans_cn mandarin ch_sim chi_sim text_simplified_chinese",
+    "zh-Hant": "zh_hant zh_tw zh_hk cht chinese_cht traditional_chinese chinese_traditional "
+    "ch_tra chi_tra text_traditional_chinese",
+    "en": "en eng english en_us en_gb text_english",
+    "mul": "mul mixed multilingual en_ch_mixed en_zh_mixed text_en_ch_mixed",
+    "ja": "ja jp jpn japanese ja_jp",
+    "ko": "ko kor korean ko_kr",
+    "de": "de ger deu german de_de",
+    "fr": "fr fre fra french fr_fr",
+    "es": "es spa spanish es_es",
+    "it": "it ita italian it_it",
+    "pt": "pt por portuguese pt_pt pt_br",
+    "nl": "nl dut nld dutch",
+    "ru": "ru rus russian",
+    "uk": "uk ukr ukrainian",
+    "pl": "pl pol polish",
+    "cs": "cs cze ces czech",
+    "tr": "tr tur turkish",
+    "ar": "ar ara arabic",
+    "hi": "hi hin hindi",
+    "vi": "vi vie vietnamese",
+    "la": "la lat latin",
+    UNDETERMINED: "und unknown other none",
+}
+_TAGS = {spelling: tag for tag, names in _SPELLINGS.items() for spelling in names.split()}
+_WELL_FORMED = re.compile(r"[a-z]{2,3}(-[a-z]{4})?(-([a-z]{2}|\d{3}))?", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1024)  # asked for every row
+def language_tag(name: str) -> str:
+    """Return the BCP-47 tag for a language name or code in any common spelling.
+
+    Known names map to their shortest tag (`cn`, `Chinese`, `simplified_chinese` -> `zh`);
+    any other well-formed tag is kept (`pt-AO`); an empty name is `und`.
+
+    Raises:
+        UserError: neither a known name nor a well-formed tag.
+    """
+    key = re.sub(r"[\s\-]+", "_", name.strip().lower())
+    if not key:
+        return UNDETERMINED
+    if key in _TAGS:
+        return _TAGS[key]
+    tag = name.strip().replace("_", "-")
+    if not _WELL_FORMED.fullmatch(tag):
+        raise UserError(f"language {name!r}: not a known name or BCP-47 tag such as en, zh, pt-BR")
+    parts = tag.split("-")
+    return "-".join([parts[0].lower(), *(_part_case(part) for part in parts[1:])])
+
+
+def _part_case(part: str) -> str:
+    return part.title() if len(part) == 4 else part.upper()

@@ -79,7 +79,7 @@ def test_another_rank_trains_again_and_fetches_nothing_and_the_default_runs_noth
 
 def test_a_changed_metric_scores_again_without_training_or_reading(repro):
     clone, _ = repro
-    source = clone.root / "src/manifold_ocr/text/edit.py"
+    source = clone.root / "src/manifold_ocr/metrics/edit.py"
     source.write_text(source.read_text() + "\n# a comment\n")
     printed = clone.dvc("repro", "evaluate").stdout
     assert ran(printed) == ["evaluate"]
@@ -179,8 +179,8 @@ def test_presets_run_once_as_a_queue(repro, tmp_path):
 
     def compress(names):
         return clone.run(
-            sys.executable, "-m", "manifold_ocr.cli", "compress", "--out", str(tmp_path), "--start",
-            "--presets", names, check=False, env={"PYTHONPATH": str(clone.root / "src")},
+            sys.executable, "-m", "manifold_ocr.cli.main", "compress", "--out", str(tmp_path),
+            "--start", "--presets", names, check=False, env={"PYTHONPATH": str(clone.root / "src")},
         )  # fmt: skip
 
     refused = compress("lax,none")

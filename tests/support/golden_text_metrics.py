@@ -3,7 +3,10 @@
 import math
 from functools import cache
 
-from manifold_ocr.text import compat, conventions, edit, fox, normalize, tokens
+import reference_compat as compat
+import reference_conventions as conventions
+
+from manifold_ocr.metrics import edit, fox, normalize, tokens
 
 
 @cache

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
+from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
 from manifold_ocr.files import sha256_tree
-from manifold_ocr.models.config import LoraSettings, ModelConfig
+from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.records import Sample
-from manifold_ocr.training.config import TrainConfig
-from manifold_ocr.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class Project:
         )
 
     def train(self, rank: int | None = None, rows: int = 1 << 30, **knobs: Any) -> dict[str, Any]:
-        from manifold_ocr.training import session
+        from manifold_ocr.training import run
 
         chosen = {"train": self.rows[:rows], "val": self.rows[: min(rows, self.val_rows)]}
         settings = self.settings(rank, **knobs)
-        return session.train(settings, chosen, self.root / "adapter", self.root / "metrics")
+        return run.train(settings, chosen, self.root / "adapter", self.root / "metrics")
 
     def hashes(self) -> tuple[str, str]:
         return sha256_tree(self.root / "adapter"), sha256_tree(self.root / "metrics")

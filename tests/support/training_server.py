@@ -15,8 +15,8 @@ from pathlib import Path
 
 import training_project
 
+from manifold_ocr.metrics.tokens import load_tokenizer
 from manifold_ocr.records import Sample
-from manifold_ocr.text.tokens import load_tokenizer
 
 
 def train(job: dict) -> None:

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from manifold_ocr.compression import gates as gating
-from manifold_ocr.compression.accounting import ratio
-from manifold_ocr.compression.config import CompressConfig
+from manifold_ocr.compression.archive import ratio
 from manifold_ocr.compression.fidelity import micro_ned
-from manifold_ocr.compression.gates import Gate, Measured
-from manifold_ocr.compression.pages import Page, Pages, gather
-from manifold_ocr.compression.replay import gather_system
+from manifold_ocr.compression.pages import Page, Pages, gather, gather_system
 from manifold_ocr.compression.system_check import (
     SystemCheck,
     VerificationCheck,
@@ -17,9 +14,91 @@ from manifold_ocr.compression.system_check import (
     check_verification,
 )
 from manifold_ocr.compression.text_check import OURS, Text, TextCheck, check_texts
+from manifold_ocr.config import CompressConfig, Targets
 from manifold_ocr.errors import UserError
+from manifold_ocr.metrics.tokens import load_tokenizer
 from manifold_ocr.records import Prediction, Sample
-from manifold_ocr.text.tokens import load_tokenizer
+
+Verdict = Literal["pass", "fail", "not applicable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One target of one corpus: what was wanted, what was measured, whether it binds.
+
+    `enforced` gates are those that fail the stage under `compress.enforce: true`.
+    """
+
+    corpus: str
+    name: str
+    wanted: str
+    value: float | None
+    verdict: Verdict
+    enforced: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a corpus reached; None where it could not be measured, with the reason in `why`."""
+
+    corpus: str
+    signature_ratio: float | None = None
+    stored_ratio: float | None = None
+    ned: float | None = None
+    token_accuracy: float | None = None
+    recall: float | None = None
+    false_positive_rate: float | None = None
+    why: str = ""
+
+
+def judge(measured: Measured, targets: Targets) -> list[Gate]:
+    """Return the verdicts of one corpus."""
+    low, high = targets.signature_ratio_low, targets.signature_ratio_high
+    rows: list[tuple[str, str, float | None, float, float, bool]] = [
+        ("signature_ratio", f"{low:g}x to {high:g}x", measured.signature_ratio, low, high, False),
+        _at_least("stored_ratio", measured.stored_ratio, targets.min_stored_ratio),
+        _at_most("ned", measured.ned, targets.max_ned),
+        _at_least("token_accuracy", measured.token_accuracy, targets.min_token_accuracy),
+        _at_least("recall", measured.recall, targets.min_recall),
+        _at_most(
+            "false_positive_rate", measured.false_positive_rate, targets.max_false_positive_rate
+        ),
+    ]
+    gates = []
+    for name, wanted, value, least, most, enforced in rows:
+        verdict: Verdict = (
+            "not applicable" if value is None else "pass" if least <= value <= most else "fail"
+        )
+        why = measured.why if value is None else ""
+        gates.append(Gate(measured.corpus, name, wanted, value, verdict, enforced, why))
+    return gates
+
+
+def absent(corpus: str, targets: Targets) -> list[Gate]:
+    """Return `not applicable` for every gate of a corpus that the manifest does not hold."""
+    return judge(Measured(corpus=corpus, why="no page of it in this manifest"), targets)
+
+
+def failures(gates: list[Gate]) -> list[Gate]:
+    """Return the enforced gates that fail."""
+    return [gate for gate in gates if gate.enforced and gate.verdict == "fail"]
+
+
+def shown(name: str, value: float) -> str:
+    """Return a value of a gate in its unit: `1.61x` of ratios, `86.4 %` of shares."""
+    return f"{value:.4g}x" if name.endswith("ratio") else f"{100 * value:.4g} %"
+
+
+Row = tuple[str, str, float | None, float, float, bool]
+
+
+def _at_least(name: str, value: float | None, limit: float) -> Row:
+    return name, f"at least {shown(name, limit)}", value, limit, float("inf"), True
+
+
+def _at_most(name: str, value: float | None, limit: float) -> Row:
+    return name, f"at most {shown(name, limit)}", value, float("-inf"), limit, True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +116,7 @@ class Check:
     @property
     def failed(self) -> list[Gate]:
         """Enforced gates that fail."""
-        return gating.failures(self.gates)
+        return failures(self.gates)
 
 
 def run_check(
@@ -109,10 +188,10 @@ def _gates(
     found: list[Gate] = []
     for text, verified in zip(texts, verification, strict=True):
         measured = measure(text, verified, by_corpus.get(text.corpus))
-        found += gating.judge(measured, config.targets_of(text.corpus))
+        found += judge(measured, config.targets_of(text.corpus))
     present = {text.corpus for text in texts}
     for corpus in sorted(set(config.targets) - present - {"default"}):
-        found += gating.absent(corpus, config.targets[corpus])
+        found += absent(corpus, config.targets[corpus])
     return found
 
 

@@ -10,10 +10,9 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from manifold_ocr.compression.config import CompressConfig, Targets
-from manifold_ocr.compression.tables import table
-from manifold_ocr.config import load_section
+from manifold_ocr.config import CompressConfig, Targets, load_section
 from manifold_ocr.errors import UserError
+from manifold_ocr.evaluation.markdown import table
 from manifold_ocr.files import atomic_write
 
 DOCUMENT = Path("docs/optical_structural_compression.md")

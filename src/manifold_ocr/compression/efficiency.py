@@ -13,9 +13,9 @@ from typing import Any
 
 from manifold_ocr.compression import optical
 from manifold_ocr.compression.check import Check
-from manifold_ocr.compression.tables import percent, table, times
 from manifold_ocr.config import build
 from manifold_ocr.errors import UserError
+from manifold_ocr.evaluation.markdown import percent, table, times
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,13 @@
 """How much of a text survives: characters and tokens, under the older and the sound formulas."""
 
+import hashlib
+import random
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from manifold_ocr.text import edit
-from manifold_ocr.text.tokens import MetricTokenizer
+from manifold_ocr.metrics import edit
+from manifold_ocr.metrics.tokens import MetricTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +80,80 @@ def prototype_scores(pairs: Sequence[PairCounts]) -> PrototypeScores:
     both = precision + recall
     f1 = 2 * precision * recall / both if both else 0.0
     return PrototypeScores(accuracy, precision, recall, f1)
+
+
+# What readers of print confuse; each is replaced by one of the others in its group.
+LOOKALIKES = (
+    "0OoQD",
+    "1lI|i!",
+    "5S$s",
+    "8B&",
+    "2Zz",
+    "6bG",
+    "9gq",
+    "cea",
+    "vuy",
+    "nhr",
+    ".,'`",
+    ";:",
+)
+PAIRS = (("rn", "m"), ("cl", "d"), ("vv", "w"), ("ii", "u"), ("m", "rn"), ("d", "cl"), ("w", "vv"))
+SUBSTITUTE, DELETE, INSERT = 0.6, 0.2, 0.2  # shares of the errors
+PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " \n"
+
+
+def generator(seed: int, *names: str) -> random.Random:
+    """Return a random generator for a named purpose, the same on every machine."""
+    digest = hashlib.sha256("\0".join([str(seed), *names]).encode("utf-8")).digest()
+    return random.Random(digest)
+
+
+def perturb(text: str, rate: float, seed: int, name: str = "") -> str:
+    """Return a copy with about `rate` character errors, of the kinds that OCR makes.
+
+    Substitutions prefer look-alikes and pairs such as rn/m, otherwise a character of the
+    text itself; deletions and insertions include lost and invented spaces.
+    """
+    rng = generator(seed, "perturb", name, str(rate))
+    confusions = {char: group.replace(char, "") for group in LOOKALIKES for char in group}
+    pairs = dict(PAIRS)
+    alphabet = sorted(set(text)) or [" "]
+    out: list[str] = []
+    position = 0
+    while position < len(text):
+        char, kind = text[position], rng.random()
+        pair = text[position : position + 2]
+        if rng.random() >= rate:
+            out.append(char)
+        elif kind < SUBSTITUTE and pair in pairs and len(pair) == 2:
+            out.append(pairs[pair])
+            position += 1
+        elif kind < SUBSTITUTE:
+            out.append(_other(char, confusions.get(char) or pairs.get(char), alphabet, rng))
+        elif kind < SUBSTITUTE + INSERT:
+            out.append(char + (" " if rng.random() < 0.3 else rng.choice(alphabet)))
+        position += 1
+    return "".join(out)
+
+
+def random_text(length: int, seed: int, name: str = "") -> str:
+    """Return `length` characters of uniformly random printable ASCII: text without meaning."""
+    rng = generator(seed, "random", name)
+    return "".join(rng.choices(PRINTABLE, k=length))
+
+
+def shuffled_text(text: str, seed: int, name: str = "") -> str:
+    """Return the same words in random order: the same letters, no sentence.
+
+    A text without spaces is shuffled by characters.
+    """
+    rng = generator(seed, "shuffle", name)
+    words: Sequence[str] = text.split() if len(text.split()) > len(text) / 40 else list(text)
+    between = " " if not isinstance(words, list) or any(len(word) > 1 for word in words) else ""
+    return between.join(rng.sample(words, len(words)))
+
+
+def _other(char: str, similar: str | None, alphabet: Sequence[str], rng: random.Random) -> str:
+    if similar is None:
+        return rng.choice(alphabet)
+    return similar if similar in ("rn", "cl", "vv") else rng.choice(similar)

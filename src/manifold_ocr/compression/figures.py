@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.compression import accounting, optical
-from manifold_ocr.compression.accounting import ratio
+from manifold_ocr.compression import archive, optical
+from manifold_ocr.compression.archive import ratio
 from manifold_ocr.compression.check import Check
 from manifold_ocr.compression.fidelity import lcs_scores, micro_ned, prototype_scores
 from manifold_ocr.compression.system_check import SystemCheck, VerificationCheck
@@ -50,12 +50,12 @@ def metrics(check: Check) -> dict[str, Any]:
 
 def text_values(items: Sequence[TextCheck]) -> Values:
     """Pool the text figures of some corpora."""
-    total = accounting.total([item.account for item in items])
+    total = archive.total([item.account for item in items])
     rebuilt = [pair for item in items for pair in item.rebuilt]
     tokens = sum(item.tokens for item in items)
     original = sum(item.table.original_bytes for item in items)
-    random = accounting.total([item.controls[0].account for item in items])
-    shuffled = accounting.total([item.controls[1].account for item in items])
+    random = archive.total([item.controls[0].account for item in items])
+    shuffled = archive.total([item.controls[1].account for item in items])
     values: Values = {
         "pages": total.documents,
         "pages_shorter_than_a_window": sum(item.short_pages for item in items),

@@ -7,8 +7,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_ocr.codec import CodecConfig, Windows, encode, encode_stream, window_starts
 from manifold_ocr.compression import lossless
+from manifold_ocr.compression.signatures import Windows, encode, encode_stream, window_starts
+from manifold_ocr.config import CodecConfig
 
 
 @dataclass(frozen=True, slots=True)

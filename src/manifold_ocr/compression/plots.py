@@ -9,7 +9,7 @@ from manifold_ocr.compression import optical
 from manifold_ocr.compression.check import Check
 from manifold_ocr.compression.efficiency import Efficiency
 from manifold_ocr.compression.fidelity import micro_ned
-from manifold_ocr.compression.verification import Rate
+from manifold_ocr.compression.verify import Rate
 from manifold_ocr.files import atomic_write
 
 STEPS = 50  # points of a ROC curve that are written

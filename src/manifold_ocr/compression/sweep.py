@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr.compression.plots import draw_sweep, write_csv
-from manifold_ocr.compression.tables import aligned, percent, times
+from manifold_ocr.evaluation.markdown import aligned, percent, times
 
 HEADINGS = [
     "preset", "pages", "vision tokens/page", "text per vision token", "token accuracy", "token F1",

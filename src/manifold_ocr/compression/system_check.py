@@ -4,24 +4,24 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from manifold_ocr.compression import accounting, lossless
-from manifold_ocr.compression.config import CompressConfig
-from manifold_ocr.compression.controls import perturb
-from manifold_ocr.compression.fidelity import Fidelity, compare
+from manifold_ocr.compression import archive, lossless
+from manifold_ocr.compression.fidelity import Fidelity, compare, perturb
 from manifold_ocr.compression.manifold import Document, Manifold, build_document
 from manifold_ocr.compression.optical import OpticalPage
 from manifold_ocr.compression.pages import Page
-from manifold_ocr.compression.verification import (
+from manifold_ocr.compression.verify import (
     QuerySet,
     Rate,
     Roc,
+    Verifier,
+    VerifierSettings,
     roc,
     score_foreign,
     score_own,
     undetected_changes,
 )
-from manifold_ocr.compression.verifier import Verifier, VerifierSettings
-from manifold_ocr.text.tokens import MetricTokenizer
+from manifold_ocr.config import CompressConfig
+from manifold_ocr.metrics.tokens import MetricTokenizer
 
 SHIFTS = (1, 128)  # bytes cut off the front: neither is a multiple of the stride
 
@@ -169,7 +169,7 @@ def check_system(
     documents = [
         build_document(page.id, page.reading.encode("utf-8"), config.codec) for page in pages
     ]
-    accounts = [accounting.account(document, config.codec) for document in documents]
+    accounts = [archive.account(document, config.codec) for document in documents]
     queries = [
         (verification.places[page.id], page.reading.encode("utf-8"))
         for page in pages
@@ -180,7 +180,7 @@ def check_system(
         corpus=corpus,
         pages=len(pages),
         fidelity=fidelity,
-        signature_ratio=accounting.total(accounts).signature_ratio,
+        signature_ratio=archive.total(accounts).signature_ratio,
         optical=[
             OpticalPage(page.id, corpus, page.vision_tokens, counts)
             for page, counts in zip(pages, fidelity, strict=True)

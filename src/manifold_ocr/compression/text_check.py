@@ -1,17 +1,77 @@
 """What can be said of a corpus's reference texts alone: sizes, ratios, controls, rebuilding."""
 
-from collections.abc import Sequence
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from manifold_ocr.compression import accounting, lossless, prototype, sizes
-from manifold_ocr.compression.accounting import Account
-from manifold_ocr.compression.config import CompressConfig
-from manifold_ocr.compression.controls import random_text, shuffled_text
-from manifold_ocr.compression.fidelity import Fidelity, compare
+import brotli
+import pyppmd
+import zstandard
+
+from manifold_ocr.compression import archive, index, lossless
+from manifold_ocr.compression.archive import Account, to_bytes
+from manifold_ocr.compression.fidelity import Fidelity, compare, random_text, shuffled_text
 from manifold_ocr.compression.manifold import Document, Manifold, build_document, rebuild
-from manifold_ocr.compression.manifold_file import to_bytes
-from manifold_ocr.progress import progress
-from manifold_ocr.text.tokens import MetricTokenizer
+from manifold_ocr.config import CompressConfig
+from manifold_ocr.metrics.tokens import MetricTokenizer
+from manifold_ocr.resources import progress
+
+DICTIONARY_BYTES = 32768  # the reach of zlib; enough for page-sized texts
+PPMD_ORDER = 5
+PPMD_MEMORY = 1 << 24
+
+Compressor = Callable[[bytes], bytes]
+
+COMPRESSORS: Mapping[str, Compressor] = {
+    "zlib -9": lambda data: zlib.compress(data, 9),
+    "bzip2 -9": lambda data: bz2.compress(data, 9),
+    "xz -9e": lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
+    "zstd -19": lambda data: zstandard.ZstdCompressor(level=19).compress(data),
+    "brotli -11": lambda data: brotli.compress(data, quality=11),
+    "PPMd": lambda data: pyppmd.compress(
+        data, max_order=PPMD_ORDER, mem_size=PPMD_MEMORY, variant="H"
+    ),
+}
+
+
+def page_sizes(texts: Sequence[bytes], compressor: Compressor) -> list[int]:
+    """Return the compressed size of each text as a file of its own."""
+    return [len(compressor(text)) for text in texts]
+
+
+def dictionary_of(texts: Sequence[bytes]) -> bytes:
+    """Return a raw dictionary: the end of other texts, at most `DICTIONARY_BYTES`."""
+    return b"\n".join(texts)[-DICTIONARY_BYTES:]
+
+
+def zlib_with(dictionary: bytes) -> Compressor:
+    """Return zlib -9 with a preset dictionary."""
+
+    def compress(data: bytes) -> bytes:
+        encoder = zlib.compressobj(9, zdict=dictionary)
+        return encoder.compress(data) + encoder.flush()
+
+    return compress
+
+
+def zstd_with(dictionary: bytes) -> Compressor:
+    """Return zstd -19 with a raw-content dictionary."""
+    content = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    encoder = zstandard.ZstdCompressor(level=19, dict_data=content)
+    return encoder.compress
+
+
+def with_dictionary(dictionary: bytes) -> dict[str, Compressor]:
+    """Return the compressors that take a preset dictionary (xz and PPMd as bound here do not)."""
+    if not dictionary:
+        return {}
+    return {
+        "zlib -9 + dictionary": zlib_with(dictionary),
+        "zstd -19 + dictionary": zstd_with(dictionary),
+    }
+
 
 OURS = "ours, lossless"
 SOLID = ("xz -9e", "zstd -19", "brotli -11", "PPMd")
@@ -49,17 +109,17 @@ class Control:
     @property
     def zlib_ratio(self) -> float | None:
         """Original bytes over zlib -9 bytes."""
-        return accounting.ratio(self.account.original_bytes, self.zlib_bytes)
+        return archive.ratio(self.account.original_bytes, self.zlib_bytes)
 
     @property
     def lossless_ratio(self) -> float | None:
         """Original bytes over bytes of the lossless mode."""
-        return accounting.ratio(self.sampled_bytes, self.lossless_bytes)
+        return archive.ratio(self.sampled_bytes, self.lossless_bytes)
 
     @property
     def tokens_unique(self) -> float | None:
         """Text tokens over unique signatures (compat)."""
-        return accounting.ratio(self.tokens, self.account.signatures)
+        return archive.ratio(self.tokens, self.account.signatures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +147,8 @@ class TextCheck:
     short_pages: int
     tokens: int
     rebuilt: list[Fidelity] = field(repr=False)
-    membership: prototype.PrototypeVerification
-    gated: prototype.PrototypeVerification
+    membership: index.PrototypeVerification
+    gated: index.PrototypeVerification
     controls: list[Control]
     table: SizeTable
     documents: list[Document] = field(repr=False)
@@ -96,12 +156,12 @@ class TextCheck:
     @property
     def tokens_unique(self) -> float | None:
         """Text tokens over unique signatures (compat; a signature is no model input)."""
-        return accounting.ratio(self.tokens, self.account.signatures)
+        return archive.ratio(self.tokens, self.account.signatures)
 
     @property
     def tokens_stream(self) -> float | None:
         """Text tokens over windows (compat)."""
-        return accounting.ratio(self.tokens, self.account.windows)
+        return archive.ratio(self.tokens, self.account.windows)
 
 
 def check_texts(
@@ -121,12 +181,12 @@ def check_texts(
     data = [text.data for text in texts]
     return TextCheck(
         corpus=corpus,
-        account=accounting.total([accounting.account(item, codec) for item in documents]),
+        account=archive.total([archive.account(item, codec) for item in documents]),
         short_pages=sum(len(item) < codec.window for item in data),
         tokens=sum(item.tokens.n for item in rebuilt),
         rebuilt=rebuilt,
-        membership=prototype.pooled(prototype.membership(documents)),
-        gated=prototype.gated(data, documents, codec, config.hazard_percentile),
+        membership=index.pooled(index.membership(documents)),
+        gated=index.gated(data, documents, codec, config.hazard_percentile),
         controls=make_controls(texts, config, tokenizer),
         table=size_table(corpus, data, [text.encode("utf-8") for text in others], config),
         documents=documents,
@@ -150,7 +210,7 @@ def _control(
 ) -> Control:
     data = [text.encode("utf-8") for text in texts]
     codec = config.codec
-    accounts = [accounting.account(build_document(name, item, codec), codec) for item in data]
+    accounts = [archive.account(build_document(name, item, codec), codec) for item in data]
     sample = sampled(data, config.lossless_pages)
     packed = [
         lossless.compress(item, effort=config.lossless)
@@ -158,9 +218,9 @@ def _control(
     ]
     return Control(
         name=name,
-        account=accounting.total(accounts),
+        account=archive.total(accounts),
         tokens=sum(len(item) for item in tokenizer.encode_batch(texts)),
-        zlib_bytes=sum(sizes.page_sizes(data, sizes.COMPRESSORS["zlib -9"])),
+        zlib_bytes=sum(page_sizes(data, COMPRESSORS["zlib -9"])),
         sampled_bytes=sum(map(len, sample)),
         lossless_bytes=sum(map(len, packed)),
     )
@@ -177,9 +237,9 @@ def size_table(
 ) -> SizeTable:
     """Compress an evenly spread sample of the pages with everything."""
     sample = sampled(data, config.lossless_pages)
-    dictionary = sizes.dictionary_of(others)
-    compressors = {**sizes.COMPRESSORS, **sizes.with_dictionary(dictionary)}
-    found = {name: sum(sizes.page_sizes(sample, run)) for name, run in compressors.items()}
+    dictionary = dictionary_of(others)
+    compressors = {**COMPRESSORS, **with_dictionary(dictionary)}
+    found = {name: sum(page_sizes(sample, run)) for name, run in compressors.items()}
     packed = [
         build_document("", item, config.codec, keep=config.lossless)
         for item in progress(sample, f"lossless {corpus}", len(sample), "page")
@@ -187,14 +247,14 @@ def size_table(
     ours = [len(item.packed or b"") for item in packed]
     empty = len(to_bytes(Manifold(config.codec, ())))
     filed = sum(len(to_bytes(Manifold(config.codec, (item,)))) - empty for item in packed)
-    zstd = sizes.page_sizes(sample, sizes.COMPRESSORS["zstd -19"])
+    zstd = page_sizes(sample, COMPRESSORS["zstd -19"])
     joined = b"\x00".join(sample)
     return SizeTable(
         pages=len(sample),
         original_bytes=sum(map(len, sample)),
         sizes={**found, OURS: sum(ours), OURS_WITH_SIGNATURES: filed},
         solid={
-            **{name: len(sizes.COMPRESSORS[name](joined)) for name in SOLID},
+            **{name: len(COMPRESSORS[name](joined)) for name in SOLID},
             OURS: len(lossless.compress(joined, effort=config.lossless)),
         },
         dictionary_bytes=len(dictionary),

@@ -1,13 +1,14 @@
 """What every model family offers: one protocol, torch-free so that anyone may import it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
-from manifold_ocr.records import Sample
+from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.records import Rejection, Sample
 
 ImageSource = Image.Image | Callable[[], Image.Image]
 
@@ -63,3 +64,32 @@ class SampleReader(Protocol):
     ) -> Iterator[Recognition]:
         """Yield one result a sample, in order: the same as `recognise` of its image."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The params sections that decide a training run, and where its inputs are.
+
+    `base` is the checkpoint folder of the base model, `image_root` the folder that samples'
+    `image` paths start from.
+    """
+
+    model: ModelConfig
+    lora: LoraSettings
+    train: TrainConfig
+    base: Path
+    image_root: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Rows looked at before training: what can be learnt, what cannot and why.
+
+    `counts` are finite numbers for metrics; `details` (such as the missing characters with
+    their counts) go to the run folder.
+    """
+
+    kept: Sequence[Sample]
+    rejected: Sequence[Rejection] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)

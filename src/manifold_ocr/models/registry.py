@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
-from manifold_ocr.models.adapter_weights import check_origin, is_adapter
+from manifold_ocr.models.adapter_files import check_origin, is_adapter
 from manifold_ocr.models.base import GenerativeModel, OcrModel
-from manifold_ocr.models.config import ModelConfig
 
 BASE_ROOT = Path("data/base")
 FAMILIES = {
@@ -36,9 +36,9 @@ LIBRARY_CLASSES = {  # of transformers
     "chat_vlm": "AutoModelForImageTextToText",
 }
 MODULES = {
-    "ctc": ("manifold_ocr.models.ctc", "manifold_ocr.models.ctc_onnx"),
-    "encoder_decoder": ("manifold_ocr.models.encoder_decoder",),
-    "chat_vlm": ("manifold_ocr.models.chat_vlm",),
+    "ctc": ("manifold_ocr.models.ctc.model", "manifold_ocr.models.ctc.onnx"),
+    "encoder_decoder": ("manifold_ocr.models.encoder_decoder.model",),
+    "chat_vlm": ("manifold_ocr.models.chat_vlm.model",),
 }
 
 
@@ -112,7 +112,7 @@ def load_model(
     if adapter is not None:
         check_origin(adapter, base)
     if kind == "ctc":
-        from manifold_ocr.models import ctc
+        from manifold_ocr.models.ctc import model as ctc
 
         return ctc.load(config, base, adapter, device)
     loaded = _load_generative(kind, config, base, adapter, device)
@@ -129,7 +129,7 @@ def load_plain(base: Path) -> Any:
     """
     import transformers
 
-    from manifold_ocr.models.loading import load_pretrained
+    from manifold_ocr.models.generative import load_pretrained
 
     kind = getattr(transformers, LIBRARY_CLASSES[family_of(base)])
     return load_pretrained(kind, base, dtype="auto", local_files_only=True).eval()
@@ -138,9 +138,10 @@ def load_plain(base: Path) -> Any:
 def _load_generative(
     kind: str, config: ModelConfig, base: Path, adapter: Path | None, device: str | None
 ) -> GenerativeModel:
-    from manifold_ocr.models import chat_vlm, encoder_decoder
-    from manifold_ocr.models.peft_layers import add_adapter
-    from manifold_ocr.models.precision import default_device
+    from manifold_ocr.models.chat_vlm import model as chat_vlm
+    from manifold_ocr.models.device import default_device
+    from manifold_ocr.models.encoder_decoder import model as encoder_decoder
+    from manifold_ocr.models.lora import add_adapter
 
     place = device or default_device()
     full = adapter is not None and not is_adapter(adapter)  # a fully fine-tuned checkpoint

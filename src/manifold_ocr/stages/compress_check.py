@@ -5,18 +5,15 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from manifold_ocr import perf
-from manifold_ocr.compression.check import Check, run_check
-from manifold_ocr.compression.config import CompressConfig
+from manifold_ocr import resources
+from manifold_ocr.compression.check import Check, run_check, shown
 from manifold_ocr.compression.efficiency import compare, costs_of_perf, describe, rows_per_page
 from manifold_ocr.compression.figures import metrics, summary
-from manifold_ocr.compression.gates import shown
-from manifold_ocr.compression.output import write_check
-from manifold_ocr.config import load_section
+from manifold_ocr.compression.report import write_check
+from manifold_ocr.config import CompressConfig, load_section
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
-from manifold_ocr.manifest.shards import iter_manifest
-from manifold_ocr.records import Sample, read_predictions
+from manifold_ocr.records import Sample, iter_manifest, read_predictions
 from manifold_ocr.stages.runner import run_stage
 
 MANIFEST = Path("data/manifest")
@@ -57,9 +54,9 @@ def main() -> None:
 
 def _record_costs(check: Check) -> None:
     """Put what a page costs beside the efficiency product into metrics/perf.json, and print it."""
-    if not perf.PERF_FILE.is_file():
+    if not resources.PERF_FILE.is_file():
         return
-    costs = costs_of_perf(read_json(perf.PERF_FILE), rows_per_page(check))
+    costs = costs_of_perf(read_json(resources.PERF_FILE), rows_per_page(check))
     for row in compare(check, costs):
         print(f"compress_check: {describe(row)}")
         known = {
@@ -67,7 +64,7 @@ def _record_costs(check: Check) -> None:
         }
         if known:
             known["accuracy_times_compression"] = row.product
-            perf.record(f"efficiency_{row.system}", known)
+            resources.record(f"efficiency_{row.system}", known)
 
 
 def _others() -> Iterator[Sample]:

@@ -4,9 +4,8 @@ import sys
 from pathlib import Path
 
 from manifold_ocr.config import load_params
-from manifold_ocr.corpora.fetchers import fetch
-from manifold_ocr.corpora.licences import corpus_licence, policy_of
-from manifold_ocr.corpora.local_sources import METRICS, local_source, source_hash
+from manifold_ocr.data.fetch import METRICS, fetch, local_source, source_hash
+from manifold_ocr.data.sources import corpus_licence, policy_of
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, sha256_tree, write_json
 from manifold_ocr.stages.runner import run_stage

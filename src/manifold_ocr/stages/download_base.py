@@ -1,9 +1,8 @@
 """Stage download_base: the base model as a Hugging Face checkpoint in data/base."""
 
-from manifold_ocr.config import load_section
+from manifold_ocr.config import ModelConfig, load_section
 from manifold_ocr.files import write_json
-from manifold_ocr.models.base_download import fetch_base
-from manifold_ocr.models.config import ModelConfig
+from manifold_ocr.models.pretrained import fetch_base
 from manifold_ocr.stages.runner import run_stage
 
 

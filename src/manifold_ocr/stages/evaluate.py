@@ -8,21 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr import perf, scoring
-from manifold_ocr.config import load_section
-from manifold_ocr.engines.paired import paired
-from manifold_ocr.engines.runs import read_runs
+from manifold_ocr import resources
+from manifold_ocr.config import ModelConfig, load_section
+from manifold_ocr.evaluation.engine_scores import paired
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
-from manifold_ocr.inference import Reading, model_fingerprint, process_share
-from manifold_ocr.manifest.identity import manifest_sha256
-from manifold_ocr.manifest.shards import iter_manifest
+from manifold_ocr.metrics import score
+from manifold_ocr.metrics.row_score import RowScore
+from manifold_ocr.metrics.score import EvaluateConfig
 from manifold_ocr.models import registry
-from manifold_ocr.models.config import ModelConfig
-from manifold_ocr.reading_cost import predict_and_measure
-from manifold_ocr.records import Sample, write_rows
-from manifold_ocr.scoring import EvaluateConfig
+from manifold_ocr.reading.engines.predictions import read_runs
+from manifold_ocr.reading.predict import (
+    Reading,
+    model_fingerprint,
+    predict_and_measure,
+    process_share,
+)
+from manifold_ocr.records import Sample, iter_manifest, manifest_sha256, write_rows
 from manifold_ocr.stages.runner import run_stage
-from manifold_ocr.text.rows import RowScore
 
 TEST = Path("data/manifest/test.jsonl")
 ADAPTER = Path("output/adapter")
@@ -47,10 +49,10 @@ def main() -> None:
         for name, reading in readings.items():
             write_rows(folder / f"{name}.jsonl", reading.predictions)
     rows = {
-        name: scoring.score_rows(samples, reading.predictions, config)
+        name: score.score_rows(samples, reading.predictions, config)
         for name, reading in readings.items()
     }
-    report = scoring.evaluation(rows["adapter"], rows["base"], config)
+    report = score.evaluation(rows["adapter"], rows["base"], config)
     report["not_read"] = dict(sorted(unread.items()))
     report["test_sha256"] = manifest_sha256(TEST)
     report["test_rows"] = dict(sorted(transcription_rows(everything).items()))
@@ -65,7 +67,7 @@ def main() -> None:
 
 def transcription_rows(samples: Sequence[Sample]) -> Counter[str]:
     """Count the rows to transcribe of each granularity: what a system could have read."""
-    return Counter(s.granularity for s in samples if s.task == scoring.TRANSCRIBE)
+    return Counter(s.granularity for s in samples if s.task == score.TRANSCRIBE)
 
 
 def imported(
@@ -82,8 +84,8 @@ def imported(
     print(f"evaluate: {name}: {counts}; missing rows count as empty")
     if not runs.samples:
         return {}
-    theirs = scoring.score_rows(runs.samples, runs.predictions, config)
-    section = scoring.summarise(theirs, config)
+    theirs = score.score_rows(runs.samples, runs.predictions, config)
+    section = score.summarise(theirs, config)
     return {name: {**section, "import": runs.counts, "paired": paired(theirs, ours, config)}}
 
 
@@ -119,7 +121,7 @@ def read(
     loaded = registry.load_model(model, adapter, max_new_tokens=config.generation_max_length)
     reading, cost = predict_and_measure(loaded, samples, IMAGE_ROOT, fingerprint, name)
     if cost and process_share()[0] == 0:
-        perf.record(f"evaluate_{name}", cost)
+        resources.record(f"evaluate_{name}", cost)
     return reading
 
 

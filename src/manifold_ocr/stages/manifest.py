@@ -3,21 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr import perf
-from manifold_ocr.config import build, load_params, load_section
-from manifold_ocr.corpora.local_sources import METRICS as DOWNLOADS
-from manifold_ocr.corpora.local_sources import looks_changed
-from manifold_ocr.corpora.registry import SelectedCorpus, select_corpora
+from manifold_ocr import resources
+from manifold_ocr.config import ManifestConfig, TrainConfig, build, load_params, load_section
+from manifold_ocr.data.card import manifest_metrics, write_card
+from manifold_ocr.data.fetch import METRICS as DOWNLOADS
+from manifold_ocr.data.fetch import looks_changed
+from manifold_ocr.data.manifest import BuildReport, build_rows, check_gates
+from manifold_ocr.data.registry import SelectedCorpus, select_corpora
+from manifold_ocr.data.rows import SPLITS
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, write_json
-from manifold_ocr.manifest.build import BuildReport, build_rows
-from manifold_ocr.manifest.card import write_card
-from manifold_ocr.manifest.config import ManifestConfig
-from manifold_ocr.manifest.gates import check_gates
-from manifold_ocr.manifest.metrics import manifest_metrics
-from manifold_ocr.manifest.splits import SPLITS
 from manifold_ocr.stages.runner import run_stage
-from manifold_ocr.training.config import TrainConfig
 
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest")
@@ -45,7 +41,7 @@ def main() -> None:
     if failure:
         raise UserError(failure)
     write_json(METRICS, metrics)
-    perf.record("manifest_seconds", report.seconds)
+    resources.record("manifest_seconds", report.seconds)
     print(summary(report, metrics, corpora))
 
 

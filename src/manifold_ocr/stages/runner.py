@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from manifold_ocr import perf
+from manifold_ocr import resources
 from manifold_ocr.errors import UserError
 
 
@@ -25,4 +25,4 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
         raise SystemExit(130) from None
     if int(os.environ.get("RANK", "0")) == 0:  # of a torchrun group the first process writes
         taken = {"seconds": time.monotonic() - started}
-        perf.record(name, {**taken, "peak_memory_gib": perf.peak_memory_gib()})
+        resources.record(name, {**taken, "peak_memory_gib": resources.peak_memory_gib()})

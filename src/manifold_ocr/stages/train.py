@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import load_section
-from manifold_ocr.manifest.shards import iter_manifest
-from manifold_ocr.models.config import LoraSettings, ModelConfig
+from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig, load_section
+from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.models.registry import base_path
+from manifold_ocr.records import iter_manifest
 from manifold_ocr.stages.runner import run_stage
-from manifold_ocr.training import session
-from manifold_ocr.training.config import TrainConfig
-from manifold_ocr.training.settings import TrainingSettings
+from manifold_ocr.training import run
 
 TRAIN = Path("data/augmented/train.jsonl")
 VAL = Path("data/manifest/val.jsonl")
@@ -30,8 +28,8 @@ def main() -> None:
         image_root=IMAGE_ROOT,
     )
     rows = {"train": iter_manifest(TRAIN), "val": iter_manifest(VAL)}
-    figures = session.train(settings, rows, ADAPTER, METRICS)
-    if session.is_main_process():
+    figures = run.train(settings, rows, ADAPTER, METRICS)
+    if run.is_main_process():
         describe(settings.train, figures)
 
 

@@ -5,19 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
+from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.family import TrainingFamily, family_for
 from manifold_ocr.records import Sample
-from manifold_ocr.training.config import TrainConfig
-from manifold_ocr.training.families import family_for
-from manifold_ocr.training.family import TrainingFamily
-from manifold_ocr.training.preflight import (
-    GIB,
-    estimated_families,
-    step_memory,
-    usable_memory,
-)
-from manifold_ocr.training.settings import TrainingSettings
+from manifold_ocr.training.preflight import GIB, estimated_families, step_memory, usable_memory
 
 AUTOMATIC_BATCH = 16  # rows of a step for each unit of gradient_accumulation
 GRAPHED = 1.8  # memory of captured steps over that of eager ones, activations alone (measured)

@@ -9,7 +9,7 @@ from typing import Any
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, sha256_file, write_json
-from manifold_ocr.training.fingerprint import differing_keys, fingerprint
+from manifold_ocr.training.run_record import differing_keys, fingerprint
 
 MARKER = "complete.json"
 STATE = "trainer_state.json"

@@ -4,29 +4,30 @@ import gc
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import torch
+from transformers import TrainingArguments
 
-from manifold_ocr import perf
+import torch
+from manifold_ocr import resources
+from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
-from manifold_ocr.models.adapters import import_peft, without_library_notes
+from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.device import make_deterministic
+from manifold_ocr.models.family import TrainingFamily, family_for
+from manifold_ocr.models.lora import import_peft, without_library_notes
 from manifold_ocr.records import Sample
+from manifold_ocr.resources import GpuMonitor
 from manifold_ocr.training import checkpoints
 from manifold_ocr.training.batch_plan import BatchPlan, keep_plan, planned, planned_settings
-from manifold_ocr.training.callbacks import Conductor, LiveLog, ProgressLine
-from manifold_ocr.training.determinism import make_deterministic
-from manifold_ocr.training.families import family_for
-from manifold_ocr.training.family import TrainingFamily
-from manifold_ocr.training.gpu_monitor import GpuMonitor
-from manifold_ocr.training.overfit import overfit
+from manifold_ocr.training.callbacks import Conductor, LiveLog, ProgressLine, SpeedLog
+from manifold_ocr.training.distributed import from_first
 from manifold_ocr.training.preflight import longest_of, probe
-from manifold_ocr.training.processes import from_first
-from manifold_ocr.training.run import Run
-from manifold_ocr.training.settings import TrainingSettings
-from manifold_ocr.training.speed_log import SpeedLog
-from manifold_ocr.training.validation import Scorer
+from manifold_ocr.training.run_record import Run
+from manifold_ocr.training.self_check import overfit
+from manifold_ocr.training.trainer import Scorer
 
 RESULTS = "eval_results.json"
 PLAN = "batch.json"
@@ -134,7 +135,7 @@ def _attempt(
     speed = {"seconds": round(line.seconds, 1), **speeds.finish()}
     speed |= {key: round(value, 3) for key, value in monitor.summary().items()}
     run.folder.update(**speed)
-    perf.record("train_loop", speed)
+    resources.record("train_loop", speed)
     return figures
 
 
@@ -149,7 +150,6 @@ def _trainer(
     from transformers import EarlyStoppingCallback, PrinterCallback
     from transformers.integrations.integration_utils import TensorBoardCallback
 
-    from manifold_ocr.training.arguments import training_arguments
     from manifold_ocr.training.trainer import OcrTrainer
 
     config, home, val = run.settings.train, run.home, run.rows["val"]
@@ -206,3 +206,55 @@ def _keep_result(run: Run, trainer: Any, figures: dict[str, Any]) -> None:
         write_json(metrics / "metrics.json", read_json(metrics / "metrics.json"))  # sorted keys
         trainer.state.save_to_json(str(result / checkpoints.STATE))
         write_json(result / "state.json", figures)
+
+
+def training_arguments(
+    config: TrainConfig, precision: str, checkpoints: Path, *, micro_batch: int, accumulation: int
+) -> TrainingArguments:
+    """Return the arguments of a run whose checkpoints go to `checkpoints`.
+
+    Reports, progress and checkpoint contents are the harness's own, so those of the library
+    are off. On a GPU `precision` sets autocast; on a CPU training is in float32.
+    """
+    cuda = torch.cuda.is_available()
+    evaluation = "steps" if config.eval_steps else "epoch"
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=micro_batch,
+        per_device_eval_batch_size=config.eval_batch_size,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup,
+        lr_scheduler_type=config.scheduler,
+        max_grad_norm=config.max_grad_norm,
+        optim="adamw_torch_fused" if cuda else "adamw_torch",
+        bf16=cuda and precision == "bf16",
+        fp16=cuda and precision == "fp16",
+        use_cpu=not cuda,
+        activation_checkpointing=False,  # the family decides where it helps
+        eval_strategy=evaluation,
+        eval_steps=config.eval_steps or None,
+        save_strategy=evaluation,
+        save_steps=config.save_steps or config.eval_steps or 500,
+        # beside the best, and beside the one that is being written
+        save_total_limit=config.save_total_limit + 2,
+        logging_steps=config.logging_steps,
+        load_best_model_at_end=True,
+        metric_for_best_model=config.metric_for_best_model,
+        greater_is_better=config.larger_is_better,
+        logging_nan_inf_filter=False,
+        dataloader_num_workers=config.dataloader_workers,
+        dataloader_pin_memory=cuda,
+        # a copy that waits for the GPU would leave it idle while the next step is prepared
+        accelerator_config={"non_blocking": cuda},
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # all that is trained takes part in each step
+        ddp_broadcast_buffers=False,  # none of them changes
+        seed=config.seed,
+        data_seed=config.seed,
+        report_to="none",
+        disable_tqdm=True,
+    )

@@ -1,50 +1,230 @@
-"""A training run as one value: what it trains, from where, and where its work is kept."""
+"""A training run from rows to a published adapter: resumed, republished or trained."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.records import Sample
-from manifold_ocr.training.guard import StopRequest
-from manifold_ocr.training.run_folder import RunFolder
-from manifold_ocr.training.settings import TrainingSettings
+from manifold_ocr.config import TrainConfig
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import atomic_directory, cache_root, read_json, sha256_json, sha256_text
+from manifold_ocr.models import registry
+from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.records import Sample, read_samples, write_rows
+from manifold_ocr.training import checkpoints, locking
+from manifold_ocr.training.checks import check_combinations, check_targets
+from manifold_ocr.training.run_record import (
+    Run,
+    RunFolder,
+    RunHome,
+    fingerprint,
+    open_run_folder,
+    run_parts,
+)
 
 
-@dataclass(frozen=True)
-class RunHome:
-    """Where a run's work is kept: output/cache/training/<fingerprint>, for any workspace."""
+def select(
+    samples: Iterable[Sample], config: TrainConfig, granularities: Sequence[str], limit: int
+) -> list[Sample]:
+    """Return the rows of the wished languages and subsets that the family reads.
 
-    path: Path
+    `limit` > 0 keeps that many, chosen by the hash of seed and id: adding rows elsewhere
+    changes little. Order is kept.
 
-    @property
-    def checkpoints(self) -> Path:
-        """Return the folder of checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def result(self) -> Path:
-        """Return the folder of a finished run: adapter/, metrics/ and state.json."""
-        return self.path / "result"
-
-    @property
-    def finished(self) -> bool:
-        """Return whether the run has ended with a result (it appears whole or not at all)."""
-        return (self.result / "state.json").is_file()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """`rows` are those to train on, to validate on (val) and of rehearsal.
-
-    `parts` decide its fingerprint; `checkpoint` is where it goes on from, or None.
+    Raises:
+        UserError: nothing is left.
     """
+    rows = [
+        sample
+        for sample in samples
+        if sample.granularity in granularities
+        and sample.task == "transcribe"
+        and (not config.include_languages or sample.language in config.include_languages)
+        and (not config.include_subsets or sample.subset in config.include_subsets)
+    ]
+    if not rows:
+        raise UserError(
+            f"no rows left of granularity {' or '.join(granularities)} after "
+            f"train.include_languages={list(config.include_languages)} and "
+            f"train.include_subsets={list(config.include_subsets)}; check the manifest's card"
+        )
+    return chosen_by_hash(rows, config.seed, limit)
 
-    settings: TrainingSettings
-    family: str
-    rows: Mapping[str, Sequence[Sample]]
-    parts: Mapping[str, Any]
-    home: RunHome
-    folder: RunFolder
-    checkpoint: Path | None
-    stop: StopRequest
+
+def chosen_by_hash(rows: list[Sample], seed: int, limit: int) -> list[Sample]:
+    """Return `limit` of the rows (0: all) by the hash of seed and id, in their order."""
+    if not limit or len(rows) <= limit:
+        return rows
+    order = sorted(rows, key=lambda s: sha256_text(f"{seed}:{s.id}"))
+    chosen = {sample.id for sample in order[:limit]}
+    return [sample for sample in rows if sample.id in chosen]
+
+
+def rehearsal_rows(config: TrainConfig, rows: int) -> list[Sample]:
+    """Return general text lines so that they are the share `train.rehearsal` of all rows.
+
+    They are drawn once below output/cache/rehearsal and kept for runs that want the same.
+    """
+    count = round(rows * config.rehearsal / (1.0 - config.rehearsal))
+    if not count:
+        return []
+    from manifold_ocr.code_hash import code_fingerprint
+    from manifold_ocr.synthetic import rehearsal
+
+    wanted = {
+        "count": count,
+        "seed": config.seed,
+        "languages": config.rehearsal_languages,
+        "degraded": config.rehearsal_degraded,
+        "code": code_fingerprint(["manifold_ocr.synthetic.rehearsal"]),
+    }
+    folder = (cache_root() / "rehearsal" / sha256_json(wanted)[:32]).resolve()
+    listing = folder / "rows.jsonl"
+    if not listing.is_file():
+        print(f"train: drawing {count} rehearsal lines")
+        drawn = rehearsal.write_rehearsal(
+            folder, count, config.seed, config.rehearsal_languages, config.rehearsal_degraded
+        )
+        write_rows(listing, drawn)
+    return [_absolute(sample, folder) for sample in read_samples(listing)]
+
+
+def _absolute(sample: Sample, folder: Path) -> Sample:
+    return dataclasses.replace(sample, image=str(folder / sample.image), corpus="rehearsal")
+
+
+RESUME_FROM = "RESUME_FROM"
+
+
+def train(
+    settings: TrainingSettings,
+    rows: Mapping[str, Iterable[Sample]],
+    destination: Path,
+    metrics: Path,
+) -> dict[str, Any]:
+    """Train on rows["train"], validate on rows["val"]; publish adapter and metrics.
+
+    A run is known by the fingerprint of params, data, base model, code and versions: a
+    finished one is published again without training, an interrupted one goes on from its
+    newest whole checkpoint, anything else starts afresh. Params are checked before the rows
+    are taken. Returns figures of the run.
+
+    Raises:
+        UserError: no rows, a refused RESUME_FROM, or a loss that is not finite.
+        KeyboardInterrupt: stopped on request, after a checkpoint was saved.
+    """
+    kind = registry.family_of(settings.base)
+    check_combinations(settings)
+    check_targets(settings, kind)
+    config, sorts = settings.train, registry.granularities(kind)
+    chosen = {
+        "train": select(rows["train"], config, sorts, config.max_train_samples),
+        "val": select(rows["val"], config, sorts, config.max_val_samples),
+    }
+    chosen["rehearsal"] = rehearsal_rows(config, len(chosen["train"]))
+    parts = run_parts(
+        family=kind,
+        model=settings.model,
+        lora=settings.lora,
+        train=config,
+        base=settings.base,
+        rows=chosen,
+        image_root=settings.image_root,
+    )
+    key = fingerprint(parts)
+    home = RunHome(cache_root().resolve() / "training" / key[:32])
+    locking.end_with_launchers()
+    main = is_main_process()
+    lock = locking.run_lock(home.path / "lock") if main else contextlib.nullcontext()
+    speaking = contextlib.nullcontext() if main else silence()
+    with lock, speaking, locking.StopRequest().installed() as stop:
+        if home.finished and not os.environ.get(RESUME_FROM):
+            print(f"train: run {key[:12]} is finished already; its result is published again")
+            figures = read_json(home.result / "state.json")
+        else:
+            figures = _run(settings, kind, chosen, parts, home, stop)
+        if main:
+            publish(home, destination, metrics)
+    return dict(figures)
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process of a torchrun group that writes (or the only one)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Drop what is printed: all processes say the same, and the first one says it. Errors stay."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def publish(home: RunHome, destination: Path, metrics: Path) -> None:
+    """Copy the result of a finished run to the stage's outs."""
+    for source, target in (("adapter", destination), ("metrics", metrics)):
+        with atomic_directory(target) as folder:
+            shutil.copytree(home.result / source, folder, dirs_exist_ok=True)
+
+
+def _run(
+    settings: TrainingSettings,
+    family: str,
+    rows: Mapping[str, Sequence[Sample]],
+    parts: Mapping[str, Any],
+    home: RunHome,
+    stop: locking.StopRequest,
+) -> dict[str, Any]:
+    key = fingerprint(parts)
+    checkpoint = choose_checkpoint(home, parts, settings.train.resume)
+    name = f"{registry.slug(settings.model.id)}-r{settings.lora.rank}-{key[:8]}"
+    if is_main_process():
+        folder = open_run_folder(name, home.path / "run_folder")
+    else:  # the other processes' logs are nobody's reading
+        folder = RunFolder(home.path / f"rank{os.environ['RANK']}")
+    folder.start(parts, key, checkpoint.name if checkpoint else "")
+    home.checkpoints.mkdir(parents=True, exist_ok=True)
+    folder.link("checkpoints", home.checkpoints)
+    print(f"train: run folder {folder.path}" + (f", from {checkpoint.name}" if checkpoint else ""))
+    run = Run(
+        settings=settings,
+        family=family,
+        rows=rows,
+        parts=parts,
+        home=home,
+        folder=folder,
+        checkpoint=checkpoint,
+        stop=stop,
+    )
+    try:
+        from manifold_ocr.training.fit import fit
+
+        figures = fit(run)
+    except KeyboardInterrupt:
+        folder.finish("interrupted")
+        raise
+    except BaseException as error:
+        folder.finish("failed", error=f"{type(error).__name__}: {error}")
+        raise
+    if not is_main_process():
+        return figures
+    folder.link("adapter", home.result / "adapter")
+    shutil.copyfile(home.result / checkpoints.STATE, folder.path / checkpoints.STATE)
+    folder.finish("finished", result=figures)
+    return figures
+
+
+def choose_checkpoint(home: RunHome, parts: Mapping[str, Any], resume: bool) -> Path | None:
+    """Return the checkpoint to go on from: RESUME_FROM, the newest whole one, or None."""
+    if not is_main_process():
+        return checkpoints.latest_complete(home.checkpoints, clean=False)
+    if wished := os.environ.get(RESUME_FROM):
+        home.checkpoints.mkdir(parents=True, exist_ok=True)
+        return checkpoints.adopt(Path(wished), home.checkpoints, parts)
+    if resume:
+        return checkpoints.latest_complete(home.checkpoints)
+    shutil.rmtree(home.checkpoints, ignore_errors=True)
+    return None

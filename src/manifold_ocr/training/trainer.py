@@ -5,25 +5,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils import DistributedType
-from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
+import torch
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
-from manifold_ocr.models.fast.linear_cross_entropy import IGNORED
-from manifold_ocr.records import Prediction, Sample
-from manifold_ocr.training.batches import StepSampler
+from manifold_ocr.metrics import score
+from manifold_ocr.models.family import TrainingFamily
+from manifold_ocr.models.kernels.cross_entropy import IGNORED
+from manifold_ocr.records import Prediction, Sample, read_predictions, write_rows
 from manifold_ocr.training.checkpoints import mark_complete
-from manifold_ocr.training.family import TrainingFamily
-from manifold_ocr.training.processes import from_first, read_shared
-from manifold_ocr.training.train_loader import NumberedRows, end_workers, train_loader
+from manifold_ocr.training.distributed import from_first, read_shared
+from manifold_ocr.training.sampler import NumberedRows, StepSampler, end_workers, train_loader
+from torch import Tensor, nn
 
 LOSS_STATE = "loss_state.json"
 CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it
 
-Scorer = Callable[[list[Prediction], int], dict[str, float]]
+ScoreRows = Callable[[list[Prediction], int], dict[str, float]]
 
 
 class OcrTrainer(Trainer):
@@ -37,7 +37,7 @@ class OcrTrainer(Trainer):
         args: TrainingArguments,
         train_samples: Sequence[Sample],
         val_samples: Sequence[Sample],
-        scorer: Scorer,
+        scorer: ScoreRows,
         parts: Mapping[str, Any],
         callbacks: list[Any],
         resumed: Path | None = None,
@@ -258,3 +258,37 @@ class OcrTrainer(Trainer):
 def _answer_tokens(batch: Mapping[str, Any]) -> Tensor | None:
     """Return how many tokens of a batch the loss counts, or None where it counts lines."""
     return batch["labels"].ne(IGNORED).sum() if "answer_index" in batch else None
+
+
+BOOTSTRAP_SAMPLES = 200  # intervals in eval_results.json; the stage evaluate draws its own
+
+
+class Scorer:
+    """Scores what validation rows were read as, with the evaluator's own code.
+
+    The reading before the first step is the baseline; each later one is written to
+    eval_results.json in the schema of metrics/evaluate.json.
+    """
+
+    def __init__(self, samples: Sequence[Sample], baseline: Path, results: Path) -> None:
+        self.samples = samples
+        self.baseline = baseline
+        self.results = results
+
+    def __call__(self, predictions: list[Prediction], step: int) -> dict[str, float]:
+        """Return the headline metrics of the reading at `step`."""
+        config = score.EvaluateConfig(bootstrap_samples=BOOTSTRAP_SAMPLES)
+        rows = score.score_rows(self.samples, predictions, config)
+        if step == 0:
+            write_rows(self.baseline, predictions)
+        before = rows
+        if self.baseline.is_file():
+            before = score.score_rows(self.samples, read_predictions(self.baseline), config)
+        report = {"step": step, **score.evaluation(rows, before, config)}
+        write_json(self.results, report)
+        headline = report["adapter"]["overall"]
+        names = ("cer", "ned", "wer", "character_accuracy", "token_f1", "exact_match")
+        scores = {name: float(headline[name]) for name in names if name in headline}
+        for subset, values in report["adapter"]["by_subset"].items():
+            scores[f"cer_{subset}"] = float(values["cer"])
+        return scores

@@ -1,0 +1,221 @@
+"""`manifold-ocr compress`: the compression report for any predictions; archives; preset sweeps."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manifold_ocr.errors import UserError
+
+OUR_READINGS = Path("output/predictions")  # what they cost stands in metrics/perf.json
+
+
+def vision_tokens_of(value: str) -> int | None:
+    """Return the positions of a published mode (`tiny`, ...) or a number; empty gives None."""
+    from manifold_ocr.compression.optical import modes
+
+    if not value:
+        return None
+    if value in modes():
+        return modes()[value].positions
+    if value.isdigit():
+        return int(value)
+    raise UserError(f"--vision-tokens {value}: a number or one of {', '.join(modes())}")
+
+
+def check_predictions(
+    predictions: list[Path],
+    manifest: Path,
+    others: list[Path],
+    out: Path,
+    tokens: int | None,
+    costs: Path | None = None,
+    baseline: str = "",
+) -> None:
+    """Write the report of some prediction files on a manifest below `out`; print a summary."""
+    from manifold_ocr.compression.check import run_check
+    from manifold_ocr.compression.efficiency import costs_of_perf, read_costs, rows_per_page
+    from manifold_ocr.compression.figures import metrics, summary
+    from manifold_ocr.compression.pages import read_replay
+    from manifold_ocr.compression.report import write_check
+    from manifold_ocr.config import CompressConfig, load_section
+    from manifold_ocr.files import read_json, write_json
+    from manifold_ocr.records import iter_manifest
+    from manifold_ocr.resources import PERF_FILE
+
+    config = load_section(CompressConfig, "compress")
+    names = [path.stem for path in predictions]
+    if len(set(names)) < len(names):
+        names = [f"{path.parent.name}/{path.stem}" for path in predictions]
+    check = run_check(
+        config,
+        list(iter_manifest(manifest)),
+        {name: read_replay(path, tokens) for name, path in zip(names, predictions, strict=True)},
+        [sample for path in others for sample in iter_manifest(path)],
+    )
+    known = read_costs(costs) if costs else {}
+    if PERF_FILE.is_file():  # what evaluate noted of the files it wrote
+        noted = costs_of_perf(read_json(PERF_FILE), rows_per_page(check))
+        for name, path in zip(names, predictions, strict=True):
+            if path.parent == OUR_READINGS:
+                known.setdefault(name, noted[name])
+    write_check(check, out, known, baseline)
+    write_json(out / "metrics.json", metrics(check))
+    typer.echo(summary(check, out))
+    if config.enforce and check.failed:
+        raise typer.Exit(2)
+
+
+def build_archive(source: Path, output: Path, effort: str) -> None:
+    """Write an archive of the texts in a folder or manifest, and say how large it became."""
+    from manifold_ocr.compression.archive import save
+    from manifold_ocr.compression.manifold import build
+    from manifold_ocr.compression.pages import read_texts
+    from manifold_ocr.config import CompressConfig, load_section
+    from manifold_ocr.resources import progress
+
+    if effort not in ("fast", "best"):
+        raise UserError(f"--effort {effort}: fast or best")
+    config = CompressConfig()
+    if Path("params.yaml").is_file():
+        config = load_section(CompressConfig, "compress")
+    texts = list(read_texts(source))
+    archive = build(
+        progress(texts, "archiving", len(texts), "text"),
+        config.codec,
+        keep="best" if effort == "best" else "fast",
+    )
+    size = save(output, archive)
+    original = sum(len(data) for _, data in texts)
+    typer.echo(
+        f"{output}: {len(texts):,} texts, {original:,} bytes in {size:,} "
+        f"({original / size:.2f}x), signatures and exact texts included"
+    )
+
+
+def register_compress(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def compress(
+        predictions: Annotated[
+            list[Path] | None,
+            typer.Option(help="Prediction rows of any system (JSON Lines); may be repeated."),
+        ] = None,
+        manifest: Annotated[Path, typer.Option(help="The manifest they answer.")] = Path(
+            "data/manifest/test.jsonl"
+        ),
+        other: Annotated[
+            list[Path] | None,
+            typer.Option(help="Manifests of other splits: unseen pages and dictionaries."),
+        ] = None,
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of the report [default: output/compress_replay; with --presets: "
+                "output/compress_sweep]."
+            ),
+        ] = None,
+        vision_tokens: Annotated[
+            str, typer.Option(help="Per row where a file has none: a number or tiny ... large.")
+        ] = "",
+        costs: Annotated[
+            Path | None,
+            typer.Option(help="JSON: seconds_per_page, peak_memory_gib, joules_per_page a system."),
+        ] = None,
+        baseline: Annotated[
+            str, typer.Option(help="System of relative efficiency 1; default: the first deepseek.")
+        ] = "",
+        build: Annotated[
+            Path | None, typer.Option(help="Build an archive of this folder or manifest instead.")
+        ] = None,
+        output: Annotated[Path, typer.Option("--output", "-o", help="The archive.")] = Path(
+            "manifold.bin"
+        ),
+        effort: Annotated[
+            str, typer.Option(help="Of the archive: fast, or best (smaller, 15 kB/s).")
+        ] = "fast",
+        presets: Annotated[
+            str, typer.Option(help="Presets to run as queued experiments: tiny,small,dense.")
+        ] = "",
+        start: Annotated[
+            bool, typer.Option(help="With --presets: run the queue now and wait for it.")
+        ] = False,
+    ) -> None:
+        """Report compression of any predictions, build an archive, or sweep presets."""
+        if presets:
+            from manifold_ocr.cli.sweep import sweep
+
+            sweep(presets.split(","), out or Path("output/compress_sweep"), start)
+        elif build is not None:
+            build_archive(build, output, effort)
+        elif predictions:
+            tokens = vision_tokens_of(vision_tokens)
+            folder = out or Path("output/compress_replay")
+            check_predictions(predictions, manifest, other or [], folder, tokens, costs, baseline)
+        else:
+            raise UserError("give --predictions FILE, --build FOLDER or --presets tiny,small,dense")
+
+
+def register_verify(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def verify(
+        text: Annotated[Path, typer.Argument(help="A UTF-8 text file, for example OCR output.")],
+        against: Annotated[Path, typer.Option(help="An archive made by `compress --build`.")],
+        percentile: Annotated[
+            float,
+            typer.Option(
+                help="Windows above this hazard percentile are not compared; 100: all are."
+            ),
+        ] = 100.0,
+        tolerance: Annotated[
+            int, typer.Option(help="Quantisation steps within which signatures match.")
+        ] = 8,
+        match_share: Annotated[
+            float, typer.Option(help="Share of matching windows that makes a candidate.")
+        ] = 0.3,
+        max_ned: Annotated[
+            float, typer.Option(help="Largest normalised edit distance of the same page.")
+        ] = 0.2,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """Say which archived page a text matches; status 0 if one does, 1 if none does."""
+        import dataclasses
+        import json
+
+        from manifold_ocr.compression.archive import load
+        from manifold_ocr.compression.pages import read_text_file
+        from manifold_ocr.compression.verify import Verifier, VerifierSettings
+
+        settings = VerifierSettings(
+            percentile=percentile, tolerance=tolerance, match_share=match_share, max_ned=max_ned
+        )
+        archive = load(against)
+        data = read_text_file(text)
+        found = Verifier(archive, settings).check(data)
+        if as_json:
+            typer.echo(json.dumps([dataclasses.asdict(item) for item in found], indent=2))
+        else:
+            typer.echo(verdict(found, len(archive.documents)))
+        if len(data) < archive.config.window:
+            typer.echo(
+                f"note: the text is shorter than one window ({archive.config.window} bytes), so "
+                "its signature only matches archived texts of about its own length",
+                err=True,
+            )
+        raise typer.Exit(0 if any(item.accepted for item in found) else 1)
+
+
+def verdict(found: list[Any], pages: int) -> str:
+    """Return one line: the best accepted candidate, or that none of the archive's pages is it."""
+    accepted = [item for item in found if item.accepted]
+    if accepted:
+        best = accepted[0]
+        return (
+            f"match: {best.id}: {best.matched} of {best.compared} windows, "
+            f"text differs by {100 * (best.ned or 0):.2f} %"
+        )
+    nearest = f"; nearest by signatures: {found[0].id}" if found else ""
+    return f"no match among {pages} archived pages{nearest}"

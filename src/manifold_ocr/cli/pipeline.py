@@ -1,0 +1,312 @@
+"""`manifold-ocr download`: add corpora to params.yaml and fetch them through DVC."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manifold_ocr.cli.experiments import run_dvc
+from manifold_ocr.errors import UserError
+
+
+def add_corpora(
+    params: Path, names: Sequence[str], options: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Add corpora to `download.corpora` of a params file, comments kept; return the new ones.
+
+    `options` are set for each of them. Every corpus is checked (name, kind, options,
+    licence) before the file is written.
+
+    Raises:
+        UserError: unknown corpus, or a licence the run does not allow; nothing is written.
+    """
+    from ruamel.yaml import YAML
+
+    from manifold_ocr.data.registry import select_corpora
+    from manifold_ocr.files import atomic_write
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    if not params.is_file():
+        raise UserError(f"{params}: no such file; run from the project's root")
+    document = yaml.load(params.read_text(encoding="utf-8"))
+    listed = document["download"]["corpora"]
+    added = [name for name in names if name not in listed]
+    for name in names:
+        entry = document["corpora"].setdefault(name, {})
+        entry.update(options or {})
+    listed.extend(added)
+    wanted = {
+        "download": {"corpora": list(names)},
+        "corpora": document["corpora"],
+    }
+    select_corpora(wanted)
+    with atomic_write(params) as file:
+        yaml.dump(document, file)
+    return added
+
+
+def register_download(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def download(
+        datasets: Annotated[
+            list[str] | None, typer.Option("--datasets", help="Corpora to add; several may follow.")
+        ] = None,
+        more: Annotated[list[str] | None, typer.Argument(help="More corpora.")] = None,
+        path: Annotated[
+            str, typer.Option(help="Local folder or archive (for a single corpus).")
+        ] = "",
+        kind: Annotated[
+            str, typer.Option(help="Layout of your own data: folder, manifest, icdar_sroie ...")
+        ] = "",
+        force: Annotated[bool, typer.Option(help="Fetch again even if nothing changed.")] = False,
+        fetch: Annotated[bool, typer.Option(help="Fetch now, through DVC.")] = True,
+    ) -> None:
+        """Add corpora to params.yaml (download.corpora) and fetch them.
+
+        Without names, fetches all that are selected and missing, and those whose local
+        folder or archive has other content than when it was copied.
+        """
+        from manifold_ocr.cli.experiments import run_dvc
+        from manifold_ocr.config import load_params
+        from manifold_ocr.data.fetch import changed
+
+        names = [*(datasets or ()), *(more or ())]
+        if (path or kind) and len(names) != 1:
+            raise UserError("--path and --kind describe one corpus: name exactly one")
+        options = {key: value for key, value in (("kind", kind), ("path", path)) if value}
+        if names:
+            added = add_corpora(Path("params.yaml"), names, options)
+            typer.echo(f"params.yaml: added {', '.join(added) or 'nothing new'}")
+        params = load_params()
+        for name in names or params["download"]["corpora"]:
+            if not fetch:
+                continue
+            entry = (params.get("corpora") or {}).get(name) or {}
+            again = force or changed(name, entry)
+            if again and not force:
+                typer.echo(f"{name}: its local source has changed; fetching it again")
+            run_dvc("repro", f"download@{name}", *(["--force"] if again else []))
+
+
+_MISSING = object()
+POSITIONS = "decoder_positions"  # a preset's note on its own model; no param
+LENGTHS = ("train.max_target_length", "train.generation_max_length")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ("section.key", value) for every leaf of a nested mapping."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def preset_values(preset: Path, params: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return ("section.key", value) of a preset, every key checked against the params.
+
+    Lengths that the decoder has no positions for become what it holds, and a line says so.
+
+    Raises:
+        UserError: no such preset (the valid ones are named) or a key that the params lack.
+    """
+    from manifold_ocr.config import load_params
+
+    if not preset.is_file():
+        names = ", ".join(sorted(path.stem for path in preset.parent.glob("*.yaml")))
+        raise UserError(f"{preset}: no such preset; valid: {names or 'none'}")
+    content = dict(load_params(preset))
+    declared = content.pop(POSITIONS, None)
+    values = list(flatten(content))
+    for key, _ in values:
+        place: Any = params
+        for section in key.split("."):
+            place = place.get(section, _MISSING) if isinstance(place, Mapping) else _MISSING
+        if place is _MISSING:
+            raise UserError(f"{preset}: {key!r} is no key of params.yaml")
+    model = dict(values).get("model.id", params.get("model", {}).get("id", ""))
+    return fitted(values, model, decoder_limit(model, declared))
+
+
+def decoder_limit(model: str, declared: int | None) -> int | None:
+    """Return the positions of a model's decoder, from its config.json once it is fetched.
+
+    Before that, what the preset has `declared` for its own model counts.
+    """
+    from manifold_ocr.config import ModelConfig
+    from manifold_ocr.files import read_json
+    from manifold_ocr.models.registry import base_path
+    from manifold_ocr.training.checks import decoder_positions
+
+    try:
+        folder = base_path(ModelConfig(id=model)) if model else None
+    except UserError:
+        folder = None
+    return declared if folder is None else decoder_positions(read_json(folder / "config.json"))
+
+
+def fitted(values: list[tuple[str, Any]], model: str, limit: int | None) -> list[tuple[str, Any]]:
+    """Return the values with lengths bounded by the decoder's positions; print what was cut."""
+    result = []
+    for key, value in values:
+        if limit is not None and key in LENGTHS and value > limit:
+            typer.echo(
+                f"{key}: {limit}, not the preset's {value}: the decoder of {model} ends there"
+            )
+            value = limit
+        result.append((key, value))
+    return result
+
+
+def set_value(params: Any, key: str, value: Any) -> Any:
+    """Set `section.key` in nested mappings and return the value that it had."""
+    *sections, leaf = key.split(".")
+    for section in sections:
+        params = params[section]
+    before, params[leaf] = params[leaf], value
+    return before
+
+
+def apply_preset(preset: Path, params: Path) -> list[tuple[str, Any, Any]]:
+    """Write the values of `preset` into `params`, comments kept; return (key, old, new).
+
+    Raises:
+        UserError: no such preset (the valid ones are named) or a key that params.yaml lacks.
+    """
+    from ruamel.yaml import YAML
+
+    from manifold_ocr.files import atomic_write
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1 << 16  # lines stay as they are
+    document = yaml.load(params.read_text(encoding="utf-8"))
+    values = preset_values(preset, document)
+    changes = [(key, set_value(document, key, new), new) for key, new in values]
+    changes = [change for change in changes if change[1] != change[2]]
+    if changes:
+        with atomic_write(params) as file:
+            yaml.dump(document, file)
+    return changes
+
+
+def register_preset(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def preset(
+        name: Annotated[str, typer.Argument(help="A file name in presets/, without .yaml.")],
+        params: Annotated[Path, typer.Option(help="The params file to change.")] = Path(
+            "params.yaml"
+        ),
+        folder: Annotated[Path, typer.Option(help="Where presets lie.")] = Path("presets"),
+    ) -> None:
+        """Write a preset's values into params.yaml; run `dvc repro` afterwards."""
+        changes = apply_preset(folder / f"{name}.yaml", params)
+        for key, old, new in changes:
+            typer.echo(f"{key}: {old} -> {new}")
+        typer.echo(
+            f"{len(changes)} values changed in {params}; `dvc repro` runs what depends on them"
+        )
+
+
+def register_stage(app: typer.Typer) -> None:
+    """Add one command a stage."""
+
+    @app.command()
+    def repro(
+        stages: Annotated[list[str] | None, typer.Argument(help="Stages; none: all.")] = None,
+        force: Annotated[bool, typer.Option(help="Run even where nothing changed.")] = False,
+    ) -> None:
+        """Run the pipeline, or some stages and what they need, where inputs changed."""
+        run_dvc("repro", *(["--force"] if force else []), *(stages or []))
+
+    for name, what in (
+        ("manifest", "Split, filter, check and list the samples of the selected corpora."),
+        ("augment", "Make degraded variants of the training lines."),
+        ("evaluate", "Read the test split with base model and adapter, and score both."),
+        ("compress_check", "Measure compression, fidelity and verification."),
+        ("leaderboard", "Rank adapter, base and engines on one page."),
+    ):
+        _register_stage(app, name, what)
+
+
+def _register_stage(app: typer.Typer, name: str, what: str) -> None:
+    @app.command(name.replace("_", "-"), help=f"{what} (dvc repro {name})")
+    def command(
+        force: Annotated[bool, typer.Option(help="Run even where nothing changed.")] = False,
+    ) -> None:
+        run_dvc("repro", *(["--force"] if force else []), name)
+
+
+EVALUATION = Path("metrics/evaluate.json")
+
+
+def lines(evaluation: Path = EVALUATION) -> list[str]:
+    """Return the table base against adapter, one line a subset, aligned for a terminal."""
+    from manifold_ocr.evaluation.markdown import interval
+    from manifold_ocr.files import read_json
+    from manifold_ocr.publish.leaderboard import groups
+
+    rows = [("subset", "rows", "base CER %", "adapter CER %", "difference, 95 % interval")]
+    for name, base, adapter, difference in groups(read_json(evaluation)):
+        change = interval(difference, "cer")
+        verdict = ""
+        if "cer_high" in difference:
+            better, worse = difference["cer_high"] < 0, difference["cer_low"] > 0
+            verdict = " better" if better else " worse" if worse else " no clear difference"
+        rows.append(
+            (
+                name,
+                f"{int(base.get('n', 0)):,}",
+                f"{100 * base['cer']:.2f}",
+                f"{100 * adapter['cer']:.2f}" if "cer" in adapter else "-",
+                change + verdict,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    text = [
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  "
+        f"{row[3]:>{widths[3]}}  {row[4]}"
+        for row in rows
+    ]
+    return [text[0], "-" * max(map(len, text)), *text[1:]]
+
+
+def register_summary(app: typer.Typer) -> None:
+    """Add both commands."""
+
+    @app.command()
+    def summary(
+        evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
+    ) -> None:
+        """Show base against adapter on the test split, by subset, and the gate's verdict."""
+        from manifold_ocr.config import load_section
+        from manifold_ocr.evaluation.gate import GateConfig, describe, judge
+        from manifold_ocr.files import read_json
+
+        typer.echo("\n".join(lines(evaluation)))
+        config = load_section(GateConfig, "gate")
+        typer.echo(describe(judge(read_json(evaluation), config), config))
+
+    @app.command()
+    def gate(
+        evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
+        params: Annotated[Path, typer.Option(help="Its section `gate` is used.")] = Path(
+            "params.yaml"
+        ),
+    ) -> None:
+        """Refuse (status 1) an adapter that loses more than gate.max_loss of CER in any group."""
+        from manifold_ocr.config import load_section
+        from manifold_ocr.evaluation.gate import GateConfig, describe, judge
+        from manifold_ocr.files import read_json
+
+        config = load_section(GateConfig, "gate", params)
+        verdicts = judge(read_json(evaluation), config)
+        typer.echo(describe(verdicts, config))
+        raise typer.Exit(0 if all(verdict.passed for verdict in verdicts) else 1)

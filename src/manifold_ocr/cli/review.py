@@ -1,0 +1,196 @@
+"""`manifold-ocr monitor`: has the model got worse since an earlier run?"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DOCUMENT = Path("docs/optical_structural_compression.md")
+
+
+def register_monitor(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def monitor(
+        current: Annotated[
+            str, typer.Option(help="Evaluation to judge: a file or a git/DVC revision.")
+        ] = "metrics/evaluate.json",
+        baseline: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Earlier runs, oldest first: files or revisions; the last one "
+                "is compared with, all stand in the trend. Default: HEAD."
+            ),
+        ] = None,
+        history: Annotated[
+            int, typer.Option(help="Take the last N commits that changed the evaluation too.")
+        ] = 0,
+        params: Annotated[Path, typer.Option(help="Its section `monitor` is used.")] = Path(
+            "params.yaml"
+        ),
+        metrics: Annotated[Path, typer.Option(help="Metrics file to write.")] = Path(
+            "metrics/monitor.json"
+        ),
+        report: Annotated[Path, typer.Option(help="Markdown report to write.")] = Path(
+            "output/monitor/report.md"
+        ),
+        write_docs: Annotated[
+            bool,
+            typer.Option(
+                "--write-docs", help="Only write the thresholds of params.yaml into the document."
+            ),
+        ] = False,
+        document: Annotated[Path, typer.Option(help="Where --write-docs writes.")] = DOCUMENT,
+    ) -> None:
+        """Compare runs by corpus, subset and language; status 1 when something got worse."""
+        from manifold_ocr.config import load_section
+        from manifold_ocr.evaluation.monitor import MonitorConfig
+        from manifold_ocr.evaluation.monitor_report import write_docs as write_thresholds
+        from manifold_ocr.evaluation.past_runs import load_evaluation, past_revisions
+
+        config = load_section(MonitorConfig, "monitor", params)
+        if write_docs:
+            changed = write_thresholds(document, config)
+            typer.echo(f"{document}: {'thresholds written' if changed else 'already up to date'}")
+            return
+        names = [*past_revisions(history), *(baseline or ([] if history else ["HEAD"]))]
+        runs = [(name, load_evaluation(name)) for name in [*names, current]]
+        if len(runs) < 2:
+            raise typer.BadParameter("no earlier run; name one with --baseline")
+        if judge(runs, config, metrics, report):
+            raise typer.Exit(1)
+
+
+def judge(runs: list[tuple[str, Any]], config: Any, metrics: Path, report: Path) -> int:
+    """Compare the last run with the one before, write and say what was found; return alerts."""
+    from manifold_ocr.evaluation import monitor_report
+    from manifold_ocr.evaluation.monitor import monitor as compare
+    from manifold_ocr.files import write_json
+
+    (before, baseline), (name, current) = runs[-2:]
+    verdict = compare(current, baseline, config)
+    write_json(metrics, monitor_report.metrics(verdict))
+    monitor_report.write_report(report, monitor_report.report(verdict, config, runs))
+    judged = sum(check.p is not None for check in verdict.checks)
+    found = f"{judged} checks, {len(verdict.alerts)} alerts"
+    typer.echo(f"monitor: {name} against {before}: {found}; {report}")
+    for alert in verdict.alerts:
+        typer.echo(f"ALERT {monitor_report.alert_line(alert)}", err=True)
+    if said := monitor_report.post(verdict.alerts, config):
+        typer.echo(said, err=True)
+    return len(verdict.alerts)
+
+
+EVALUATED = tuple(Path(f"output/predictions/{name}.jsonl") for name in ("base", "adapter"))
+
+
+def register_explore(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("explore")
+    def explore(
+        predictions: Annotated[
+            list[Path] | None,
+            typer.Argument(
+                help="Prediction files, the first is what others "
+                "are compared with; default: base and adapter."
+            ),
+        ] = None,
+        manifest: Annotated[Path, typer.Option(help="The rows that were read.")] = Path(
+            "data/manifest/test.jsonl"
+        ),
+        image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")] = (
+            Path("data/raw")
+        ),
+        out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path(
+            "output/explorer.html"
+        ),
+        title: Annotated[str, typer.Option(help="Title of the page.")] = "Error explorer",
+        max_rows: Annotated[
+            int, typer.Option(help="Keep the rows with the largest loss.")
+        ] = 10_000,
+        max_megabytes: Annotated[float, typer.Option(help="Of all images together.")] = 80.0,
+        quality: Annotated[int, typer.Option(min=20, max=95, help="Of the JPEG images.")] = 60,
+        profile: Annotated[str, typer.Option(help="Normalisation profile.")] = "nfc_ws",
+    ) -> None:
+        """Write a self-contained page: images, differences, filters, confusions."""
+        from manifold_ocr.errors import UserError
+        from manifold_ocr.evaluation.explorer.build import ExplorerConfig, describe, write_explorer
+
+        paths = predictions or [path for path in EVALUATED if path.is_file()]
+        if not paths:
+            raise UserError("no prediction file; name one, or run `dvc repro evaluate` first")
+        config = ExplorerConfig(
+            title=title,
+            max_rows=max_rows,
+            max_megabytes=max_megabytes,
+            quality=quality,
+            profile=profile,
+        )
+        samples, systems = joined_systems(paths, manifest, profile)
+        typer.echo(describe(write_explorer(out, samples, systems, image_root, config), out))
+
+
+def joined_systems(paths: list[Path], manifest: Path, profile: str) -> tuple[Any, list[Any]]:
+    """Return the rows that were read and each file's readings of them; say what did not fit."""
+    from manifold_ocr.evaluation.explorer.build import build_system
+    from manifold_ocr.evaluation.limitations import of_granularities_read
+    from manifold_ocr.evaluation.samples import load_manifest
+    from manifold_ocr.reading.engines.predictions import import_predictions
+
+    samples = load_manifest(manifest).samples
+    joined = {path: import_predictions(path, samples).joined for path in paths}
+    read = [row for found in joined.values() for row in found.found.values()]
+    samples = tuple(of_granularities_read(samples, read))
+    systems = []
+    for path, found in joined.items():
+        missing = sum(sample.id not in found.found for sample in samples)
+        if missing or found.unmatched or found.ambiguous:
+            typer.echo(
+                f"{path}: {found.matched:,} rows joined, {found.unmatched:,} fit no row, "
+                f"{found.ambiguous:,} fit several; {missing:,} rows without a prediction",
+                err=True,
+            )
+        systems.append(build_system(path.stem, samples, found.found.values(), profile))
+    return samples, systems
+
+
+def register_limitations(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("limitations")
+    def limitations(
+        system: Annotated[str, typer.Option(help="adapter or base.")] = "adapter",
+        evaluation: Annotated[Path, typer.Option(help="The evaluation.")] = Path(
+            "metrics/evaluate.json"
+        ),
+        predictions: Annotated[
+            Path | None, typer.Option(help="Default: output/predictions/SYSTEM.jsonl.")
+        ] = None,
+        manifest: Annotated[Path, typer.Option(help="The rows that were read.")] = Path(
+            "data/manifest/test.jsonl"
+        ),
+        image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")] = (
+            Path("data/raw")
+        ),
+        document: Annotated[Path, typer.Option(help="Report to write.")] = Path(
+            "docs/whitepaper/limitations.md"
+        ),
+        private: Annotated[Path, typer.Option(help="Where images of real documents go.")] = Path(
+            "output/limitations"
+        ),
+    ) -> None:
+        """Report the worst groups, confusions and failures; real images stay under output/."""
+        from manifold_ocr.evaluation.engine_scores import evaluate_config
+        from manifold_ocr.evaluation.limitations import find, of_granularities_read, write
+        from manifold_ocr.files import read_json
+        from manifold_ocr.records import read_predictions, read_samples
+
+        path = predictions or Path("output/predictions") / f"{system}.jsonl"
+        read = list(read_predictions(path))
+        rows = of_granularities_read(list(read_samples(manifest)), read)
+        config = evaluate_config(Path("params.yaml"))
+        found = find(read_json(evaluation), system, rows, read, config)
+        own, kept = write(found, image_root, document, private)
+        typer.echo(f"{document}: {own} images published, {kept} kept in {private}")

@@ -1,0 +1,252 @@
+"""`manifold-ocr eval`: score a model on any manifest, as our, Fox's and OmniDocBench's reports."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def register_eval(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("eval")
+    def evaluate(
+        manifest: Annotated[
+            Path,
+            typer.Option(help="Rows as JSON Lines (ours or the older form), or OmniDocBench.json."),
+        ],
+        image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")],
+        out: Annotated[
+            Path, typer.Option(help="Folder for report.json, report.md and predictions.jsonl.")
+        ],
+        model: Annotated[
+            Path | None,
+            typer.Option(
+                help="Checkpoint or adapter folder; default: the base model of params.yaml."
+            ),
+        ] = None,
+        predictions: Annotated[
+            Path | None,
+            typer.Option(help="Score this file or folder instead of reading with a model."),
+        ] = None,
+        granularity: Annotated[str, typer.Option(help="Keep `line` or `page` rows only.")] = "",
+        params: Annotated[Path, typer.Option(help="Its section `evaluate` is used.")] = Path(
+            "params.yaml"
+        ),
+    ) -> None:
+        """Score a model, or a file of predictions, on any manifest."""
+        from manifold_ocr.evaluation.engine_scores import evaluate_config, import_or_read
+        from manifold_ocr.evaluation.report import evaluate_predictions, write_eval
+        from manifold_ocr.evaluation.samples import load_manifest
+
+        loaded = load_manifest(manifest, granularity)
+        config = evaluate_config(params)
+        reading = import_or_read(loaded.samples, image_root, model, predictions)
+        report = evaluate_predictions(
+            reading.name, loaded, manifest.name, reading.predictions, config, reading.failures
+        )
+        write_eval(out, report, reading.predictions)
+        for line in reading.notes:
+            typer.echo(line, err=True)
+        typer.echo(report.headline())
+        typer.echo(f"{out}/report.md")
+
+
+def register_engines(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("engine")
+    def engine(
+        name: Annotated[str, typer.Argument(help="tesseract, rapidocr, checkpoint, predictions.")],
+        manifest: Annotated[Path, typer.Option(help="Rows to read.")] = Path(
+            "data/manifest/test.jsonl"
+        ),
+        image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")] = (
+            Path("data/raw")
+        ),
+        out: Annotated[
+            Path | None,
+            typer.Option(help="Predictions to write; default: output/engines/NAME.jsonl."),
+        ] = None,
+        label: Annotated[
+            str, typer.Option(help="Name on the leaderboard and of the metrics file.")
+        ] = "",
+        granularity: Annotated[str, typer.Option(help="Keep `line` or `page` rows only.")] = "",
+        documents: Annotated[
+            int, typer.Option(min=0, help="Read so many documents of the manifest only; 0: all.")
+        ] = 0,
+        languages: Annotated[str, typer.Option(help="Of Tesseract, e.g. eng+chi_sim.")] = "eng",
+        model: Annotated[Path | None, typer.Option(help="Of `checkpoint`: its folder.")] = None,
+        predictions: Annotated[
+            Path | None,
+            typer.Option(help="Of `predictions`: a JSON Lines file or a folder of Markdown files."),
+        ] = None,
+        threads: Annotated[int, typer.Option(help="0: all cores.")] = 0,
+        metrics: Annotated[Path, typer.Option(help="Folder of the scores.")] = Path(
+            "metrics/engines"
+        ),
+        ours: Annotated[
+            Path, typer.Option(help="Folder of predictions of ours to compare with in pairs.")
+        ] = Path("output/predictions"),
+        params: Annotated[Path, typer.Option(help="Its section `evaluate` is used.")] = Path(
+            "params.yaml"
+        ),
+    ) -> None:
+        """Read a manifest with an engine and write its predictions and its scores."""
+        from manifold_ocr.errors import UserError
+        from manifold_ocr.evaluation.engine_scores import (
+            evaluate_config,
+            scores_of,
+            slug,
+            some_documents,
+        )
+        from manifold_ocr.evaluation.samples import load_manifest
+        from manifold_ocr.files import write_json
+        from manifold_ocr.records import write_rows
+
+        if (name == "predictions") != (predictions is not None):
+            raise UserError("the engine `predictions` needs --predictions, and only it takes one")
+        config = evaluate_config(params)
+        loaded = load_manifest(manifest, granularity)
+        samples = some_documents(loaded.samples, documents, config.seed)
+        options = {"languages": languages, "model": model, "threads": threads}
+        reading = reading_of(name, samples, image_root, predictions, options)
+        key = slug(label or (reading.name if name == "predictions" else name))
+        target = out or Path("output/engines") / f"{key}.jsonl"
+        write_rows(target, reading.predictions)
+        own = sorted(ours.glob("*.jsonl"))
+        values = scores_of(label or reading.name, loaded, samples, reading, config, own)
+        write_json(metrics / f"{key}.json", values)
+        for line in reading.notes:
+            typer.echo(line, err=True)
+        overall = values["overall"]
+        typer.echo(
+            f"{label or reading.name}: {len(samples):,} rows, CER {overall['cer']:.2%}, "
+            f"insertion rate {overall['insertion_rate']:.2%}; {target}, {metrics / key}.json"
+        )
+
+
+def reading_of(
+    name: str, samples: Any, image_root: Path, predictions: Path | None, options: dict[str, Any]
+) -> Any:
+    """Return what the engine reads, or what was read already and stands in `predictions`."""
+    from manifold_ocr.evaluation.engine_scores import import_file, read_samples_with
+    from manifold_ocr.reading.engines.base import EngineOptions
+
+    if predictions is not None:
+        return import_file(predictions, samples)
+    return read_samples_with(name, samples, image_root, EngineOptions(**options))
+
+
+TRAINED_ROWS = "metrics/train/metrics.json:rows.kept"
+ERRORS = [f"metrics/evaluate.json:{system}.overall.cer" for system in ("adapter", "base")]
+
+
+def register_robustness(app: typer.Typer) -> None:
+    """Add both commands."""
+    _register_robustness(app)
+    _register_curve(app)
+
+
+def _register_robustness(app: typer.Typer) -> None:
+    @app.command("robustness")
+    def robustness(
+        model: Annotated[
+            list[Path] | None,
+            typer.Option(
+                help="Checkpoint or adapter folders; default: output/adapter where it exists."
+            ),
+        ] = None,
+        base: Annotated[bool, typer.Option(help="Read with the base model too.")] = True,
+        sweep: Annotated[
+            list[str] | None,
+            typer.Option(help="blur, noise, rotation, jpeg, downscale; default: all."),
+        ] = None,
+        lines: Annotated[int, typer.Option(min=1, help="Test lines to damage.")] = 200,
+        manifest: Annotated[Path, typer.Option(help="Rows to sample from.")] = Path(
+            "data/manifest/test.jsonl"
+        ),
+        image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")] = (
+            Path("data/raw")
+        ),
+        out: Annotated[Path, typer.Option(help="Folder of the CSV files.")] = Path(
+            "metrics/robustness"
+        ),
+        metrics: Annotated[Path, typer.Option(help="Metrics file to write.")] = Path(
+            "metrics/robustness.json"
+        ),
+        params: Annotated[Path, typer.Option(help="Its section `evaluate` is used.")] = Path(
+            "params.yaml"
+        ),
+    ) -> None:
+        """Damage test lines step by step and read them again."""
+        from manifold_ocr.errors import UserError
+        from manifold_ocr.evaluation.engine_scores import evaluate_config
+        from manifold_ocr.evaluation.robustness import (
+            SWEEPS,
+            as_metrics,
+            pick,
+            sweep_all,
+            write_curves,
+        )
+        from manifold_ocr.evaluation.samples import load_manifest
+        from manifold_ocr.files import write_json
+
+        names = sweep or list(SWEEPS)
+        if unknown := [name for name in names if name not in SWEEPS]:
+            raise UserError(f"no sweep {unknown[0]!r}; there are {', '.join(SWEEPS)}")
+        systems = systems_to_read_with(model, base)
+        config = evaluate_config(params)
+        samples = pick(load_manifest(manifest, "line").samples, lines, config.seed)
+        curves = sweep_all(systems, samples, image_root, names, config)
+        write_curves(curves, out)
+        write_json(metrics, as_metrics(curves))
+        for name, per_system in curves.items():
+            for system, rows in per_system.items():
+                steps = ", ".join(f"{int(row['level'])}: {100 * row['cer']:.1f}" for row in rows)
+                typer.echo(f"{name} ({SWEEPS[name].unit}), {system}, CER %: {steps}")
+        typer.echo(f"{out}, {metrics}")
+
+
+def systems_to_read_with(model: list[Path] | None, base: bool) -> dict[str, Any]:
+    """Return the models to damage lines for, by name.
+
+    Raises:
+        UserError: there is none.
+    """
+    from manifold_ocr.errors import UserError
+    from manifold_ocr.reading.engines.checkpoint import load_checkpoint, reader_model
+
+    adapter = Path("output/adapter")
+    folders = model or ([adapter] if adapter.is_dir() else [])
+    systems: dict[str, Any] = {"base": reader_model(None)} if base else {}
+    systems |= {folder.name: load_checkpoint(folder) for folder in folders}
+    if not systems:
+        raise UserError("no model to read with: name one with --model, or leave --no-base out")
+    return systems
+
+
+def _register_curve(app: typer.Typer) -> None:
+    @app.command("curve")
+    def curve(
+        runs: Annotated[list[str], typer.Argument(help="Commits, branches, DVC experiments.")],
+        x: Annotated[str, typer.Option(help="FILE:key.key of the horizontal axis.")] = TRAINED_ROWS,
+        y: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="FILE:key.key of the vertical axis, one series each; _low and _high are "
+                "taken along where they exist. Default: CER of adapter and base."
+            ),
+        ] = None,
+        out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path(
+            "metrics/curves/learning.csv"
+        ),
+    ) -> None:
+        """Plot values of past runs against another: a learning curve over experiments."""
+        from manifold_ocr.evaluation.past_runs import curve_rows, write_curve
+
+        rows = curve_rows(runs, x, y or ERRORS)
+        write_curve(out, rows)
+        for row in rows:
+            typer.echo(f"{row['series']}, {row['run']}: {row['x']:g} -> {row['y']:.4g}")
+        typer.echo(f"{out}: {len(runs)} runs")

@@ -1,0 +1,132 @@
+"""`manifold-ocr doctor`: is this machine ready? Versions, GPU, memory, disk, project state."""
+
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "dvc", "dvclive",
+    "onnxruntime", "rapidocr", "rapidfuzz", "pillow", "numpy", "tensorboard", "pyyaml",
+)  # fmt: skip
+OPTIONAL = ("torchvision", "pypdfium2", "gradio", "fastapi")
+MIN_FREE_GIB = 5
+
+
+def gpus() -> list[tuple[str, float, float]]:
+    """Return (name, total GiB, free GiB) of each NVIDIA GPU; empty where NVML does not answer."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    found = []
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        name = pynvml.nvmlDeviceGetName(handle)
+        found.append((str(name), int(memory.total) / 1024**3, int(memory.free) / 1024**3))
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def report() -> tuple[list[str], list[str]]:
+    """Return (lines that describe the machine, problems with their remedy)."""
+    import psutil
+
+    lines = [f"python {platform.python_version()} on {platform.system()} {platform.machine()}"]
+    problems = []
+    for package in PACKAGES:
+        version = _version(package)
+        lines.append(f"  {package:14} {version or 'missing'}")
+        if version is None:
+            problems.append(f"{package} is missing: run `make install`")
+    lines += [f"  {p:14} {_version(p) or 'not installed (optional)'}" for p in OPTIONAL]
+    memory = psutil.virtual_memory()
+    lines.append(
+        f"cpu    {psutil.cpu_count()} cores, memory {memory.total / 1024**3:.1f} GiB "
+        f"({memory.available / 1024**3:.1f} GiB free)"
+    )
+    cards = gpus()
+    lines += [
+        f"gpu    {name}: {total:.1f} GiB ({free:.1f} GiB free)" for name, total, free in cards
+    ]
+    if not cards:
+        lines.append("gpu    none: the embedded default model trains on the CPU")
+    free = shutil.disk_usage(Path.cwd()).free / 1024**3
+    lines.append(f"disk   {free:.1f} GiB free in {Path.cwd()}")
+    if free < MIN_FREE_GIB:
+        problems.append(f"under {MIN_FREE_GIB} GiB of disk are free: make room before training")
+    tesseract = shutil.which("tesseract")
+    lines.append(f"tesseract {'found' if tesseract else 'not found (optional engine)'}")
+    if not Path("dvc.yaml").is_file():
+        problems.append("no dvc.yaml here: run from the project's root")
+    elif shutil.which("git") is None:
+        problems.append("git is missing: install it")
+    return lines, problems
+
+
+def register_doctor(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def doctor(
+        params: Annotated[Path, typer.Option(help="The params file to check.")] = Path(
+            "params.yaml"
+        ),
+    ) -> None:
+        """Check the environment, GPU, disk, versions and params.yaml; status 1 on a problem."""
+        from manifold_ocr.errors import UserError
+        from manifold_ocr.stages.check_params import check_params
+
+        lines, problems = report()
+        try:
+            check_params(params)
+            lines.append(f"params {params} is valid")
+        except UserError as error:
+            problems.append(str(error))
+        typer.echo("\n".join(lines))
+        for problem in problems:
+            typer.echo(f"problem: {problem}")
+        typer.echo("ready" if not problems else f"{len(problems)} problems")
+        raise typer.Exit(1 if problems else 0)
+
+
+def register_merge(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def merge(
+        folder: Annotated[Path, typer.Argument(help="Folder to write the whole checkpoint to.")],
+        adapter: Annotated[Path, typer.Option(help="The adapter.")] = Path("output/adapter"),
+    ) -> None:
+        """Export one checkpoint that needs neither adapter nor peft; set model.id to it to use it.
+
+        Weights keep the precision of the base model; the folder is replaced as a whole.
+        """
+        from manifold_ocr.config import ModelConfig, load_section
+        from manifold_ocr.errors import UserError
+        from manifold_ocr.models.adapter_files import check_origin
+        from manifold_ocr.models.lora import merge_adapter
+        from manifold_ocr.models.registry import base_path, load_plain
+
+        base = base_path(load_section(ModelConfig, "model"))
+        if folder.exists() and not (folder / "config.json").is_file():
+            raise UserError(f"{folder} exists and is no checkpoint; name another folder")
+        if folder.resolve() in (base.resolve(), adapter.resolve()):
+            raise UserError(f"{folder}: would replace what is merged; name another folder")
+        if not adapter.is_dir():
+            raise UserError(f"{adapter}: no such adapter folder; run `dvc repro train` first")
+        check_origin(adapter, base)
+        merge_adapter(load_plain(base), adapter, base, folder)
+        typer.echo(f"{folder}: {base} with the weights of {adapter} in it")

@@ -1,0 +1,115 @@
+"""Your own folder: scans with text files beside them, line images, PAGE-XML, ALTO, COCO-Text.
+
+The layout is found by looking (see `LAYOUTS` and docs/corpora.md); a folder level above
+the file is its subset. One adapter serves any number of folders, each under its own name.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.data.fetch import fetch
+from manifold_ocr.data.formats import is_image, walk_files
+from manifold_ocr.data.readers import coco_text, jsonl, page_xml, pairs
+from manifold_ocr.data.readers.pairs import FolderView
+from manifold_ocr.errors import UserError
+from manifold_ocr.records import RawRow, Rejection
+
+Layout = Literal["auto", "pairs", "page_xml", "alto", "coco_text", "imagefolder"]
+Reader = Callable[[FolderView], Iterator[RawRow | Rejection]]
+LAYOUTS: dict[str, Reader] = {
+    "pairs": pairs.rows,
+    "page_xml": page_xml.page_rows,
+    "alto": page_xml.alto_rows,
+    "coco_text": coco_text.rows,
+    "imagefolder": jsonl.rows,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions(CommonOptions):
+    """How to read the folder.
+
+    `document_pattern` is a regular expression searched in a file's path; its first group
+    names the document, so that images of one document share a split. `splits_from_folders`
+    takes train/val/test from the top folders. `granularity` overrides what the text shows
+    (several lines: a page). `subset` names all rows' subset instead of the folders.
+    """
+
+    layout: Layout = "auto"
+    granularity: Literal["auto", "line", "page"] = "auto"
+    document_pattern: str = ""
+    splits_from_folders: bool = False
+    subset: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            groups = re.compile(self.document_pattern).groups
+        except re.error as error:
+            raise ValueError(f"document_pattern: {error}") from error
+        if self.document_pattern and not groups:
+            raise ValueError("document_pattern needs a group (...) that names the document")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the user's own documents."""
+
+    name: str
+    role: str = "train"
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Copy, unpack or download the files as the options say (see `fetchers.fetch`)."""
+        fetch(self.name, options, destination)
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream the rows of every image in path order."""
+        yield from self.part_rows(root, options, 0, 1)
+
+    def part_rows(
+        self, root: Path, options: Mapping[str, Any], part: int, parts: int
+    ) -> Iterator[RawRow | Rejection]:
+        """Stream the rows of every `parts`-th image or annotation file."""
+        parsed = corpus_options(FolderOptions, self.name, options)
+        layout = detect_layout(root) if parsed.layout == "auto" else parsed.layout
+        view = FolderView(
+            corpus=self.name,
+            root=root,
+            part=part,
+            parts=parts,
+            granularity=parsed.granularity,
+            document_pattern=parsed.document_pattern,
+            splits_from_folders=parsed.splits_from_folders,
+            subset=parsed.subset,
+            language=parsed.language,
+            license=parsed.license or "unknown",
+        )
+        yield from LAYOUTS[layout](view)
+
+
+def detect_layout(root: Path) -> str:
+    """Return the layout of a folder by the first 10,000 files in it.
+
+    Raises:
+        UserError: no image, or nothing that could hold text.
+    """
+    names = list(islice(walk_files(root), 10_000))
+    if not any(is_image(name) for name in names):
+        raise UserError(f"{root}: holds no images; nothing to read")
+    if any(name.rsplit("/", 1)[-1] in jsonl.NAMES for name in names):
+        return "imagefolder"
+    if xml := next((name for name in names if name.lower().endswith(".xml")), ""):
+        return page_xml.xml_kind(root / xml)
+    if any(name.lower().endswith(".txt") for name in names):
+        return "pairs"
+    if json_name := next((name for name in names if coco_text.is_coco_text(root / name)), ""):
+        return "coco_text" if json_name else "pairs"
+    raise UserError(
+        f"{root}: images but no text: put NAME.txt or NAME.gt.txt beside each image, or "
+        "PAGE-XML, ALTO, COCO-Text or metadata.jsonl (docs/corpora.md shows each layout)"
+    )

@@ -1,0 +1,154 @@
+"""Data sets that the `datasets` library loads: written as images and one manifest, then read.
+
+Column names come from the options; remote code is never run. The result is a corpus of
+plain files, so that everything after the download is the same for all corpora.
+"""
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.data.corpus import Stretch
+from manifold_ocr.data.download import COMMIT
+from manifold_ocr.data.fetch import fetch
+from manifold_ocr.data.readers.jsonl import ManifestCorpus
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import atomic_write
+from manifold_ocr.records import RawRow, Rejection
+from manifold_ocr.resources import progress
+
+MANIFEST = "manifest.jsonl"
+_SPLITS = {"train": "train_val", "validation": "val", "valid": "val", "val": "val", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfDatasetOptions(CommonOptions):
+    """`repo` (pinned by `revision`) or `path` (a folder `datasets` can load), and columns.
+
+    `splits` are the data set's own; train is divided by hash, validation and test are kept
+    where `keep_splits`. `document_column` groups rows that must share a split (empty: each
+    image is its own). `max_rows` stops early (0: all).
+    """
+
+    config: str = ""
+    splits: tuple[str, ...] = ("train",)
+    image_column: str = "image"
+    text_column: str = "text"
+    language_column: str = ""
+    subset_column: str = ""
+    document_column: str = ""
+    box_column: str = ""
+    granularity: str = ""
+    keep_splits: bool = True
+    max_rows: int = 0
+
+
+def fetch_dataset(name: str, options: Mapping[str, Any], destination: Path) -> None:
+    """Load the data set and write images and manifest.jsonl below `destination`.
+
+    Raises:
+        UserError: no source, not pinned by commit, a split or column that is not there.
+    """
+    parsed = corpus_options(HfDatasetOptions, name, options)
+    where = f"params.yaml: corpora.{name}"
+    if not (parsed.repo or parsed.path):
+        raise UserError(f"{where}: give repo (a data set of the hub) or path (a local folder)")
+    if parsed.repo and not COMMIT.fullmatch(parsed.revision):
+        raise UserError(f"{where}.revision: must be a commit of {parsed.repo} (40 hex digits)")
+    (destination / "images").mkdir(parents=True)
+    with atomic_write(destination / MANIFEST) as file:
+        for split in parsed.splits:
+            for row in _rows(parsed, split, destination, where):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _load(options: HfDatasetOptions, split: str, where: str) -> Any:
+    import datasets
+
+    from manifold_ocr.files import cache_root
+
+    source = options.repo or options.path
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        loaded = datasets.load_dataset(
+            source,
+            options.config or None,
+            split=split,
+            revision=options.revision or None,
+            cache_dir=str(cache_root() / "datasets"),
+        )
+        return loaded.cast_column(options.image_column, datasets.Image(decode=False))
+    except (ValueError, KeyError, FileNotFoundError, ConnectionError) as error:
+        raise UserError(f"{where}: {source}, split {split}: {error}") from error
+
+
+def _rows(
+    options: HfDatasetOptions, split: str, destination: Path, where: str
+) -> Iterator[dict[str, Any]]:
+    loaded = _load(options, split, where)
+    named = ("text", "language", "subset", "document", "box")
+    columns = {key: getattr(options, f"{key}_column") for key in named}
+    for key, column in columns.items():
+        if column and column not in loaded.column_names:
+            raise UserError(
+                f"{where}.{key}_column: {column!r} is none of {', '.join(loaded.column_names)}"
+            )
+    total = min(len(loaded), options.max_rows or len(loaded))
+    for number in progress(range(total), f"{split} rows", total):
+        row = loaded[number]
+        image = _save(row[options.image_column], destination, f"{split}-{number:07d}")
+        values = {key: row[column] for key, column in columns.items() if column}
+        values |= {"image": image, "text": str(values.get("text") or "")}
+        values.setdefault("document", image)
+        if options.keep_splits and split in _SPLITS:
+            values["split"] = _SPLITS[split]
+        if options.granularity:
+            values["granularity"] = options.granularity
+        yield values
+
+
+def _save(value: Any, destination: Path, name: str) -> str:
+    """Write one image as the data set holds it (its own bytes), with its own suffix."""
+    data = value.get("bytes") or Path(value["path"]).read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            suffix = {"JPEG": "jpg", "TIFF": "tif"}.get(image.format or "", "")
+            suffix = suffix or (image.format or "png").lower()
+    except OSError:
+        suffix = "png"  # unreadable: the manifest stage will reject it by name
+    relative = f"images/{name}.{suffix}"
+    (destination / relative).write_bytes(data)
+    return relative
+
+
+@dataclass(frozen=True)
+class HfDataset:
+    """Any data set of the hub, or any folder that `datasets` loads."""
+
+    name: str
+    role: str = "train"
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Load the data set and write it out (see `hf_fetch.fetch_dataset`)."""
+        fetch(self.name, options, destination)
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream the rows of the written manifest."""
+        for stretch in self.stretches(root, options, 0, 1):
+            yield from stretch.rows
+
+    def stretches(
+        self, root: Path, options: Mapping[str, Any], part: int, parts: int
+    ) -> Iterator[Stretch]:
+        """Stream a share of the rows (see `ManifestCorpus.stretches`)."""
+        parsed = corpus_options(HfDatasetOptions, self.name, options)
+        shared = {"manifest": MANIFEST, "image_root": "."}
+        shared |= {"language": parsed.language, "license": parsed.license}
+        yield from ManifestCorpus(self.name).stretches(root, shared, part, parts)

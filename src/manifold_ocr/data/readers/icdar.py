@@ -1,0 +1,249 @@
+"""ICDAR layouts: SROIE receipts (2019) and line lists of eight corners and a word (2015).
+
+A box file has a line a text line: eight integers (four corners, clockwise from top left)
+and the text, which may hold commas. A key file is JSON with company, date, address, total.
+
+Official names: img_1.jpg with gt_img_1.txt; `###` marks what cannot be read. Folders such
+as ch4_training_images and ch4_test_images, or train and test, give the official splits.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.data.fetch import fetch
+from manifold_ocr.data.formats import EncodingError, bounding_box, is_image, read_text, walk_files
+from manifold_ocr.data.sources import SOURCES
+from manifold_ocr.errors import UserError
+from manifold_ocr.records import Box, RawRow, Rejection, language_tag
+
+KEYS = ("company", "date", "address", "total")
+QUESTION = "Return the receipt's company, date, address and total as JSON."
+_IMAGE_FOLDERS = ("img", "images", "image")
+_BOX_FOLDERS = ("box", "boxes")
+_KEY_FOLDERS = ("key", "keys", "entities")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SroieOptions(CommonOptions):
+    """`subset` is the name under which lines and receipts are counted."""
+
+    subset: str = "receipts"
+
+
+@dataclass(frozen=True)
+class IcdarSroie:
+    """Lines, whole receipts and key information of scanned receipts."""
+
+    name: str = "icdar_sroie"
+    role: str = "train"
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Copy, unpack or download the files as the options say (see `fetchers.fetch`)."""
+        fetch(self.name, options, destination)
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream each receipt's lines, then its whole text, then its key information.
+
+        Official `train/` and `test/` folders become fixed splits; without them every
+        receipt is split by hash.
+        """
+        parsed = corpus_options(SroieOptions, self.name, options)
+        licence = parsed.license or SOURCES["icdar_sroie"].license
+        for base, split in _bases(root):
+            for folder, image in _images(root / base):
+                receipt = _Receipt(self.name, root, base, folder, image, split, parsed, licence)
+                yield from receipt.rows()
+
+
+def _bases(root: Path) -> list[tuple[str, str | None]]:
+    if (root / "train").is_dir():
+        bases: list[tuple[str, str | None]] = [("train/", "train_val")]
+        return bases + ([("test/", "test")] if (root / "test").is_dir() else [])
+    return [("", None)]
+
+
+def _images(base: Path) -> list[tuple[str, str]]:
+    for folder in _IMAGE_FOLDERS:
+        if (base / folder).is_dir():
+            return [(folder, p.name) for p in sorted((base / folder).iterdir()) if is_image(p.name)]
+    raise UserError(f"{base}: no img/ folder; SROIE has img/ID.jpg, box/ID.csv, key/ID.json")
+
+
+def parse_box_line(line: str) -> tuple[Box, str]:
+    """Return the bounding box and text of one line `x1,y1,x2,y2,x3,y3,x4,y4,text`.
+
+    Only the first eight commas separate: the text keeps its own.
+
+    Raises:
+        ValueError: fewer than nine fields, or a corner that is no number.
+    """
+    fields = line.split(",", 8)
+    if len(fields) < 9:
+        raise ValueError(f"9 comma-separated fields expected, {len(fields)} found")
+    return bounding_box([float(field) for field in fields[:8]]), fields[8].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    corpus: str
+    root: Path
+    base: str
+    folder: str
+    image: str
+    split: str | None
+    options: SroieOptions
+    licence: str
+
+    @property
+    def stem(self) -> str:
+        return Path(self.image).stem
+
+    def _companion(self, folders: tuple[str, ...], suffixes: tuple[str, ...]) -> str:
+        for folder in folders:
+            for suffix in suffixes:
+                name = f"{self.base}{folder}/{self.stem}{suffix}"
+                if (self.root / name).is_file():
+                    return name
+        return ""
+
+    def _row(self, text: str, source: str, **more: Any) -> RawRow:
+        return RawRow(
+            document=self.base + self.stem,
+            image=f"{self.base}{self.folder}/{self.image}",
+            text=text,
+            source=source,
+            subset=self.options.subset,
+            language=self.options.language or "en",
+            split=self.split,
+            license=self.licence,
+            **more,
+        )
+
+    def _rejection(self, source: str, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self.corpus, source=source, reason=reason, detail=detail)
+
+    def rows(self) -> Iterator[RawRow | Rejection]:
+        boxes = self._companion(_BOX_FOLDERS, (".csv", ".txt"))
+        if boxes:
+            yield from self._text_rows(boxes)
+        else:
+            image = f"{self.base}{self.folder}/{self.image}"
+            yield self._rejection(image, "missing_label", "the image has no file in box/")
+        if keys := self._companion(_KEY_FOLDERS, (".json", ".txt")):
+            yield self._key_row(keys)
+
+    def _text_rows(self, source: str) -> Iterator[RawRow | Rejection]:
+        try:
+            lines = read_text(self.root / source).split("\n")
+        except EncodingError as problem:
+            yield self._rejection(source, "wrong_encoding", str(problem))
+            return
+        texts = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            where = f"{source}:{number}"
+            try:
+                box, text = parse_box_line(line)
+            except ValueError as error:
+                yield self._rejection(where, "broken_row", str(error))
+                continue
+            texts.append(text)
+            yield self._row(text, where, box=box)
+        if texts:
+            yield self._row("\n".join(texts), source, granularity="page")
+
+    def _key_row(self, source: str) -> RawRow | Rejection:
+        try:
+            value = json.loads(read_text(self.root / source))
+        except (EncodingError, json.JSONDecodeError) as error:
+            return self._rejection(source, "broken_row", f"key information: {error}")
+        if not isinstance(value, dict):
+            return self._rejection(source, "broken_row", "key information is no JSON object")
+        target = {key: str(value[key]) for key in KEYS if key in value}
+        text = json.dumps(target, ensure_ascii=False)
+        return self._row(text, source, granularity="page", task="json", question=QUESTION)
+
+
+UNREADABLE = "###"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Icdar2015Options(CommonOptions):
+    """`subset` is the name under which the words are counted."""
+
+    subset: str = "scene"
+
+
+@dataclass(frozen=True)
+class Icdar2015:
+    """Words and lines of images, one box each."""
+
+    name: str = "icdar2015"
+    role: str = "train"
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Copy, unpack or download the files as the options say (see `fetchers.fetch`)."""
+        fetch(self.name, options, destination)
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream a row a readable box, images in path order."""
+        parsed = corpus_options(Icdar2015Options, self.name, options)
+        names = list(walk_files(root))
+        labels = {_stem(name): name for name in names if name.lower().endswith(".txt")}
+        for image in (name for name in names if is_image(name)):
+            label = labels.get(Path(image).stem.lower(), "")
+            if not label:
+                yield self._reject(image, "missing_label", "no gt_NAME.txt of the same name")
+                continue
+            yield from self._lines(root, image, label, parsed)
+
+    def _lines(
+        self, root: Path, image: str, label: str, options: Icdar2015Options
+    ) -> Iterator[RawRow | Rejection]:
+        try:
+            lines = read_text(root / label).split("\n")
+        except EncodingError as problem:
+            yield self._reject(label, "wrong_encoding", str(problem))
+            return
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            where = f"{label}:{number}"
+            try:
+                box, text = parse_box_line(line)
+            except ValueError as error:
+                yield self._reject(where, "broken_row", str(error))
+                continue
+            if text == UNREADABLE:
+                yield self._reject(where, "unreadable_text", "marked ### by the annotators")
+                continue
+            yield RawRow(
+                document=image.rsplit(".", 1)[0],
+                image=image,
+                text=text,
+                source=where,
+                subset=options.subset,
+                language=language_tag(options.language or "en"),
+                split=_split(image),
+                box=box,
+                license=options.license or SOURCES["icdar2015"].license,
+            )
+
+    def _reject(self, source: str, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self.name, source=source, reason=reason, detail=detail)
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem.lower().removeprefix("gt_")
+
+
+def _split(image: str) -> str | None:
+    folder = image.rpartition("/")[0].lower()
+    if "test" in folder:
+        return "test"
+    return "train_val" if "train" in folder else None

@@ -1,0 +1,279 @@
+"""JSON Lines with images: our own rows, the older row format, and `datasets` imagefolders.
+
+Older rows have `doc_id`, `text` or `text_path`, `image_path` or `source_path`, `subset`,
+`language`. A folder mounted at data/benchmark_corpus/NAME, with
+`metadata/text_manifest.jsonl` and `raw/`, is found by its name.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.data.corpus import Stretch
+from manifold_ocr.data.fetch import fetch
+from manifold_ocr.data.formats import EncodingError, read_text
+from manifold_ocr.data.parts import line_stretches
+from manifold_ocr.data.readers.pairs import FolderView
+from manifold_ocr.errors import UserError
+from manifold_ocr.records import TASKS, RawRow, Rejection, language_tag
+
+_CANDIDATES = ("metadata/text_manifest.jsonl", "manifest.jsonl", "metadata.jsonl")
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|6|7)")
+_SPLITS = {
+    "train": "train",
+    "train_val": "train_val",
+    "val": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestOptions(CommonOptions):
+    """`manifest` and `image_root` are relative to the corpus's folder (empty: found by name).
+
+    `keep_splits` keeps the rows' own split; false splits by hash of the document.
+    """
+
+    manifest: str = ""
+    image_root: str = ""
+    keep_splits: bool = True
+    granularity: str = ""
+
+
+@dataclass(frozen=True)
+class ManifestCorpus:
+    """Rows of somebody's manifest."""
+
+    name: str
+    role: str = "train"
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Copy, unpack or download the files as the options say (see `fetchers.fetch`)."""
+        fetch(self.name, options, destination)
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream the manifest's rows in file order."""
+        for stretch in self.stretches(root, options, 0, 1):
+            yield from stretch.rows
+
+    def stretches(
+        self, root: Path, options: Mapping[str, Any], part: int, parts: int
+    ) -> Iterator[Stretch]:
+        """Stream share `part` of `parts` of the file by stretches of whole images."""
+        parsed = corpus_options(ManifestOptions, self.name, options)
+        manifest = _find_manifest(root, parsed)
+        image_root = _image_root(root, parsed)
+        reader = _RowReader(self.name, root, image_root, parsed)
+        relative = manifest.relative_to(root).as_posix()
+        place = f"{relative}\0{image_root}\0".encode()
+        for first, lines in line_stretches(manifest, part, parts, _image_of):
+            content = b"".join(lines)
+            rows = reader.read_all(lines, relative, first)
+            alone = not _may_open_files(content)
+            yield Stretch(rows, hashlib.sha256(place + content).digest() if alone else b"", first)
+
+
+def _may_open_files(content: bytes) -> bool:
+    """Say whether rows may have the key `text_path`, however JSON may spell it."""
+    if b"text_path" in content:
+        return True
+    return b"\\u00" in content and _ESCAPED_LETTER.search(content) is not None
+
+
+def _find_manifest(root: Path, options: ManifestOptions) -> Path:
+    for name in (options.manifest,) if options.manifest else _CANDIDATES:
+        if (root / name).is_file():
+            return root / name
+    found = sorted(root.glob("*.jsonl"))
+    if len(found) == 1 and not options.manifest:
+        return found[0]
+    raise UserError(
+        f"{root}: no manifest ({options.manifest or ', '.join(_CANDIDATES)}); "
+        "set the corpus's `manifest` option to its path below the folder"
+    )
+
+
+def _image_root(root: Path, options: ManifestOptions) -> str:
+    if options.image_root:
+        return options.image_root
+    return "raw" if (root / "raw").is_dir() else "."
+
+
+def _image_of(line: bytes) -> str:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return ""
+    image = _image(value) if isinstance(value, dict) else None
+    return image if isinstance(image, str) else ""
+
+
+def _image(value: dict[str, Any]) -> Any:
+    return value.get("image") or value.get("image_path") or value.get("source_path")
+
+
+@dataclass(frozen=True, slots=True)
+class _RowReader:
+    corpus: str
+    root: Path
+    image_root: str
+    options: ManifestOptions
+
+    def read_all(
+        self, lines: Iterable[bytes], file: str, first: int
+    ) -> Iterator[RawRow | Rejection]:
+        for number, line in enumerate(lines, first):
+            if line.strip():
+                yield self.read(line, f"{file}:{number}")
+
+    def read(self, line: bytes, where: str) -> RawRow | Rejection:
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            return self._reject(where, "broken_row", f"not valid UTF-8 JSON: {error}")
+        if not isinstance(value, dict):
+            return self._reject(where, "broken_row", "a row must be a JSON object")
+        try:
+            return self._row(value, where)
+        except EncodingError as problem:
+            return self._reject(where, "wrong_encoding", str(problem))
+        except (KeyError, TypeError, ValueError, UserError, OSError) as error:
+            detail = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+            return self._reject(where, "broken_row", detail)
+
+    def _reject(self, where: str, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self.corpus, source=where, reason=reason, detail=detail)
+
+    def _row(self, value: dict[str, Any], where: str) -> RawRow:
+        image = _image(value)
+        if not isinstance(image, str):
+            raise KeyError("image")
+        options = self.options
+        split = value.get("split") if options.keep_splits else None
+        language = options.language or language_tag(value.get("language") or "")
+        box = value.get("box")
+        answers = value.get("answers") or ()
+        return RawRow(
+            document=str(value.get("document") or value.get("doc_id") or image),
+            image=posixpath.normpath(f"{self.image_root}/{image}"),
+            text=self._text(value),
+            source=where,
+            subset=value.get("subset") or "all",
+            tags=tuple(value.get("tags") or ()),
+            language=language,
+            split=_split(split) if split else None,
+            box=None if box is None else _box(box),
+            granularity=value.get("granularity") or options.granularity or _guess(value),
+            task=_task(value.get("task") or "transcribe"),
+            question=value.get("question"),
+            answers=tuple(answers),
+            license=options.license or value.get("license") or "unknown",
+        )
+
+    def _text(self, value: dict[str, Any]) -> str:
+        text = value.get("text")
+        if text is None and value.get("text_path"):
+            text = read_text(_inside(self.root, str(value["text_path"])))
+        if not isinstance(text, str):
+            raise KeyError("text")
+        return text
+
+
+def _inside(root: Path, name: str) -> Path:
+    path = root / name
+    for candidate in (path, root / "raw" / name):
+        if candidate.resolve().is_relative_to(root.resolve()) and candidate.is_file():
+            return candidate
+    raise UserError(f"text_path {name!r}: no such file below {root.name}/")
+
+
+def _box(value: Any) -> tuple[float, float, float, float]:
+    if not isinstance(value, list) or len(value) != 4:
+        raise ValueError(f"box must be [x0, y0, x1, y1], not {json.dumps(value)}")
+    x0, y0, x1, y1 = value
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def _split(name: Any) -> str:
+    if name not in _SPLITS:
+        raise ValueError(f"split {name!r} is not one of {', '.join(_SPLITS)}")
+    return _SPLITS[name]
+
+
+def _task(name: Any) -> str:
+    if name not in TASKS:
+        raise ValueError(f"task {name!r} is not one of {', '.join(TASKS)}")
+    return str(name)
+
+
+def _guess(value: dict[str, Any]) -> str:
+    if value.get("box") is not None:
+        return "line"
+    return "page" if "doc_id" in value or "\n" in (value.get("text") or "") else "line"
+
+
+NAMES = ("metadata.jsonl", "metadata.csv")
+TEXT_COLUMNS = ("text", "transcription", "ground_truth", "label", "caption")
+
+
+def rows(view: FolderView) -> Iterator[RawRow | Rejection]:
+    """Stream the rows of every metadata file; file names are relative to its folder.
+
+    The text is the first of `TEXT_COLUMNS` that a row has; `language` is read too.
+    """
+    listed = [name for name in view.files() if name.rsplit("/", 1)[-1] in NAMES]
+    for name in listed:
+        folder = name.rpartition("/")[0]
+        for number, value in list(_read(view, name))[view.part :: view.parts]:
+            where = f"{name}:{number}"
+            if isinstance(value, Rejection):
+                yield value
+                continue
+            yield _row(view, folder, value, where)
+
+
+def _read(view: FolderView, name: str) -> Iterator[tuple[int, Any]]:
+    try:
+        text = read_text(view.root / name)
+    except EncodingError as problem:
+        yield 0, view.reject(name, "wrong_encoding", str(problem))
+        return
+    if name.endswith(".csv"):
+        yield from enumerate(csv.DictReader(io.StringIO(text)), 2)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            yield number, view.reject(f"{name}:{number}", "broken_row", f"not JSON: {error}")
+
+
+def _row(view: FolderView, folder: str, value: Any, where: str) -> RawRow | Rejection:
+    name = value.get("file_name") if isinstance(value, dict) else None
+    column = next((c for c in TEXT_COLUMNS if isinstance(value, dict) and c in value), "")
+    if not isinstance(name, str) or not column:
+        wanted = "file_name and one of " + ", ".join(TEXT_COLUMNS)
+        return view.reject(where, "broken_row", f"a row needs {wanted}")
+    if not isinstance(value[column], str):
+        return view.reject(where, "broken_row", f"{column} must be a string")
+    more = {}
+    try:
+        if value.get("language"):
+            more["language"] = language_tag(str(value["language"]))
+    except UserError as error:
+        return view.reject(where, "broken_row", str(error))
+    return view.row(f"{folder}/{name}" if folder else name, value[column], where, **more)

@@ -1,0 +1,141 @@
+"""Which adapter reads a corpus: by its own name, or by its `kind` option."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from manifold_ocr.data.corpus import Corpus
+from manifold_ocr.data.fetch import MOUNT
+from manifold_ocr.data.sources import POLICY_KEYS, corpus_licence, licence_of, policy_of
+from manifold_ocr.errors import UserError
+
+KINDS = (
+    "synthetic",
+    "folder",
+    "manifest",
+    "hf_dataset",
+    "icdar_sroie",
+    "icdar2015",
+    "fox",
+    "omnidocbench",
+    "docvqa",
+    "publaynet",
+)
+
+
+@dataclass(frozen=True)
+class SelectedCorpus:
+    """A corpus chosen in params.yaml: its adapter, options, and the role it plays."""
+
+    name: str
+    kind: str
+    adapter: Corpus
+    options: Mapping[str, Any]
+    role: str
+
+    @property
+    def licence(self) -> str:
+        """Return the licence of the corpus as a whole (rows may state their own)."""
+        return licence_of(self.name, self.options)
+
+    @property
+    def contaminated(self) -> bool:
+        """Say whether a benchmark was given to training by hand."""
+        return self.adapter.role == "eval_only" and self.role != "eval_only"
+
+
+def select_corpora(params: Mapping[str, Any]) -> list[SelectedCorpus]:
+    """Return the corpora of `download.corpora`, checked against the licence policy.
+
+    Raises:
+        UserError: an unknown corpus or kind (the nearest is named), options that are no
+            mapping, a name listed twice, or a licence the run does not allow.
+    """
+    names = (params.get("download") or {}).get("corpora")
+    if not isinstance(names, list) or not names:
+        raise UserError("params.yaml: download.corpora: must list at least one corpus")
+    if len(set(names)) != len(names):
+        raise UserError("params.yaml: download.corpora: a corpus is listed twice")
+    section = params.get("corpora") or {}
+    policy = policy_of(section)
+    selected = [resolve(str(name), section.get(name)) for name in names]
+    for corpus in selected:
+        corpus_licence(corpus.name, corpus.options, policy)
+    return selected
+
+
+def resolve(name: str, options: Mapping[str, Any] | None) -> SelectedCorpus:
+    """Return the corpus `name` with its adapter (see `select_corpora` for errors)."""
+    if name in POLICY_KEYS or "/" in name or name.startswith("."):
+        raise UserError(f"params.yaml: download.corpora: {name!r} cannot be a corpus name")
+    options = options or {}
+    if not isinstance(options, Mapping):
+        raise UserError(f"params.yaml: corpora.{name}: must be a mapping of options")
+    kind = str(options.get("kind") or _default_kind(name))
+    if kind not in KINDS:
+        raise UserError(f"params.yaml: corpora.{name}.kind: {kind!r}{_nearest(kind, KINDS)}")
+    adapter = _adapter(kind, name)
+    return SelectedCorpus(name, kind, adapter, options, str(options.get("role") or adapter.role))
+
+
+def _default_kind(name: str) -> str:
+    if name in KINDS and name not in ("folder", "manifest", "hf_dataset"):
+        return name
+    if (MOUNT / name).is_dir():
+        return "manifest"
+    raise UserError(
+        f"params.yaml: download.corpora: {name!r} is no known corpus{_nearest(name, KINDS)}; "
+        f"for your own give it options: corpora.{name}: {{kind: folder, path: FOLDER}}"
+    )
+
+
+def _adapter(kind: str, name: str) -> Corpus:
+    """Import and build the adapter; only those in use are imported."""
+    match kind:
+        case "synthetic":
+            from manifold_ocr.data.readers.synthetic import SyntheticCorpus
+
+            return SyntheticCorpus()
+        case "folder":
+            from manifold_ocr.data.readers.folder import Folder
+
+            return Folder(name)
+        case "manifest":
+            from manifold_ocr.data.readers.jsonl import ManifestCorpus
+
+            return ManifestCorpus(name)
+        case "hf_dataset":
+            from manifold_ocr.data.readers.huggingface import HfDataset
+
+            return HfDataset(name)
+        case "icdar_sroie":
+            from manifold_ocr.data.readers.icdar import IcdarSroie
+
+            return IcdarSroie(name)
+        case "icdar2015":
+            from manifold_ocr.data.readers.icdar import Icdar2015
+
+            return Icdar2015(name)
+        case "fox":
+            from manifold_ocr.data.readers.fox import Fox
+
+            return Fox(name)
+        case "omnidocbench":
+            from manifold_ocr.data.readers.omnidocbench import OmniDocBench
+
+            return OmniDocBench(name)
+        case "docvqa":
+            from manifold_ocr.data.readers.docvqa import DocVqa
+
+            return DocVqa(name)
+        case _:
+            from manifold_ocr.data.readers.publaynet import PubLayNet
+
+            return PubLayNet(name)
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str:
+    choices = list(valid)
+    close = difflib.get_close_matches(name, choices, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"

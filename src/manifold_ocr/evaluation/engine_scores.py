@@ -1,0 +1,176 @@
+"""An engine's scores in the form that the leaderboard reads (metrics/engines/NAME.json)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr.config import load_section
+from manifold_ocr.evaluation.samples import EvalManifest
+from manifold_ocr.files import sha256_file, sha256_text
+from manifold_ocr.metrics.row_score import RowScore
+from manifold_ocr.metrics.score import EvaluateConfig, compare, score_rows, summarise
+from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_engine
+from manifold_ocr.reading.engines.predictions import import_predictions
+from manifold_ocr.records import Prediction, Sample, read_predictions
+
+INTERVAL = ("cer", "cer_low", "cer_high")
+
+
+def paired(
+    theirs: Sequence[RowScore], ours: Mapping[str, Sequence[RowScore]], config: EvaluateConfig
+) -> dict[str, dict[str, float]]:
+    """Compare a system with each of `ours` on the rows that both read.
+
+    Returns {our system: {n, documents, theirs, ours, difference, ...}}: both CERs on the common
+    rows, and theirs less ours with its 95 % interval (paired bootstrap by document;
+    `difference_low` and `difference_high` are missing for a single document). Systems of ours
+    that share no row are left out.
+    """
+    found = {}
+    for name, rows in ours.items():
+        common = {row.id for row in theirs} & {row.id for row in rows}
+        if not common:
+            continue
+        a = [row for row in theirs if row.id in common]
+        b = [row for row in rows if row.id in common]
+        values = compare(a, b, config).get("overall", {})
+        if "cer" not in values:
+            continue
+        found[name] = {
+            "n": values["n"],
+            "documents": values["documents"],
+            "theirs": summarise(a, config)["overall"]["cer"],
+            "ours": summarise(b, config)["overall"]["cer"],
+            **{key.replace("cer", "difference"): values[key] for key in INTERVAL if key in values},
+        }
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Predictions in the order of the samples, who made them, and what went wrong.
+
+    `notes` are lines for the terminal; `counts` says how many rows of an imported file
+    matched, were missing and so on.
+    """
+
+    name: str
+    predictions: Sequence[Prediction]
+    failures: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    counts: dict[str, int] | None = None
+
+
+def evaluate_config(params: Path) -> EvaluateConfig:
+    """Return the `evaluate` section of a params file, or the defaults without such a file."""
+    return (
+        load_section(EvaluateConfig, "evaluate", params) if params.is_file() else EvaluateConfig()
+    )
+
+
+def import_or_read(
+    samples: Sequence[Sample], image_root: Path, model: Path | None, predictions: Path | None
+) -> Reading:
+    """Import `predictions` where they are given, else read the images with `model`."""
+    if predictions is not None:
+        return import_file(predictions, samples)
+    return read_samples_with("checkpoint", samples, image_root, EngineOptions(model=model))
+
+
+def import_file(path: Path, samples: Sequence[Sample]) -> Reading:
+    """Import a prediction file or folder; every mismatch is counted and said."""
+    imported = import_predictions(path, samples)
+    counts = imported.counts()
+    notes = [f"{path}: " + ", ".join(f"{key} {value:,}" for key, value in counts.items())]
+    notes += [f"  fits no row: {example}" for example in imported.joined.examples]
+    return Reading(
+        name=path.stem, predictions=imported.predictions, notes=tuple(notes), counts=counts
+    )
+
+
+def read_samples_with(
+    name: str, samples: Sequence[Sample], image_root: Path, options: EngineOptions
+) -> Reading:
+    """Read `samples` with an engine, lines and pages each in their own way."""
+    found: dict[str, Prediction] = {}
+    failures: list[str] = []
+    names: list[str] = []
+    for granularity in sorted({sample.granularity for sample in samples}):
+        part = [sample for sample in samples if sample.granularity == granularity]
+        engine = load_engine(
+            name,
+            EngineOptions(
+                granularity=granularity,
+                languages=options.languages,
+                model=options.model,
+                threads=options.threads,
+            ),
+        )
+        names.append(engine.name)
+        found |= {p.id: p for p in run_engine(engine, part, image_root, failures)}
+    notes = [f"could not be read: {failure}" for failure in failures[:10]]
+    return Reading(
+        name=" + ".join(names),
+        predictions=[found[sample.id] for sample in samples],
+        failures=tuple(failures),
+        notes=tuple(notes),
+    )
+
+
+def slug(name: str) -> str:
+    """Return a file name for an engine's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.").lower() or "engine"
+
+
+def some_documents(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
+    """Return all samples of `count` documents (0: of all), chosen by hash within each subset.
+
+    Subsets take turns, so that a small sample holds a document of each.
+    """
+    if not count:
+        return tuple(samples)
+    by_subset: dict[tuple[str, str], set[str]] = {}
+    for sample in samples:
+        by_subset.setdefault((sample.corpus, sample.subset), set()).add(sample.document)
+    queues = [
+        [(corpus, d) for d in sorted(documents, key=lambda d: sha256_text(f"{seed}:{d}"))]
+        for (corpus, _), documents in sorted(by_subset.items())
+    ]
+    longest = max(map(len, queues))
+    turns = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
+    chosen = set(list(dict.fromkeys(turns))[:count])
+    return tuple(s for s in samples if (s.corpus, s.document) in chosen)
+
+
+def scores_of(
+    name: str,
+    manifest: EvalManifest,
+    samples: Sequence[Sample],
+    reading: Reading,
+    config: EvaluateConfig,
+    ours: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """Return the metrics file of an engine that read `samples`, which `manifest` holds.
+
+    `manifest_sha256` tells whether two files are comparable. `ours` are prediction files of
+    our systems: each is compared in pairs, and its hash tells later whether it is still the
+    current one.
+    """
+    rows = score_rows(samples, reading.predictions, config)
+    known = {sample.id: sample for sample in samples}
+    others = {}
+    for path in ours:
+        common = [p for p in read_predictions(path) if p.id in known]
+        if common:
+            others[path.stem] = score_rows([known[p.id] for p in common], common, config)
+    return {
+        "name": name,
+        "manifest_sha256": manifest.sha256,
+        "import": reading.counts or {},
+        "unreadable_images": len(reading.failures),
+        "predictions_sha256": {path.stem: sha256_file(path) for path in ours},
+        "paired": paired(rows, others, config),
+        **summarise(rows, config),
+    }

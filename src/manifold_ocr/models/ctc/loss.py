@@ -1,0 +1,164 @@
+"""CTC loss over a large character set, with the last linear layer and its LoRA inside.
+
+The plain way (linear layer, log_softmax, ctc_loss, and the same backwards) walks over a
+frames x classes matrix a dozen times; for 18,710 classes that is most of a training step.
+The gradient of CTC with respect to the logits is `softmax - occupancy`, and occupancy is
+zero outside the blank and the line's own characters (Graves et al. 2006, equation 16). So
+the recursion runs on those few classes only and the large matrix is walked over four times.
+The value and the gradients are exact, not an approximation.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch.nn import functional as F  # noqa: N812 - the name everyone uses
+
+import torch
+from torch import Tensor
+
+ABSENT = -1e30  # log-probability of padding classes; -inf would give NaN in ctc_loss's gradient
+
+
+@dataclass(frozen=True)
+class LineTargets:
+    """Labels of N lines whose frames lie one after the other in one matrix of M frames.
+
+    `classes` (N, K): blank and the line's distinct characters, padded with -1. `labels`
+    (N, L): the text as positions in `classes`, padded with 0. `frames` and `characters`
+    (N,): true lengths. `weights` (N,): factor of each line's loss in the batch loss.
+    """
+
+    classes: Tensor
+    labels: Tensor
+    frames: Tensor
+    characters: Tensor
+    weights: Tensor
+
+
+class Workspace:
+    """Two matrices that every step reuses: fresh ones of this size cost as much as the algebra."""
+
+    def __init__(self) -> None:
+        self._flat: list[Tensor] = []
+
+    def matrices(self, like: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """Return two (rows, columns) matrices, uninitialised, of the type and place of `like`."""
+        size = rows * columns
+        if not self._flat or self._flat[0].numel() < size or self._flat[0].device != like.device:
+            self._flat = [like.new_empty(size) for _ in range(2)]
+        first, second = (flat[:size].view(rows, columns) for flat in self._flat)
+        return first, second
+
+
+def ctc_head_loss(
+    hidden: Tensor,
+    inner: Tensor | None,
+    weight: Tensor,
+    up: Tensor | None,
+    bias: Tensor,
+    targets: LineTargets,
+    workspace: Workspace,
+) -> Tensor:
+    """Return the weighted sum of the lines' CTC losses (scalar).
+
+    The logits are `hidden` (M, H) `weight`^T (C, H) + `inner` (M, r) `up`^T (C, r) + `bias`
+    (C,): `inner` is the low-rank half of a LoRA layer, scaled. Gradients go to whatever
+    requires them. One call's backward must run before the next call with the workspace.
+    """
+    loss: Tensor = _HeadCtc.apply(hidden, inner, weight, up, bias, targets, workspace)
+    return loss
+
+
+class _HeadCtc(torch.autograd.Function):
+    """Loss of logits = [hidden, inner] [weight, up]^T + bias, the two products in one."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        inner: Tensor | None,
+        weight: Tensor,
+        up: Tensor | None,
+        bias: Tensor,
+        targets: LineTargets,
+        workspace: Workspace,
+    ) -> Tensor:
+        left = hidden if inner is None else torch.cat([hidden, inner], 1)
+        right = weight if up is None else torch.cat([weight, up], 1)
+        logits, slope = workspace.matrices(left, len(left), len(right))
+        torch.addmm(bias, left, right.t(), out=logits)
+        torch.softmax(logits, -1, out=slope)
+        log_total = logits.amax(-1) - slope.amax(-1).log()
+        few = _Few.of(targets)
+        chosen = logits[few.rows, few.columns] - log_total[few.rows]
+        losses, gradient = _few_class_ctc(chosen, few, targets)
+        slope.mul_(torch.repeat_interleave(targets.weights, targets.frames)[:, None])
+        slope[few.rows[few.valid], few.columns[few.valid]] = gradient[few.valid]
+        ctx.save_for_backward(slope, left, right)
+        ctx.hidden_size = hidden.shape[1]
+        return (losses * targets.weights).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        slope, left, right = ctx.saved_tensors
+        needs, size = ctx.needs_input_grad, ctx.hidden_size
+        d_left = (slope @ right) * grads[0] if needs[0] or needs[1] else None
+        d_hidden = d_left[:, :size] if d_left is not None and needs[0] else None
+        d_inner = d_left[:, size:] if d_left is not None and needs[1] else None
+        # (x^T slope)^T is twice as fast as slope^T x for a tall slope and a narrow x
+        d_weight = (left[:, :size].t() @ slope).t() * grads[0] if needs[2] else None
+        d_up = (left[:, size:].t() @ slope).t() * grads[0] if needs[3] else None
+        d_bias = slope.sum(0) * grads[0] if needs[4] else None
+        return d_hidden, d_inner, d_weight, d_up, d_bias, None, None
+
+
+@dataclass(frozen=True)
+class _Few:
+    """Index of the few classes of every frame, (N, T, K), and which entries are real."""
+
+    rows: Tensor
+    columns: Tensor
+    valid: Tensor
+
+    @classmethod
+    def of(cls, targets: LineTargets) -> "_Few":
+        frames = targets.frames
+        longest = int(frames.max())
+        starts = frames.cumsum(0) - frames
+        time = torch.arange(longest, device=frames.device)
+        rows = (starts[:, None] + time.clamp(max=longest)).minimum((starts + frames - 1)[:, None])
+        real_time = (time[None] < frames[:, None])[:, :, None]
+        real_class = (targets.classes >= 0)[:, None, :]
+        shape = (len(frames), longest, targets.classes.shape[1])
+        return cls(
+            rows[:, :, None].expand(shape),
+            targets.classes.clamp(min=0)[:, None, :].expand(shape),
+            (real_time & real_class).expand(shape),
+        )
+
+
+def _few_class_ctc(
+    log_probabilities: Tensor, few: _Few, targets: LineTargets
+) -> tuple[Tensor, Tensor]:
+    """Return each line's loss (N,) and the gradient of the weighted sum, (N, T, K)."""
+    absent = torch.full_like(log_probabilities, ABSENT)
+    inputs = torch.where(few.valid, log_probabilities, absent).transpose(0, 1).contiguous()
+    with torch.enable_grad():
+        inputs.requires_grad_(True)
+        losses = F.ctc_loss(
+            inputs, targets.labels, targets.frames, targets.characters, reduction="none"
+        )
+        (gradient,) = torch.autograd.grad((losses * targets.weights).sum(), inputs)
+    return losses.detach(), gradient.transpose(0, 1)
+
+
+def plain_ctc_loss(logits: Tensor, targets: LineTargets) -> Tensor:
+    """Return the same loss through torch's own functions: the reference for tests and speed.
+
+    `logits` (M, C) are the frames of all lines.
+    """
+    rows = torch.split(torch.log_softmax(logits, -1), targets.frames.tolist())
+    padded = torch.nn.utils.rnn.pad_sequence(list(rows))
+    labels = targets.classes.clamp(min=0).gather(1, targets.labels)
+    losses = F.ctc_loss(padded, labels, targets.frames, targets.characters, reduction="none")
+    return (losses * targets.weights).sum()

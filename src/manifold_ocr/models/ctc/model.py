@@ -1,0 +1,265 @@
+"""The `ctc` family: convolutional line recognisers read greedily (PP-OCRv6)."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+import torch
+from manifold_ocr.code_hash import code_fingerprint
+from manifold_ocr.config import ModelConfig
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json, sha256_file, sha256_json
+from manifold_ocr.images import load_sample
+from manifold_ocr.models.adapter_files import is_adapter
+from manifold_ocr.models.base import ImageSource, Recognition, opened
+from manifold_ocr.models.ctc.decode import decode_frames, frame_count, line_pixels
+from manifold_ocr.models.ctc.features import FeatureCache, SampleKeys, round_features
+from manifold_ocr.models.device import default_device, weights_dtype
+from manifold_ocr.models.lora import attach, without_library_notes
+from manifold_ocr.records import Sample
+from torch import Tensor, nn
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Backbone = Callable[[np.ndarray], np.ndarray]
+Head = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class CtcModel:
+    """A line recogniser in two parts: frozen `backbone`, and `head` that an adapter changes.
+
+    A line wider than 3,200 pixels at 48 pixels of height is squeezed to that width.
+    """
+
+    family = "ctc"
+
+    def __init__(
+        self, name: str, backbone: Backbone, head: Head, characters: list[str], fingerprint: str
+    ) -> None:
+        """`fingerprint` identifies the backbone's weights: features are cached under it."""
+        self.name = name
+        self.backbone = backbone
+        self.head = head
+        self.characters = characters
+        self.features_fingerprint = features_fingerprint(fingerprint)
+
+    def recognise(
+        self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
+    ) -> Iterator[Recognition]:
+        """Yield the text of each line image, in order; prompts are ignored."""
+        yield from ordered_map(lambda image: self.read(self.features(opened(image))), images)
+
+    def recognise_samples(
+        self, samples: Iterable[Sample], image_root: Path
+    ) -> Iterator[Recognition]:
+        """Yield the text of each sample, in order; features come from the cache where known."""
+        with self.open_cache() as cache:
+            one = self._sample_features(image_root, cache)
+            yield from ordered_map(lambda sample: self.read(one(sample)), samples)
+
+    def cache_samples(
+        self, samples: Iterable[Sample], image_root: Path, cache: FeatureCache
+    ) -> Iterator[str]:
+        """Yield the cache key of each sample, in order, once its features are in `cache`."""
+        keys = SampleKeys(image_root)
+        one = self._sample_features(image_root, cache)
+
+        def known(sample: Sample) -> str:
+            if (key := keys(sample)) not in cache:
+                one(sample)
+            return key
+
+        yield from ordered_map(known, samples)
+
+    def _sample_features(
+        self, image_root: Path, cache: FeatureCache
+    ) -> Callable[[Sample], np.ndarray]:
+        keys = SampleKeys(image_root)
+
+        def one(sample: Sample) -> np.ndarray:
+            key = keys(sample)
+            found = cache.get(key)
+            if found is None:
+                found = self.features(load_sample(sample, image_root))
+                cache.put(key, found)
+            return found
+
+        return one
+
+    def open_cache(self) -> FeatureCache:
+        """Return the feature cache of this backbone and preprocessing."""
+        channels = self.features(Image.new("RGB", (16, 48))).shape[0]
+        return FeatureCache(self.features_fingerprint, channels)
+
+    def features(self, image: Image.Image) -> np.ndarray:
+        """Return the frozen features (C, T) of a line image, rounded as the cache keeps them."""
+        return round_features(self.backbone(line_pixels(image)))
+
+    def read(self, features: np.ndarray) -> Recognition:
+        """Return the text of a line from its features (C, T)."""
+        best, probability = self.head(features)
+        return decode_frames(best, probability, self.characters)
+
+    def vision_tokens(self, size: tuple[int, int]) -> int:
+        """Return the CTC frames of an image of (width, height)."""
+        return frame_count(size)
+
+
+def features_fingerprint(backbone: str) -> str:
+    """Return what decides a cached feature: weights, preprocessing code and its libraries."""
+    code = code_fingerprint(
+        ["manifold_ocr.models.ctc.decode", "manifold_ocr.images"],
+        without=["manifold_ocr.records", "manifold_ocr.files", "manifold_ocr.models.base"],
+    )
+    libraries = {name: version(name) for name in ("onnxruntime", "pillow")}
+    return sha256_json({"backbone": backbone, "code": code, "libraries": libraries})
+
+
+def load(config: ModelConfig, base: Path, adapter: Path | None, device: str | None) -> CtcModel:
+    """Load a CTC recogniser; through onnxruntime where the checkpoint carries its graphs.
+
+    Raises:
+        UserError: files are missing, or the adapter does not fit the base model.
+    """
+    from manifold_ocr.models.ctc import onnx
+
+    characters = character_list(base)
+    name = adapter.name if adapter else config.id
+    fast = onnx.has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
+    if fast and not (adapter and onnx.touches_backbone(base, adapter)):
+        backbone = onnx.OnnxBackbone(base)
+        head = onnx.OnnxHead(base, adapter)
+        return CtcModel(name, backbone, head, characters, backbone.fingerprint)
+
+    parts = load_torch(config, base, adapter, device)
+    return CtcModel(name, parts.backbone, parts.head, characters, parts.fingerprint)
+
+
+def character_list(folder: Path) -> list[str]:
+    """Return the text of each class of a CTC checkpoint, from its preprocessor_config.json.
+
+    Raises:
+        UserError: the file or its `character_list` is missing.
+    """
+    path = folder / "preprocessor_config.json"
+    characters = read_json(path).get("character_list")
+    if not characters:
+        raise UserError(f"{path}: `character_list` is missing; download the base model again")
+    return [str(character) for character in characters]
+
+
+def worker_count() -> int:
+    """Return how many lines run at once: the cores this process may use."""
+    allowed = len(os.sched_getaffinity(0))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(allowed, int(limit))) if limit.isdigit() else allowed
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `function(item)` in order, on a few threads, holding a bounded number of items."""
+    workers = worker_count()
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def load_recogniser(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Return the text recognition model of a checkpoint folder, in evaluation mode.
+
+    Raises:
+        UserError: the weights are missing or do not fit config.json.
+    """
+    from transformers import AutoModelForTextRecognition
+
+    try:
+        with without_library_notes():
+            model: nn.Module = AutoModelForTextRecognition.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder}: not a usable CTC checkpoint ({error})") from error
+    return model.eval()
+
+
+def core(model: nn.Module) -> Any:
+    """Return the recogniser itself, without the wrapper that PEFT puts around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
+def backbone_features(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Return (N, C, 1, W / 8) features of (N, 3, 48, W) pixels."""
+    features: Tensor = core(model).model(pixels).last_hidden_state
+    return features
+
+
+def head_hidden(model: nn.Module, features: Tensor) -> Tensor:
+    """Return (N, T, H): what the last linear layer sees of (N, C, 1, T) features."""
+    hidden: Tensor = core(model).head.encoder(features).last_hidden_state
+    return hidden
+
+
+def head_logits(model: nn.Module, features: Tensor) -> Tensor:
+    """Return (N, T, classes) before the softmax that the model's own forward applies."""
+    logits: Tensor = core(model).head.head(head_hidden(model, features))
+    return logits
+
+
+@dataclass(frozen=True)
+class TorchParts:
+    """Backbone and head as plain functions over numpy arrays (see `models.ctc_onnx`)."""
+
+    model: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+    fingerprint: str
+
+    @torch.inference_mode()
+    def backbone(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the features (C, T) of one line's pixels (1, 3, 48, W)."""
+        inputs = torch.from_numpy(pixels).to(self.device, self.dtype)
+        features: np.ndarray = backbone_features(self.model, inputs)[0, :, 0].float().cpu().numpy()
+        return features
+
+    @torch.inference_mode()
+    def head(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return winning classes and their probabilities, (T,) both."""
+        inputs = torch.from_numpy(np.asarray(features, dtype=np.float32))[None, :, None]
+        logits = head_logits(self.model, inputs.to(self.device, self.dtype))[0].float()
+        best = logits.argmax(-1)
+        peak = logits.gather(-1, best[:, None])[:, 0]
+        probability = torch.exp(peak - logits.logsumexp(-1))
+        return best.cpu().numpy(), probability.cpu().numpy()
+
+
+def load_torch(
+    config: ModelConfig, base: Path, adapter: Path | None, device: str | None
+) -> TorchParts:
+    """Load base weights and adapter on a device (None: this process's GPU, if there is one)."""
+    where = torch.device(device or default_device())
+    dtype = weights_dtype(config.precision)
+    full = adapter is not None and not is_adapter(adapter)
+    folder = adapter if full and adapter is not None else base
+    model = load_recogniser(folder, dtype)
+    weights = [folder / "model.safetensors"]
+    if adapter is not None and not full:
+        model = attach(model, adapter)
+        weights.append(adapter / "adapter_model.safetensors")
+    fingerprint = "-".join([*(sha256_file(path) for path in weights), config.precision, where.type])
+    return TorchParts(model.to(where).eval(), where, dtype, fingerprint)

@@ -1,0 +1,226 @@
+"""Family `encoder_decoder`: image encoder, text decoder with cross-attention (TrOCR, Donut)."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderModel
+
+import torch
+from manifold_ocr.config import ModelConfig
+from manifold_ocr.errors import UserError
+from manifold_ocr.models.base import ImageSource, Recognition, opened
+from manifold_ocr.models.device import processor_path, quantization_config, weights_dtype
+from manifold_ocr.models.encoder_decoder import greedy
+from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder
+from manifold_ocr.models.encoder_decoder.greedy import GreedyDecoder
+from manifold_ocr.models.generative import ConfidenceRecorder, load_pretrained
+from manifold_ocr.models.images import LibraryInput, ResizeInput, load_image_input
+from manifold_ocr.models.lora import base_model
+from manifold_ocr.models.prefetch import batches_from_processes, prepared_batches
+from torch import nn
+
+FAMILY = "encoder_decoder"
+MANY_BATCHES = 4  # so many batches of files are worth starting worker processes for
+
+
+class EncoderDecoder:
+    """A loaded model with its tokenizer and image preparation; reads images greedily.
+
+    `batch_size` images are read together; `max_new_tokens` bounds a text. Every image is
+    resized to the encoder's one size, so nothing of a neighbour reaches an image's text.
+    """
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        image_input: ResizeInput | LibraryInput,
+        *,
+        name: str,
+        batch_size: int = 32,
+        max_new_tokens: int = 512,
+    ) -> None:
+        self.model: Any = model
+        self.tokenizer = tokenizer
+        self.image_input = image_input
+        self.name = name
+        self.batch_size = batch_size
+        self.limit_text(max_new_tokens)
+
+    def limit_text(self, tokens: int) -> None:
+        """Bound generated texts by `tokens`, and by what the decoder has positions for."""
+        self.max_new_tokens = min(tokens, max_target_tokens(self.model))
+
+    def encode_text(self, text: str, limit: int) -> list[int]:
+        """Return label ids: the text's tokens and EOS, at most `limit` of them.
+
+        A text that is too long loses its end *and* EOS: a cut label that ended in EOS would
+        teach the decoder to stop early.
+        """
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [*ids, self.model.config.eos_token_id][:limit]
+
+    def recognise(
+        self,
+        images: Iterable[ImageSource],
+        prompts: Sequence[str] | None = None,
+    ) -> Iterator[Recognition]:
+        """Yield one result an image, in order. Prompts are ignored: the decoder takes none.
+
+        An item may be a function that opens its image: files are then read on threads.
+        """
+        decoder: GreedyDecoder | None = None
+
+        for batch in self._batches(images):
+            if decoder is None and greedy.supports(base_model(self.model)):
+                decoder = GreedyDecoder(base_model(self.model), len(batch), self.max_new_tokens)
+            yield from self._read(batch, decoder)
+
+    def _batches(self, images: Iterable[ImageSource]) -> Iterator[torch.Tensor]:
+        """Return prepared batches: from processes for many files on a GPU, else from threads."""
+        images = iter(images)
+        first = list(islice(images, self.batch_size * MANY_BATCHES))
+        files = len(first) == self.batch_size * MANY_BATCHES and all(map(callable, first))
+        on_gpu = base_model(self.model).device.type == "cuda"
+        if files and on_gpu:
+            everything = [*first, *images]
+            workers = min(16, max(1, (os.cpu_count() or 2) - 2))
+            return batches_from_processes(
+                everything, self._prepare, self.batch_size, _stack, workers
+            )
+        return prepared_batches(chain(first, images), self._prepare, self.batch_size, _stack)
+
+    def _prepare(self, item: Image.Image | Callable[[], Image.Image]) -> np.ndarray:
+        return self.image_input(opened(item))
+
+    def _read(self, pixel_values: torch.Tensor, decoder: GreedyDecoder | None) -> list[Recognition]:
+        """Return the texts of prepared images, [batch, 3, height, width] (see `image_input`)."""
+        base = base_model(self.model)
+        was_training = self.model.training
+        self.model.eval()
+        pixels = pixel_values.to(base.device, non_blocking=True)
+        if decoder is None:
+            tokens, means = self._generate(pixels)
+        else:
+            tokens, means = decoder(pixels)
+        self.model.train(was_training)
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        cost = self.vision_tokens((0, 0))
+        return [
+            Recognition(text.strip(), confidence, cost)
+            for text, confidence in zip(texts, means, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _generate(self, pixels: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+        """Decode with the library's generate(), for decoders that GreedyDecoder cannot drive."""
+        base = base_model(self.model)
+        recorder = ConfidenceRecorder(base.config.eos_token_id)
+        tokens = base.generate(
+            pixel_values=base.normalise(pixels),
+            generation_config=self._generation_config(),
+            logits_processor=[recorder],
+        )
+        return tokens, recorder.means()
+
+    def _generation_config(self) -> GenerationConfig:
+        config = base_model(self.model).config
+        return GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self.max_new_tokens,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            decoder_start_token_id=config.decoder_start_token_id,
+        )
+
+    def vision_tokens(self, size: tuple[int, int]) -> int:
+        """Return the encoder's sequence length, the same for every image size."""
+        encoder = base_model(self.model).encoder
+        config = encoder.config
+        size = _pair(config.image_size)
+        height, width = self.image_input.size if isinstance(self.image_input, ResizeInput) else size
+        step_y, step_x = _pair(config.patch_size)
+        merged = 2 ** (len(getattr(config, "depths", [1])) - 1)  # Swin halves after each stage
+        patches = (height // (step_y * merged)) * (width // (step_x * merged))
+        embeddings = getattr(encoder, "embeddings", None)
+        special = [hasattr(embeddings, name) for name in ("cls_token", "distillation_token")]
+        return int(patches + sum(special))
+
+
+def _stack(prepared: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(prepared))
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def max_target_tokens(model: Any) -> int:
+    """Return how many label tokens the decoder has positions for."""
+    return int(base_model(model).config.decoder.max_position_embeddings)
+
+
+def load_base(
+    config: ModelConfig, base_path: Path | str, device: str = "cpu", *, master_weights: bool = False
+) -> EncoderDecoder:
+    """Load a checkpoint folder without an adapter, with the fast step in place.
+
+    `master_weights` keeps float32 weights (full fine-tuning in half precision needs them).
+
+    Raises:
+        UserError: the folder holds no VisionEncoderDecoder checkpoint or no tokenizer.
+    """
+    base_path = Path(base_path)
+    dtype = torch.float32 if master_weights else weights_dtype(config.precision)
+    model = load_pretrained(
+        VisionEncoderDecoderModel,
+        base_path,
+        dtype=dtype,
+        quantization_config=quantization_config(config),
+    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(processor_path(config, base_path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{base_path}: no usable tokenizer: {error}") from error
+    image_input = load_image_input(processor_path(config, base_path))
+    fill_special_tokens(model.config, tokenizer)
+    accelerate_encoder_decoder(model, list(image_input.mean), list(image_input.std))
+    if config.quantization == "none":
+        nn.Module.to(model, device)
+    return EncoderDecoder(model.eval(), tokenizer, image_input, name=config.id)
+
+
+def fill_special_tokens(config: Any, tokenizer: Any) -> None:
+    """Complete a checkpoint's decoder start, end and padding ids from its tokenizer.
+
+    Raises:
+        UserError: neither the configuration nor the tokenizer names an end of text.
+    """
+    decoder = config.decoder
+
+    def first(*values: int | None) -> int | None:
+        return next((value for value in values if value is not None), None)
+
+    config.eos_token_id = first(decoder.eos_token_id, tokenizer.eos_token_id)
+    if config.eos_token_id is None:
+        raise UserError("neither the decoder nor its tokenizer has an end-of-text token")
+    config.pad_token_id = first(
+        config.pad_token_id, decoder.pad_token_id, tokenizer.pad_token_id, config.eos_token_id
+    )
+    start = (config.decoder_start_token_id, getattr(decoder, "decoder_start_token_id", None))
+    config.decoder_start_token_id = first(*start, decoder.bos_token_id, tokenizer.bos_token_id)
+    if config.decoder_start_token_id is None:
+        config.decoder_start_token_id = config.eos_token_id
+
+
+def freeze_vision(model: Any) -> None:
+    """Freeze the image encoder (and its projection), as `train.freeze: backbone` asks."""
+    base_model(model).encoder.requires_grad_(False)

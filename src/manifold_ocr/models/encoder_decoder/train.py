@@ -1,0 +1,180 @@
+"""Training of the `encoder_decoder` family (see `training.family.TrainingFamily`)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import torch
+from manifold_ocr.files import read_json
+from manifold_ocr.images import load_sample
+from manifold_ocr.models.adapter_files import encoder_decoder_scope
+from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
+from manifold_ocr.models.device import on_gpu, processor_path, trained_config
+from manifold_ocr.models.encoder_decoder import model as encoder_decoder
+from manifold_ocr.models.encoder_decoder.model import EncoderDecoder
+from manifold_ocr.models.generative import (
+    audit_labels,
+    loading_device,
+    read_beside_graphs,
+    restore_trained,
+    save_trained,
+    starting_point,
+)
+from manifold_ocr.models.images import load_image_input
+from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_positions
+from manifold_ocr.models.kernels.cuda_graphs import padded_length
+from manifold_ocr.models.lora import add_adapter, base_model, wrap_for_training
+from manifold_ocr.records import Sample
+from torch import Tensor, nn
+
+Row = tuple[np.ndarray, list[int]]
+
+
+@dataclass(frozen=True)
+class EncoderDecoderRows(torch.utils.data.Dataset[Row]):
+    """Map-style dataset: (prepared pixels uint8 [3, height, width], label ids).
+
+    Nothing here is random, so the rows are the same for any number of workers.
+    """
+
+    samples: Sequence[Sample]
+    targets: Sequence[list[int]]
+    image_root: Path
+    image_input: Any
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Return the label tokens of each row."""
+        return [len(target) for target in self.targets]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Row:
+        """Open, crop and resize one image."""
+        image = load_sample(self.samples[index], self.image_root)
+        return self.image_input(image), self.targets[index]
+
+
+def collate_encoder_decoder(rows: list[Row], limit: int = 1 << 30) -> dict[str, Tensor]:
+    """Return a batch: pixel_values, labels padded on the right with -100, answer_index.
+
+    Lengths are rounded up, so that few shapes occur, but never beyond `limit` tokens.
+    """
+    longest = padded_length(max(len(target) for _, target in rows), limit)
+    labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
+    for row, (_, target) in enumerate(rows):
+        labels[row, : len(target)] = torch.tensor(target)
+    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in rows]))
+    return {
+        "pixel_values": pixels,
+        "labels": labels,
+        "answer_index": answer_positions(labels),
+    }
+
+
+class EncoderDecoderTraining:
+    """The harness's view of TrOCR, Donut and their like."""
+
+    name = "encoder_decoder"
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        """Load the tokenizer and the image preparation; weights come with `build`."""
+        from transformers import AutoTokenizer
+
+        self.settings = settings
+        source = processor_path(settings.model, settings.base)
+        self.tokenizer = AutoTokenizer.from_pretrained(source)
+        self.image_input = load_image_input(source)
+        decoder = read_json(settings.base / "config.json").get("decoder", {})
+        self.positions = int(decoder.get("max_position_embeddings", 512))
+        self.limit = min(settings.train.max_target_length, self.positions)
+        eos = decoder.get("eos_token_id")
+        self.eos = self.tokenizer.eos_token_id if eos is None else eos
+
+    def audit(self, samples: Sequence[Sample]) -> Audit:
+        """Count labels that are cut or hold unknown characters; reject empty ones."""
+        return audit_labels(samples, self._tokenise, self.limit, self.tokenizer.unk_token_id)
+
+    def build(self) -> nn.Module:
+        """Return the base model with LoRA, or with its own weights free for lora.rank 0."""
+        settings = self.settings
+        checkpoint, adapter = starting_point(settings)
+        full = settings.lora.rank == 0
+        loaded = encoder_decoder.load_base(
+            trained_config(settings.model),
+            checkpoint,
+            loading_device(settings),
+            master_weights=full,
+        )
+        model: Any = loaded.model
+        frozen = settings.train.freeze == "backbone"
+        if settings.train.gradient_checkpointing:
+            part = model.decoder if frozen else model
+            part.gradient_checkpointing_enable({"use_reentrant": False})
+        if full:
+            if frozen:
+                encoder_decoder.freeze_vision(model)
+            full_model: nn.Module = model.train()
+            return full_model
+        model.requires_grad_(False)
+        if adapter is not None:
+            model = add_adapter(model, adapter, trainable=True)
+        else:
+            targets, within = encoder_decoder_scope(freeze_backbone=frozen)
+            model = wrap_for_training(model, settings.lora, targets, within)
+        base_model(model).graphs_allowed = (
+            on_gpu()
+            and not settings.train.gradient_checkpointing
+            and settings.model.quantization != "8bit"  # bitsandbytes waits for the GPU there
+        )
+        trained: nn.Module = model.train()
+        return trained
+
+    def data(self, samples: Sequence[Sample]) -> EncoderDecoderRows:
+        """Return the training rows."""
+        targets = [[*self._tokenise(sample.text), self.eos][: self.limit] for sample in samples]
+        return EncoderDecoderRows(samples, targets, self.settings.image_root, self.image_input)
+
+    def collate(self, rows: list[Row]) -> dict[str, Any]:
+        """Return pixels and padded labels."""
+        return collate_encoder_decoder(rows, self.positions)
+
+    def read(self, model: nn.Module, samples: Sequence[Sample]) -> Iterator[Recognition]:
+        """Yield the greedy text of each sample."""
+        reader = EncoderDecoder(
+            model,
+            self.tokenizer,
+            self.image_input,
+            name=self.settings.model.id,
+            batch_size=self.settings.train.eval_batch_size,
+            max_new_tokens=self.settings.train.generation_max_length,
+        )
+        root = self.settings.image_root
+        yield from read_beside_graphs(
+            lambda: reader.recognise(partial(load_sample, sample, root) for sample in samples),
+            base_model(model).release_graphs,
+        )
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write the LoRA adapter, or the full checkpoint for lora.rank 0."""
+        save_trained(model, folder, self.settings, self.name)
+
+    def restore(self, model: nn.Module, folder: Path) -> None:
+        """Load what `save` wrote."""
+
+        def load(checkpoint: Path) -> nn.Module:
+            config = trained_config(self.settings.model)
+            loaded = encoder_decoder.load_base(config, checkpoint, master_weights=True)
+            full_model: nn.Module = loaded.model
+            return full_model
+
+        restore_trained(model, folder, self.settings, load)
+
+    def _tokenise(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])

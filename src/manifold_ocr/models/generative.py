@@ -1,0 +1,197 @@
+"""What the two generative families share in training: label audit, saving, restoring, starting."""
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from transformers import LogitsProcessor
+
+import torch
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json, write_json
+from manifold_ocr.models.adapter_files import is_adapter, write_origin
+from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
+from manifold_ocr.models.device import local_device
+from manifold_ocr.models.lora import (
+    base_model,
+    restore_adapter,
+    save_adapter,
+    without_library_notes,
+)
+from manifold_ocr.records import Rejection, Sample
+from torch import Tensor, nn
+
+WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx"}
+
+
+def audit_labels(
+    samples: Sequence[Sample], tokenise: Callable[[str], list[int]], limit: int, unknown: int | None
+) -> Audit:
+    """Count what labels lose: tokens beyond `limit`, characters the tokenizer does not know.
+
+    `tokenise` gives a text's ids without an end token. Rows without any token are rejected.
+    A label that is too long is kept but cut (without an end token), and counted by subset.
+    """
+    kept, rejected = [], []
+    lost: Counter[str] = Counter()
+    cut: Counter[str] = Counter()
+    unknown_rows = 0
+    for sample in samples:
+        ids = tokenise(sample.text)
+        if not sample.text.strip() or not ids:
+            detail = "the label holds no token of this tokenizer"
+            rejected.append(
+                Rejection(
+                    corpus=sample.corpus, source=sample.id, reason="empty_label", detail=detail
+                )
+            )
+            continue
+        kept.append(sample)
+        unknown_rows += unknown is not None and unknown in ids
+        if len(ids) + 1 > limit:
+            cut[sample.subset] += 1
+            lost[sample.subset] += len(ids) + 1 - limit
+    counts = {
+        "rows": len(samples),
+        "kept": len(kept),
+        "rejected_empty_label": len(rejected),
+        "truncated_rows": cut.total(),
+        "truncated_tokens": lost.total(),
+        "rows_with_unknown_token": unknown_rows,
+    }
+    details = {"truncated_rows_by_subset": dict(sorted(cut.items()))}
+    details["truncated_tokens_by_subset"] = dict(sorted(lost.items()))
+    return Audit(kept=kept, rejected=rejected, counts=counts, details=details)
+
+
+def starting_point(settings: TrainingSettings) -> tuple[Path, Path | None]:
+    """Return (checkpoint folder to load, adapter to go on from or None) for `train.init_from`.
+
+    Raises:
+        UserError: init_from is no folder.
+    """
+    if not settings.train.init_from:
+        return settings.base, None
+    start = Path(settings.train.init_from)
+    if not start.is_dir():
+        raise UserError(f"train.init_from: {start} is no folder; name an adapter folder")
+    return (settings.base, start) if is_adapter(start) else (start, None)
+
+
+def save_trained(model: nn.Module, folder: Path, settings: TrainingSettings, family: str) -> None:
+    """Write the adapter, or for lora.rank 0 the full checkpoint with its tokenizer files."""
+    config = settings.model
+    if settings.lora.rank:
+        name = config.id if config.revision else settings.base.as_posix()
+        save_adapter(model, folder, name, config.revision)
+    else:
+        _save_full(model, folder, settings.base)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)
+    origin = {"base_id": config.id, "base_revision": config.revision, "family": family}
+    write_origin(folder, settings.base, origin)
+
+
+def _save_full(model: nn.Module, folder: Path, base: Path) -> None:
+    base_model(model).save_pretrained(folder, safe_serialization=True)
+    written = read_json(folder / "config.json")
+    written["architectures"] = read_json(base / "config.json").get("architectures")
+    write_json(folder / "config.json", written)
+    for path in base.iterdir():
+        wanted = path.is_file() and path.suffix not in WEIGHT_SUFFIXES
+        if wanted and not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)
+
+
+def restore_trained(
+    model: nn.Module, folder: Path, settings: TrainingSettings, load: Callable[[Path], nn.Module]
+) -> None:
+    """Load what `save_trained` wrote into `model`, in place.
+
+    `load` reads a full checkpoint the library's way (names on disk differ from those in
+    memory for some architectures).
+    """
+    if settings.lora.rank:
+        restore_adapter(model, folder)
+    else:
+        base_model(model).load_state_dict(load(folder).state_dict())
+
+
+def read_beside_graphs(
+    read: Callable[[], Iterator[Recognition]], release_graphs: Callable[[], None]
+) -> list[Recognition]:
+    """Return what `read` yields; where memory ends, free the captured steps and read anew.
+
+    Capturing them again takes seconds after every validation, so they are given up only where
+    their memory is wanted.
+    """
+    with suppress(torch.OutOfMemoryError):
+        return list(read())
+    release_graphs()
+    torch.cuda.empty_cache()
+    return list(read())
+
+
+def loading_device(settings: TrainingSettings) -> str:
+    """Return where weights are loaded: quantised ones straight to this process's GPU."""
+    return "cpu" if settings.model.quantization == "none" else local_device()
+
+
+UNUSED = ".pooler."  # ViT's pooler: no text comes from it, and OCR checkpoints leave it out
+
+
+def load_pretrained(kind: Any, folder: Path | str, **options: Any) -> Any:
+    """Return `kind.from_pretrained(folder)` from safetensors; name weights that it had to draw.
+
+    Raises:
+        UserError: the folder holds no such checkpoint.
+    """
+    try:
+        with without_library_notes():
+            model, found = kind.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **options
+            )
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder}: not a usable {kind.__name__} checkpoint: {error}") from error
+    missing = sorted(name for name in found["missing_keys"] if UNUSED not in name)
+    if missing:
+        print(
+            f"warning: {folder} lacks {len(missing)} weights, which are drawn at random: "
+            f"{', '.join(missing[:3])}; fetch the checkpoint again",
+            file=sys.stderr,
+        )
+    return model
+
+
+class ConfidenceRecorder(LogitsProcessor):
+    """Record each step's highest probability; averages stop at a row's end of text.
+
+    Keeps [rows] floats a step instead of all scores ([rows, vocabulary] a step).
+    """
+
+    def __init__(self, eos_token_id: int | list[int]) -> None:
+        self.ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
+        self.steps: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Note the probability and whether the choice ends the text; return `scores` as is."""
+        best, token = scores.max(dim=-1)
+        probability = torch.exp(best.float() - torch.logsumexp(scores.float(), dim=-1))
+        ends = torch.zeros_like(token, dtype=torch.bool)
+        for end in self.ends:
+            ends |= token == end
+        self.steps.append((probability, ends))
+        return scores
+
+    def means(self) -> list[float]:
+        """Return the mean probability of each row's tokens up to and including its end."""
+        probability = torch.stack([step[0] for step in self.steps], dim=1).cpu()
+        ended = torch.stack([step[1] for step in self.steps], dim=1).cpu().int().cumsum(1)
+        counted = torch.cat([torch.ones_like(ended[:, :1]), (ended[:, :-1] == 0).int()], dim=1)
+        return ((probability * counted).sum(1) / counted.sum(1)).tolist()

@@ -1,0 +1,171 @@
+"""PEFT's LoRA layers with one fused autograd step: same weights, same files, fewer kernels.
+
+PEFT's own forward casts activations to the adapter's float32, keeps extra copies and, for
+4-bit weights, clones the result. Here base product, adapter product and both gradients run
+in the base's dtype, added in place. The layers stay PEFT layers (saving, merging and
+disabling are untouched): only their class, hence `forward`, changes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from peft.tuners.lora import Linear as PeftLinear
+from torch.nn import functional
+
+import torch
+from manifold_ocr.models.kernels.ops import dequantize_nf4
+from torch import Tensor, nn
+
+MOST_SLICES = 128  # about the multiprocessors of the largest GPUs
+LEAST_ROWS = 128  # rows of a slice below which splitting gains nothing
+
+
+class _LoraProduct(torch.autograd.Function):
+    """y = x W^T + bias + scaling * (dropout(x) A^T) B^T with W frozen (Hu et al. 2021).
+
+    Of dropout only the mask is kept, one byte an element; the dropped input is made again
+    in the backward pass. Layers that share an input then share the one copy of it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        dropout: float,
+        base: Callable[[], Tensor],
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scaling: float,
+    ) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        entering, mask = torch.native_dropout(flat, dropout, True) if dropout else (flat, None)
+        a_low, b_low = a.to(x.dtype), b.to(x.dtype)
+        inner = entering @ a_low.T
+        out = functional.linear(flat, base(), bias)
+        out.addmm_(inner, b_low.T, alpha=scaling)
+        ctx.save_for_backward(flat, mask, inner, a_low, b_low)
+        ctx.base, ctx.scaling, ctx.dropout = base, scaling, dropout
+        ctx.dtypes = a.dtype, b.dtype
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        entering, mask, inner, a_low, b_low = ctx.saved_tensors
+        flat = grad.reshape(-1, grad.shape[-1])
+        grad_inner = (flat @ b_low).mul_(ctx.scaling)
+        grad_b = tall_product(flat, inner).to(ctx.dtypes[1]).mul_(ctx.scaling)
+        if mask is not None:
+            entering = _dropped(entering, mask, ctx.dropout)
+        grad_a = tall_product(grad_inner, entering).to(ctx.dtypes[0])
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = flat @ ctx.base()
+            if mask is None:
+                grad_x.addmm_(grad_inner, a_low)
+            else:
+                grad_x += _dropped(grad_inner @ a_low, mask, ctx.dropout)
+            grad_x = grad_x.view(*grad.shape[:-1], -1)
+        return grad_x, None, None, None, grad_a, grad_b, None
+
+
+def _dropped(values: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    """Return values * mask / (1 - dropout), as the forward pass scaled what it kept."""
+    return torch.ops.aten.native_dropout_backward(values, mask, 1 / (1 - dropout))
+
+
+def tall_product(left: Tensor, right: Tensor) -> Tensor:
+    """Return left.T @ right for [n, a] and [n, b] with n much larger than a or b.
+
+    One product with a tiny side keeps a few multiprocessors busy; slices of n, summed,
+    keep all of them.
+    """
+    slices = 1
+    while (
+        slices < MOST_SLICES
+        and left.shape[0] % (2 * slices) == 0
+        and (left.shape[0] >= 2 * slices * LEAST_ROWS)
+    ):
+        slices *= 2
+    if slices == 1 or not left.is_cuda:
+        return left.T @ right
+    parts = [part.reshape(slices, -1, part.shape[-1]) for part in (left, right)]
+    return torch.bmm(parts[0].transpose(1, 2), parts[1]).sum(0, dtype=torch.float32)
+
+
+def _lora_forward(layer: Any, x: Tensor, base: Callable[[], Tensor]) -> Tensor:
+    name = layer.active_adapters[0]
+    x = x.to(layer.compute_dtype)
+    dropout = layer.lora_dropout[name]
+    return _LoraProduct.apply(
+        x,
+        dropout.p if layer.training and isinstance(dropout, nn.Dropout) else 0.0,
+        base,
+        layer.base_layer.bias,
+        layer.lora_A[name].weight,
+        layer.lora_B[name].weight,
+        layer.scaling[name],
+    )
+
+
+def _is_plain(layer: Any) -> bool:
+    """Return whether one unmerged, ordinary LoRA adapter over a frozen base is active."""
+    return (
+        not layer.disable_adapters
+        and not layer.merged
+        and len(layer.active_adapters) == 1
+        and layer.active_adapters[0] in layer.lora_A
+        and layer.active_adapters[0] not in getattr(layer, "lora_variant", {})
+        and layer.lora_B[layer.active_adapters[0]].bias is None
+        and not layer.base_layer.weight.requires_grad
+        and (layer.base_layer.bias is None or not layer.base_layer.bias.requires_grad)
+    )
+
+
+class FastLoraLinear(PeftLinear):
+    """A PEFT LoRA layer over a dense half-precision or float32 weight."""
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Return the dtype of the products: that of the frozen weight."""
+        base: Any = self.base_layer
+        return base.weight.dtype
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the layer's output [..., out]; anything but plain LoRA goes to PEFT."""
+        if args or kwargs or not _is_plain(self):
+            return super().forward(x, *args, **kwargs)
+        base: Any = self.base_layer
+        return _lora_forward(self, x, lambda: base.weight)
+
+
+def fuse_lora_layers(model: nn.Module) -> int:
+    """Give every plain LoRA layer over a dense or 4-bit linear the fused forward.
+
+    Returns how many layers were changed. Layers over 8-bit weights keep PEFT's forward.
+    """
+    changed = 0
+    four_bit = _four_bit_class()
+    for module in model.modules():
+        if type(module) is PeftLinear and isinstance(module.base_layer, nn.Linear):
+            module.__class__ = FastLoraLinear
+            changed += 1
+        elif four_bit is not None and type(module) is four_bit.__base__:
+            module.__class__ = four_bit
+            changed += 1
+    return changed
+
+
+def _four_bit_class() -> type[nn.Module] | None:
+    """Return the fused class over bitsandbytes' 4-bit layers, or None without bitsandbytes."""
+    try:
+        from manifold_ocr.models.kernels.lora_linear_4bit import FastLoraLinear4bit
+    except ImportError:
+        return None
+    return FastLoraLinear4bit
+
+
+def lora_forward_4bit(layer: Any, x: Tensor) -> Tensor:
+    """Return the output of a 4-bit layer, its weight made dense for the product and dropped."""
+    weight = layer.base_layer.weight
+    return _lora_forward(layer, x, lambda: dequantize_nf4(weight))

@@ -1,0 +1,102 @@
+"""Elementwise work fused into single kernels; plain PyTorch where Triton or a GPU is missing."""
+
+import functools
+import importlib.util
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch.nn import functional
+
+import torch
+from torch import Tensor, nn
+
+
+@functools.cache
+def _triton_kernels() -> Any | None:
+    """Return the module of Triton kernels, or None where they cannot be compiled."""
+    if importlib.util.find_spec("triton") is None or not torch.cuda.is_available():
+        return None
+    from manifold_ocr.models.kernels import triton
+
+    return triton
+
+
+def _kernels_for(tensor: Tensor) -> Any | None:
+    return _triton_kernels() if tensor.is_cuda else None
+
+
+def cross_entropy_in_place(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of each row, float32 [rows]; `logits` becomes softmax - one_hot(label).
+
+    Shapes: logits [rows, vocabulary] contiguous, labels [rows] int64. A negative label gives
+    no loss and a gradient of zeros.
+    """
+    if logits.is_meta:  # a memory estimate: the GPU's kernel needs no buffer either
+        return logits.new_empty(logits.shape[0], dtype=torch.float32)
+    kernels = _kernels_for(logits)
+    if kernels is not None:
+        return kernels.cross_entropy_in_place(logits, labels)
+    values = logits.float()
+    norm = torch.logsumexp(values, dim=-1)
+    counted = (labels >= 0).unsqueeze(1).to(values.dtype)
+    chosen = labels.clamp_min(0).unsqueeze(1)
+    loss = (norm - values.gather(1, chosen).squeeze(1)) * counted.squeeze(1)
+    values.sub_(norm.unsqueeze(1)).exp_()
+    values.scatter_add_(1, chosen, -torch.ones_like(chosen, dtype=values.dtype))
+    logits.copy_(values.mul_(counted))
+    return loss
+
+
+class _SwiGlu(torch.autograd.Function):
+    """silu(gate) * up that keeps its two inputs only (autograd would keep three tensors)."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        if gate.is_meta:
+            return torch.empty_like(gate)
+        kernels = _kernels_for(gate)
+        return functional.silu(gate) * up if kernels is None else kernels.swiglu(gate, up)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        if gate.is_meta:
+            return torch.empty_like(gate), torch.empty_like(up)
+        kernels = _kernels_for(gate)
+        if kernels is not None:
+            return kernels.swiglu_backward(grad.contiguous(), gate, up)
+        sigmoid = torch.sigmoid(gate)
+        silu = gate * sigmoid
+        return grad * up * (sigmoid + silu * (1 - sigmoid)), grad * silu
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """Return silu(gate) * up (equal shapes; Shazeer 2020, arXiv:2002.05202)."""
+    return _SwiGlu.apply(gate, up)
+
+
+def dequantize_nf4(weight: Any) -> Tensor:
+    """Return the dense matrix [out, in] of a bitsandbytes 4-bit weight, in its compute dtype."""
+    state = weight.quant_state
+    kernels = _kernels_for(weight.data)
+    if kernels is not None and state.quant_type == "nf4" and state.blocksize % 32 == 0:
+        return kernels.dequantize_nf4(weight.data, state)
+    import bitsandbytes.functional
+
+    return bitsandbytes.functional.dequantize_4bit(weight.data, state)
+
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def half_precision_as_is(model: nn.Module) -> AbstractContextManager[object]:
+    """Return a context without autocast for a half-precision base, else a neutral one.
+
+    A float32 base (full fine-tuning keeps float32 master weights) needs the caller's
+    autocast for its speed, so it is left alone.
+    """
+    frozen = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if frozen is None or frozen.dtype not in HALF or frozen.device.type == "meta":
+        return nullcontext()
+    return torch.autocast(frozen.device.type, enabled=False)

@@ -1,0 +1,223 @@
+"""LoRA adapters through PEFT: attach, save so that equal runs give equal files, reload, merge."""
+
+import difflib
+import importlib
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from manifold_ocr.config import LoraSettings
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import atomic_directory, read_json, write_json
+from manifold_ocr.models.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
+from manifold_ocr.models.ctc.onnx import export_merged
+from manifold_ocr.models.kernels.lora_linear import fuse_lora_layers
+from torch import nn
+
+
+def import_peft() -> Any:
+    """Return the peft module, imported when it is used: that takes seconds."""
+    return importlib.import_module("peft")
+
+
+@contextmanager
+def without_library_notes() -> Iterator[None]:
+    """Hide progress bars, load reports and notes that only the libraries can mend."""
+    from transformers.utils import logging as library_logging
+
+    verbosity = library_logging.get_verbosity()
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            for note in (".*gradient_checkpointing", ".*broadcast_buffers"):
+                warnings.filterwarnings("ignore", message=note, category=Warning)
+            yield
+    finally:
+        library_logging.enable_progress_bar()
+        library_logging.set_verbosity(verbosity)
+
+
+def match_targets(model: nn.Module, suffixes: Sequence[str], within: str = "") -> list[str]:
+    """Return the sorted names of the linear and convolution modules that end in a suffix.
+
+    `within` keeps modules below one part of the model (`head.`: the rest stays frozen).
+
+    Raises:
+        UserError: a suffix matches nothing; the nearest module names are given.
+    """
+    candidates = [
+        name
+        for name, module in model.named_modules()
+        if name.startswith(within) and (hasattr(module, "in_features") or _is_conv(module))
+    ]
+    matched: set[str] = set()
+    for suffix in suffixes:
+        hits = [n for n in candidates if n == suffix or n.endswith(f".{suffix}")]
+        if not hits:
+            endings = sorted({name.rsplit(".", 1)[-1] for name in candidates})
+            close = difflib.get_close_matches(suffix, endings, n=3, cutoff=0.3) or endings[:8]
+            raise UserError(
+                f"lora.target_modules: {suffix!r} matches no module"
+                f"{' below ' + within if within else ''}; this model has {', '.join(close)}"
+            )
+        matched.update(hits)
+    return sorted(matched)
+
+
+def _is_conv(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.groups == 1
+
+
+def add_lora(
+    model: nn.Module,
+    lora: LoraSettings,
+    auto_targets: Sequence[str],
+    within: str = "",
+    **extra: Any,
+) -> Any:
+    """Return `model` inside a PeftModel whose LoRA layers are trainable, the rest frozen.
+
+    `auto_targets` are the family's suffixes for `target_modules: auto`. `extra` goes to
+    peft.LoraConfig. The caller seeds torch first: A is random, B is zero.
+
+    Raises:
+        UserError: targets that match no module.
+    """
+    peft = import_peft()
+    wanted = auto_targets if lora.target_modules == "auto" else named_targets(lora)
+    settings = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        bias=lora.bias,
+        target_modules=match_targets(model, wanted, within),
+        **extra,
+    )
+    with without_library_notes():
+        return peft.get_peft_model(model, settings)
+
+
+def named_targets(lora: LoraSettings) -> list[str]:
+    """Return the endings that `lora.target_modules` lists, by commas or as a list."""
+    targets = lora.target_modules
+    return [part.strip() for part in targets.split(",")] if isinstance(targets, str) else targets
+
+
+def attach(model: nn.Module, adapter: Path, trainable: bool = False) -> Any:
+    """Return `model` with a saved adapter on it.
+
+    Raises:
+        UserError: the adapter is damaged or made for another architecture.
+    """
+    peft = import_peft()
+    if not (adapter / ADAPTER_WEIGHTS).is_file():
+        raise UserError(f"{adapter / ADAPTER_WEIGHTS}: no such file; train the adapter again")
+    try:
+        with without_library_notes():
+            return peft.PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{adapter}: does not fit this base model ({error})") from error
+
+
+def restore_adapter(model: Any, folder: Path) -> None:
+    """Load the adapter weights of `folder` into a PeftModel in place."""
+    from safetensors.torch import load_file
+
+    peft = import_peft()
+    outcome = peft.set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
+    if outcome.unexpected_keys:
+        raise UserError(f"{folder}: has weights that the model lacks: {outcome.unexpected_keys[0]}")
+
+
+def save_adapter(model: Any, folder: Path, base_name: str, revision: str = "") -> None:
+    """Write adapter_config.json and adapter_model.safetensors into the existing `folder`.
+
+    Equal adapters give equal bytes: targets are sorted, `base_name` (a hub id or a path
+    relative to the project) replaces the path of this machine, no README is generated.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        model.save_pretrained(name, safe_serialization=True)
+        written = Path(name)
+        config = read_json(written / ADAPTER_CONFIG)
+        config["base_model_name_or_path"] = base_name
+        config["revision"] = revision or None
+        config["target_modules"] = sorted(config["target_modules"])
+        write_json(folder / ADAPTER_CONFIG, config)
+        shutil.copyfile(written / ADAPTER_WEIGHTS, folder / ADAPTER_WEIGHTS)
+
+
+def merge_adapter(model: nn.Module, adapter: Path, base: Path, destination: Path) -> None:
+    """Write a full checkpoint: the base `model` with the adapter's changes inside the weights.
+
+    Tokenizer and processor files of `base` are copied; a CTC checkpoint with graphs for
+    onnxruntime gets graphs with the merged weights.
+    """
+    if not is_adapter(adapter):
+        raise UserError(f"{adapter}: not a LoRA adapter; a full checkpoint needs no merging")
+    merged = attach(model, adapter).merge_and_unload()
+    with atomic_directory(destination) as folder:
+        for path in base.iterdir():
+            kept = path.suffix in {".json", ".txt", ".model", ".jinja"}
+            if path.is_file() and kept and not path.name.endswith(".index.json"):
+                shutil.copyfile(path, folder / path.name)
+        with without_library_notes():
+            merged.save_pretrained(folder, safe_serialization=True)
+        for path in folder.glob("*.safetensors"):
+            path.chmod(0o644)
+        export_merged(base, adapter, folder)
+
+
+def base_model(model: Any) -> Any:
+    """Return the transformers model below a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def present(model: nn.Module, suffixes: Sequence[str], within: str) -> list[str]:
+    """Return those of `suffixes` that name a linear layer below `within`, in their order.
+
+    Architectures of one family name their layers differently; `auto` takes what is there.
+    """
+    found = {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if name.startswith(within) and hasattr(module, "in_features")
+    }
+    return [suffix for suffix in suffixes if suffix in found]
+
+
+def wrap_for_training(
+    model: nn.Module, lora: LoraSettings, auto_targets: Sequence[str], within: str = ""
+) -> Any:
+    """Return `model` with new LoRA layers (float32 weights) and the fused forward.
+
+    Raises:
+        UserError: targets that match no module.
+    """
+    names = present(model, auto_targets, within)
+    wrapped = add_lora(model, lora, names or list(auto_targets), within)
+    fuse_lora_layers(wrapped)
+    return wrapped
+
+
+def add_adapter(model: nn.Module, adapter: Path, *, trainable: bool = False) -> Any:
+    """Return `model` with a saved adapter, fused.
+
+    For reading (not `trainable`) the adapter takes the precision of the base's weights.
+
+    Raises:
+        UserError: the folder holds no adapter, or one of another architecture.
+    """
+    wrapped = attach(model, adapter, trainable=trainable)
+    if not trainable:
+        for module in wrapped.modules():
+            weight = getattr(getattr(module, "base_layer", None), "weight", None)
+            if weight is not None and weight.is_floating_point() and hasattr(module, "lora_A"):
+                module.lora_A.to(weight.dtype)
+                module.lora_B.to(weight.dtype)
+    fuse_lora_layers(wrapped)
+    return wrapped

@@ -1,0 +1,79 @@
+"""A checkpoint or adapter of our families as an engine: lines directly, pages by detection."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from manifold_ocr.config import ModelConfig, load_section
+from manifold_ocr.errors import UserError
+from manifold_ocr.models.base import ImageSource, OcrModel, Recognition, opened
+from manifold_ocr.models.registry import base_path, granularities, load_model
+from manifold_ocr.reading.page import PageReader
+
+EMBEDDED = "pp-ocrv6-small"
+
+
+def load_checkpoint(folder: Path | None, params: Path = Path("params.yaml")) -> OcrModel:
+    """Load a checkpoint folder, an adapter folder, or (None) the project's base model.
+
+    A folder with its own config.json is a checkpoint; any other is an adapter over the base
+    model of `params`. Without a params file the embedded model is the base.
+
+    Raises:
+        UserError: the folder does not exist or cannot be read as either.
+    """
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"{folder}: no such model folder")
+    if folder is not None and (folder / "config.json").is_file():
+        return load_model(ModelConfig(id=str(folder)))
+    known = params.is_file()
+    config = load_section(ModelConfig, "model", params) if known else ModelConfig(id=EMBEDDED)
+    if folder is not None and not any(folder.glob("*.safetensors")):
+        raise UserError(f"{folder}: holds no safetensors weights; name a checkpoint or an adapter")
+    return load_model(config, adapter=folder)
+
+
+def reader_model(folder: Path | None, params: Path = Path("params.yaml")) -> OcrModel:
+    """Like `load_checkpoint`, but the embedded recogniser of rapidocr stands in for the base.
+
+    The embedded default is the same network, so reading works before `dvc repro` imported it.
+    """
+    if folder is None:
+        known = params.is_file()
+        config = load_section(ModelConfig, "model", params) if known else ModelConfig(id=EMBEDDED)
+        try:
+            base_path(config)
+        except UserError:
+            if config.id != EMBEDDED:
+                raise
+            from manifold_ocr.reading.engines.rapidocr import RapidOcr
+
+            return RapidOcr()
+    return load_checkpoint(folder, params)
+
+
+def reads_pages(model: OcrModel) -> bool:
+    """Tell whether `model` takes a whole page by itself, without line detection."""
+    return model.family != "rapidocr" and "page" in granularities(model.family)
+
+
+class PageEngine:
+    """Whole pages through detection, our recogniser, and reading order: text by paragraphs."""
+
+    family = "pages"
+
+    def __init__(self, reader: PageReader) -> None:
+        """Read every image as a page with `reader`."""
+        self.reader = reader
+        self.name = f"pages:{reader.recogniser.name}"
+
+    def recognise(
+        self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
+    ) -> Iterator[Recognition]:
+        """Yield the text of each page, paragraphs joined by blank lines."""
+        for image in map(opened, images):
+            page = self.reader.read(image, "page")
+            yield Recognition(page.text, page.confidence)
+
+    def vision_tokens(self, size: tuple[int, int]) -> int:
+        """Return 0: how many positions a page costs depends on its lines."""
+        return 0

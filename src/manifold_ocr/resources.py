@@ -1,0 +1,144 @@
+"""What long work shows and costs: progress lines, clocks and memory, GPU load and power."""
+
+import fcntl
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from manifold_ocr.files import read_json, write_json
+
+Item = TypeVar("Item")
+
+
+def progress(
+    items: Iterable[Item], what: str, total: int | None = None, unit: str = "row"
+) -> Iterator[Item]:
+    """Yield `items` while showing count, rate and ETA (every 10 s where there is no terminal)."""
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        items,
+        desc=what,
+        total=total,
+        unit=unit,
+        file=sys.stderr,
+        mininterval=interval,
+        dynamic_ncols=True,
+        leave=False,
+        smoothing=0.1,
+        delay=0.5,
+    ) as bar:
+        yield from bar
+
+
+PERF_FILE = Path("metrics/perf.json")
+
+
+def peak_memory_gib() -> float:
+    """Return this process's peak resident memory in GiB (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def record(stage: str, values: Mapping[str, float], path: Path = PERF_FILE) -> None:
+    """Replace the entry of `stage`; entries of other stages are kept, writers are serialised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Path(".dvc/tmp/perf.lock") if Path(".dvc").is_dir() else path.with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        everything = read_json(path) if path.exists() else {}
+        everything[stage] = {key: round(float(value), 4) for key, value in values.items()}
+        write_json(path, everything)
+
+
+class GpuMonitor:
+    """Sample one GPU's utilisation (percent of time with a kernel running) and power (watts).
+
+    Use as a context manager. Where NVML does not answer, every reading is absent and
+    `summary` is empty: a run never fails for want of a sensor.
+    """
+
+    def __init__(self, index: int = 0, interval: float = 0.25) -> None:
+        self.index = index
+        self.interval = interval
+        self.busy: list[float] = []
+        self.watts: list[float] = []
+        self.seconds = 0.0
+        self._told = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "GpuMonitor":
+        """Start sampling."""
+        handle = _device(self.index)
+        self._start = time.monotonic()
+        if handle is not None:
+            self._thread = threading.Thread(target=self._run, args=(handle,), daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop sampling."""
+        self.seconds = time.monotonic() - self._start
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, handle: Any) -> None:
+        import pynvml
+
+        while not self._stop.wait(self.interval):
+            try:
+                self.busy.append(float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+                self.watts.append(pynvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+            except pynvml.NVMLError:
+                return
+
+    def recent(self) -> dict[str, float]:
+        """Return mean `gpu_busy_percent` and `gpu_watts` since the last call."""
+        busy, watts = self.busy[self._told :], self.watts[self._told :]
+        self._told += min(len(busy), len(watts))
+        named = {"gpu_busy_percent": busy, "gpu_watts": watts}
+        return {name: sum(values) / len(values) for name, values in named.items() if values}
+
+    def summary(self) -> dict[str, float]:
+        """Return mean `gpu_busy_percent`, `gpu_watts` and the run's `gpu_watt_hours`."""
+        values = {}
+        if self.busy:
+            values["gpu_busy_percent"] = sum(self.busy) / len(self.busy)
+        if self.watts:
+            watts = sum(self.watts) / len(self.watts)
+            values["gpu_watts"] = watts
+            values["gpu_watt_hours"] = watts * self.seconds / 3600
+        return values
+
+
+def _device(index: int) -> Any | None:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    name = visible[index].strip() if index < len(visible) and visible[index] else str(index)
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        if name.isdigit():
+            return pynvml.nvmlDeviceGetHandleByIndex(int(name))
+        return pynvml.nvmlDeviceGetHandleByUUID(name)
+    except Exception:  # no driver, no library, no permission: there is nothing to measure
+        return None
+
+
+def gpu_present() -> bool:
+    """Return whether an NVIDIA GPU answers, without importing torch."""
+    return _device(0) is not None

@@ -1,0 +1,164 @@
+"""Draw the corpus: documents in parallel, files and rows in one fixed order."""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from manifold_ocr.augment.ops import generator
+from manifold_ocr.config import SyntheticConfig
+from manifold_ocr.files import atomic_write
+from manifold_ocr.records import RawRow
+from manifold_ocr.resources import progress
+from manifold_ocr.synthetic.degrade import wear
+from manifold_ocr.synthetic.grammar import TextSource
+from manifold_ocr.synthetic.layout import PlacedLine, compose, page_style
+from manifold_ocr.synthetic.needle import PLANTED, plant
+from manifold_ocr.synthetic.texts import charts, chinese, code, forms, prose
+from manifold_ocr.synthetic.texts.base import TextLine
+
+Writer = Callable[[random.Random, TextSource, int], list[TextLine]]
+
+# subset -> (writer, source of train and val, source of the test split only)
+SOURCES: dict[str, tuple[Writer, TextSource, TextSource]] = {
+    "printed": (prose.page, prose.REPORTS, prose.LETTERS),
+    "receipts": (forms.receipt_page, forms.GROCERS, forms.CAFES),
+    "code": (code.page, code.SCRIPTS, code.PROGRAMS),
+    "forms": (forms.page, forms.APPLICATIONS, forms.CLAIMS),
+    "handwriting": (prose.note_page, prose.NOTEBOOK, prose.POSTCARDS),
+    "charts": (charts.page, charts.ECONOMY, charts.LABORATORY),
+    "degraded": (prose.page, prose.REPORTS, prose.LETTERS),
+    "chinese": (chinese.page, chinese.ARTICLES, chinese.HANDBOOKS),
+}
+
+
+def write_page(subset: str, split: str, rng: random.Random, count: int) -> list[TextLine]:
+    """Return the lines of one document of a subset."""
+    writer, shared, test_only = SOURCES[subset]
+    return writer(rng, test_only if split == "test" else shared, count)
+
+
+LINES_PER_PAGE = 16
+ROWS_FILE = "rows.jsonl"
+LICENSE = "CC0-1.0"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One page to draw."""
+
+    subset: str
+    split: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Return the document's name, which is also the stem of its image."""
+        return f"{self.subset}-{self.split}-{self.number:04d}"
+
+
+def documents(config: SyntheticConfig) -> list[Document]:
+    """Return the documents of a corpus in the order of its rows."""
+    return [
+        Document(subset, split, number)
+        for subset in config.subsets
+        for split in SPLITS
+        for number in range(-(-config.lines(split) // LINES_PER_PAGE))
+    ]
+
+
+def generate(destination: Path, config: SyntheticConfig, workers: int = 0) -> int:
+    """Write images/*.png and rows.jsonl below `destination`; return the number of rows.
+
+    Every document has a seed of its own, so neither the number of workers nor the other
+    documents change a byte of it. `workers` 0 takes every processor the process may use.
+    """
+    (destination / "images").mkdir(parents=True, exist_ok=True)
+    count = 0
+    with atomic_write(destination / ROWS_FILE) as file:
+        for rows in _draw_all(destination, config, workers):
+            for row in rows:
+                file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+                count += 1
+    return count
+
+
+def _draw_all(destination: Path, config: SyntheticConfig, workers: int) -> Iterator[list[RawRow]]:
+    todo = documents(config)
+    jobs = [(str(destination), config, document) for document in todo]
+    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    if workers <= 1:
+        yield from progress(map(_draw_job, jobs), "drawing pages", len(jobs), "page")
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        results = pool.map(_draw_job, jobs, chunksize=8)
+        yield from progress(results, "drawing pages", len(jobs), "page")
+
+
+def _draw_job(job: tuple[str, SyntheticConfig, Document]) -> list[RawRow]:
+    destination, config, document = job
+    return draw_document(Path(destination), config, document)
+
+
+def draw_document(destination: Path, config: SyntheticConfig, document: Document) -> list[RawRow]:
+    """Draw one page, write its image, and return its rows: the lines, then the page."""
+    seed = hashlib.sha256(f"{config.seed}:{document.name}".encode()).digest()
+    rng = random.Random(int.from_bytes(seed[:16], "big"))
+    lines = write_page(document.subset, document.split, rng, LINES_PER_PAGE)
+    lines, planted = plant(lines, document.name, config.seed, config.needles)
+    style = page_style(document.subset, document.split, rng)
+    page, placed = compose(lines, style, rng)
+    page = wear(document.subset, page, generator(config.seed, document.name, "wear"))
+    image = f"images/{document.name}.png"
+    page.save(destination / image, "PNG", compress_level=6)
+    rows = [_line_row(document, image, line, page.size, rng) for line in placed]
+    if planted >= 0:
+        rows[planted] = replace(rows[planted], tags=(*rows[planted].tags, PLANTED))
+    return [*rows, _page_row(document, image, placed)] if config.pages else rows
+
+
+def _line_row(
+    document: Document, image: str, line: PlacedLine, size: tuple[int, int], rng: random.Random
+) -> RawRow:
+    """Return the row of a line; its box keeps two to four pixels around the ink."""
+    x0, y0, x1, y1 = line.box
+    left, top, right, bottom = (rng.randint(2, 4) for _ in range(4))
+    box = (
+        float(max(0, x0 - left)),
+        float(max(0, y0 - top)),
+        float(min(size[0], x1 + right)),
+        float(min(size[1], y1 + bottom)),
+    )
+    return RawRow(
+        document=document.name,
+        image=image,
+        text=line.text,
+        source=document.name,
+        subset=document.subset,
+        tags=(line.style,),
+        language="zh" if document.subset == "chinese" else "en",
+        split=document.split,
+        box=box,
+        license=LICENSE,
+    )
+
+
+def _page_row(document: Document, image: str, placed: list[PlacedLine]) -> RawRow:
+    return RawRow(
+        document=document.name,
+        image=image,
+        text="\n".join(line.text for line in placed),
+        source=document.name,
+        subset=document.subset,
+        tags=("page",),
+        language="zh" if document.subset == "chinese" else "en",
+        split=document.split,
+        granularity="page",
+        license=LICENSE,
+    )

@@ -1,0 +1,324 @@
+"""A run's own folder: run.yaml (what, from what, where), logs, quarantine, links (torch-free)."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from manifold_ocr.code_hash import code_fingerprint
+from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig, load_params
+from manifold_ocr.errors import UserError
+from manifold_ocr.files import (
+    atomic_write,
+    canonical_json,
+    sha256_file,
+    sha256_json,
+    sha256_tree,
+    workspace,
+    write_json,
+)
+from manifold_ocr.models.base import Audit, TrainingSettings
+from manifold_ocr.records import Sample, write_rows
+from manifold_ocr.training.locking import StopRequest, launchers
+
+NO_EFFECT = ("resume", "dataloader_workers", "save_total_limit")
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "numpy", "onnxruntime", "pillow")
+HARNESS = ("manifold_ocr.training.trainer", "manifold_ocr.training.callbacks")
+TRAINING_CODE = {
+    "ctc": ("manifold_ocr.models.ctc.train",),
+    "encoder_decoder": ("manifold_ocr.models.encoder_decoder.train",),
+    "chat_vlm": ("manifold_ocr.models.chat_vlm.train",),
+}
+# The scorer chooses among checkpoints and its values are pinned by goldens: a metric added
+# or made faster must not train again. Run records and locks do not touch weights either.
+WITHOUT = (
+    "manifold_ocr.metrics",
+    "manifold_ocr.training.run_record",
+    "manifold_ocr.training.locking",
+    "manifold_ocr.models.registry",
+)
+
+
+def run_parts(
+    *,
+    family: str,
+    model: ModelConfig,
+    lora: LoraSettings,
+    train: TrainConfig,
+    base: Path,
+    rows: Mapping[str, Sequence[Sample]],
+    image_root: Path,
+) -> dict[str, Any]:
+    """Return the parts whose change means another run: `rows` are hashed by their name."""
+    knobs = {k: v for k, v in dataclasses.asdict(train).items() if k not in NO_EFFECT}
+    parts = {
+        "model": dataclasses.asdict(model),
+        "lora": dataclasses.asdict(lora),
+        "train": knobs,
+        "data": {name: hash_rows(samples, image_root) for name, samples in rows.items()},
+        "base": sha256_tree(base),
+        "init_from": sha256_tree(train.init_from) if train.init_from else "",
+        "code": family_code(family),
+        "versions": {name: installed(name) for name in LIBRARIES},
+    }
+    # through JSON, so that stored and fresh parts compare equal (tuples become lists)
+    plain: dict[str, Any] = json.loads(canonical_json(parts))
+    return plain
+
+
+def family_code(family: str) -> str:
+    """Return the hash of the code that trains `family`: metrics and other families apart.
+
+    `training.fit` is hashed as a file: its imports reach every family.
+    """
+    code = code_fingerprint((*HARNESS, *TRAINING_CODE[family]), without=WITHOUT)
+    return sha256_json([code, sha256_file(Path(__file__).with_name("fit.py"))])
+
+
+def hash_rows(samples: Iterable[Sample], image_root: Path) -> str:
+    """Return a hash of what training sees of rows: text and pixels, not where files lie."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        image = sample.image_sha256 or sha256_file(image_root / sample.image)
+        seen = [sample.id, sample.text, image, sample.box, sample.max_pixels, sample.language]
+        seen += [sample.corpus, sample.subset, sample.granularity, sample.task, sample.question]
+        digest.update(canonical_json(seen).encode("utf-8") + b"\n")
+    return digest.hexdigest()
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a run's parts."""
+    return sha256_json(parts)
+
+
+def differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return the dotted names of the parts that differ, such as `lora.rank`."""
+    a, b = _flatten(ours), _flatten(theirs)
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+
+
+def installed(package: str) -> str:
+    """Return a package's version, or `absent`."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        flat |= _flatten(item, f"{name}.") if isinstance(item, Mapping) else {name: item}
+    return flat
+
+
+RUNS = Path("output/training_runs")
+RUN_NAME = "MANIFOLD_OCR_RUN_NAME"
+ENVIRONMENT = (
+    RUN_NAME,
+    "MANIFOLD_OCR_CACHE",
+    "RESUME_FROM",
+    "DVC_EXP_NAME",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+    "WORLD_SIZE",
+)
+SECRETS = ("HF_TOKEN",)  # only whether they are set is recorded
+SOURCES = ("src", "dvc.yaml", "params.yaml", "requirements.lock")
+
+
+class RunFolder:
+    """output/training_runs/<UTC date>_<run name>: written by one run, read by people."""
+
+    def __init__(self, path: Path) -> None:
+        """Use `path`, which is created."""
+        self.path = path
+        self.record: dict[str, Any] = {}
+        path.mkdir(parents=True, exist_ok=True)
+
+    def start(self, parts: Mapping[str, Any], fingerprint: str, resumed_from: str) -> None:
+        """Write run.yaml before anything is trained."""
+        self.record = {
+            "status": "running",
+            "started": _now(),
+            "fingerprint": fingerprint,
+            "resumed_from": resumed_from,
+            "git": git_state(),
+            "command": command_lines(),
+            "overrides": overrides(),
+            "environment": environment(),
+            "inputs": {name: parts[name] for name in ("base", "data", "init_from", "code")},
+            "params": load_params() if Path("params.yaml").is_file() else {},
+            "versions": {"python": platform.python_version(), **parts["versions"]},
+            "hardware": hardware(),
+        }
+        self._write()
+
+    def update(self, **values: Any) -> None:
+        """Add values to run.yaml."""
+        self.record.update(values)
+        self._write()
+
+    def finish(self, status: str, **values: Any) -> None:
+        """Note how the run ended: finished, interrupted or failed."""
+        self.update(status=status, ended=_now(), **values)
+
+    def write_audit(self, name: str, audit: Audit) -> None:
+        """Write the rows that cannot be learnt, with reasons, and what the audit found."""
+        write_rows(self.path / f"quarantine_{name}.jsonl", audit.rejected)
+        found = {"counts": dict(audit.counts), **dict(audit.details)}
+        write_json(self.path / f"vocabulary_{name}.json", found)
+
+    def link(self, name: str, target: Path) -> None:
+        """Point `name` in the folder at `target` with a relative link."""
+        link = self.path / name
+        if link.is_symlink():
+            link.unlink()
+        elif link.is_dir():
+            shutil.rmtree(link)
+        link.symlink_to(os.path.relpath(target, self.path), target_is_directory=True)
+
+    def _write(self) -> None:
+        with atomic_write(self.path / "run.yaml") as file:
+            yaml.safe_dump(self.record, file, sort_keys=False, allow_unicode=True)
+
+
+def open_run_folder(default_name: str, known: Path) -> RunFolder:
+    """Return the run's folder: the one named in the file `known` (a resumed run), or a new one.
+
+    New ones are made in the workspace: DVC removes the folder of a queued experiment.
+
+    The name is MANIFOLD_OCR_RUN_NAME, the name of the DVC experiment, or `default_name`.
+
+    Raises:
+        UserError: a run name that is no plain folder name.
+    """
+    if known.is_file() and Path(name := known.read_text(encoding="utf-8").strip()).is_dir():
+        return RunFolder(Path(name))
+    name = os.environ.get(RUN_NAME) or os.environ.get("DVC_EXP_NAME") or default_name
+    if "/" in name or name.startswith(".") or not name.strip():
+        raise UserError(f"{RUN_NAME}={name!r}: a run name is a plain folder name, such as zh-r16")
+    stem, number = workspace() / RUNS / f"{datetime.now(UTC):%Y-%m-%d}_{name}", 1
+    path = stem
+    while path.exists():
+        number += 1
+        path = stem.with_name(f"{stem.name}-{number}")
+    with atomic_write(known) as file:
+        file.write(str(path.resolve()))
+    return RunFolder(path)
+
+
+def git_state() -> dict[str, Any]:
+    """Return the commit and whether code or params differ from it (data and outputs may)."""
+    commit = _git("rev-parse", "HEAD")
+    present = [name for name in SOURCES if Path(name).exists()]
+    changed = _git("status", "--porcelain", "--", *present).splitlines() if commit else []
+    return {"commit": commit or "none", "dirty": bool(changed), "changed": changed}
+
+
+def overrides() -> list[str]:
+    """Return the params that differ from the commit's, as `key=value` (what -S has set)."""
+    committed = _git("show", "HEAD:params.yaml")
+    if not committed or not Path("params.yaml").is_file():
+        return []
+    now, before = load_params(), yaml.safe_load(committed) or {}
+    return [f"{key}={_lookup(now, key)}" for key in differing_keys(now, before)]
+
+
+def command_lines() -> list[str]:
+    """Return this process's command line and those of its launchers, dvc first."""
+    return [*(process.command for process in reversed(launchers())), " ".join(sys.argv)]
+
+
+def environment() -> dict[str, str]:
+    """Return the variables that the program reads; of secrets only that they are set."""
+    values = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    return values | {name: "(set)" for name in SECRETS if name in os.environ}
+
+
+def hardware() -> dict[str, Any]:
+    """Return processor, cores, memory in GiB, and GPUs."""
+    import psutil
+
+    found: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 1024**3, 1),
+    }
+    if "torch" in sys.modules:
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(count)]
+    return found
+
+
+def _lookup(value: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=False, timeout=30
+    )
+    return result.stdout.rstrip("\n") if result.returncode == 0 else ""
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True)
+class RunHome:
+    """Where a run's work is kept: output/cache/training/<fingerprint>, for any workspace."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def result(self) -> Path:
+        """Return the folder of a finished run: adapter/, metrics/ and state.json."""
+        return self.path / "result"
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the run has ended with a result (it appears whole or not at all)."""
+        return (self.result / "state.json").is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """`rows` are those to train on, to validate on (val) and of rehearsal.
+
+    `parts` decide its fingerprint; `checkpoint` is where it goes on from, or None.
+    """
+
+    settings: TrainingSettings
+    family: str
+    rows: Mapping[str, Sequence[Sample]]
+    parts: Mapping[str, Any]
+    home: RunHome
+    folder: RunFolder
+    checkpoint: Path | None
+    stop: StopRequest

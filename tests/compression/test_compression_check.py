@@ -1,0 +1,607 @@
+import csv
+import json
+import math
+
+import pytest
+from typer.testing import CliRunner
+
+from manifold_ocr.compression import check as compression_check
+from manifold_ocr.compression import index, optical
+from manifold_ocr.compression.check import run_check
+from manifold_ocr.compression.fidelity import (
+    PairCounts,
+    compare,
+    perturb,
+    prototype_scores,
+    random_text,
+    shuffled_text,
+)
+from manifold_ocr.compression.figures import metrics
+from manifold_ocr.compression.index import SignatureIndex
+from manifold_ocr.compression.manifold import build, build_document
+from manifold_ocr.compression.pages import gather, gather_system, read_replay, reading_order
+from manifold_ocr.compression.report import markdown, write_check
+from manifold_ocr.compression.verify import Verifier, VerifierSettings, undetected_changes
+from manifold_ocr.config import CompressConfig, Targets, load_section
+from manifold_ocr.config import build as build_config
+from manifold_ocr.errors import UserError
+from manifold_ocr.metrics.tokens import load_tokenizer
+from manifold_ocr.records import Prediction, Sample, write_rows
+
+WORDS = ["total", "amount", "invoice", "delivery", "paper", "street", "item", "paid", "date", "tax"]
+
+
+def page_text(seed, words=160):
+    import random
+
+    rng = random.Random(seed)
+    return " ".join(rng.choice(WORDS) + str(rng.randrange(100)) for _ in range(words))
+
+
+def page_lines(document, corpus="forms", words=160, split="test"):
+    chunks = page_text(f"{corpus}{document}", words).split(" ")
+    lines = [" ".join(chunks[i : i + 8]) for i in range(0, len(chunks), 8)]
+    return [
+        Sample(
+            id=f"{corpus}/{document}/{i}", document=document, corpus=corpus, subset="s",
+            image=f"{corpus}/{document}.png", text=line, split=split,
+            box=(0, 10 * i, 90, 10 * i + 9),
+        )
+        for i, line in enumerate(lines)
+    ]  # fmt: skip
+
+
+def corpus_rows():
+    rows = [row for name in ("a", "b", "c") for row in page_lines(name)]
+    return rows + page_lines("tiny", "labels", words=3)
+
+
+def read_with_noise(rows, rate):
+    return [
+        Prediction(id=r.id, text=perturb(r.text, rate, 1, r.id), vision_tokens=12) for r in rows
+    ]
+
+
+@pytest.fixture(scope="module")
+def check():
+    config = CompressConfig(lossless_pages=2, metric_tokenizer="whitespace")
+    rows = corpus_rows()
+    unseen = page_lines("z", split="train")
+    systems = {"good": read_with_noise(rows, 0.01), "bad": read_with_noise(rows, 0.5)}
+    return run_check(config, rows, systems, unseen)
+
+
+def test_gates_judge_the_first_system_and_short_texts_never_pass(check):
+    verdicts = {(gate.corpus, gate.name): gate.verdict for gate in check.gates}
+    assert verdicts["forms", "ned"] == "pass"
+    assert verdicts["forms", "recall"] == "pass"
+    assert {v for (corpus, _), v in verdicts.items() if corpus == "labels"} == {"not applicable"}
+    assert {v for (corpus, _), v in verdicts.items() if corpus == "fox"} == {"not applicable"}
+    assert all(gate.name != "signature_ratio" for gate in check.failed)
+
+
+def test_a_bad_reader_fails_the_gates():
+    config = CompressConfig(lossless_pages=1, metric_tokenizer="whitespace")
+    rows = corpus_rows()
+    check = run_check(config, rows, {"bad": read_with_noise(rows, 0.5)})
+    assert {"ned", "token_accuracy", "recall"} <= {gate.name for gate in check.failed}
+
+
+def test_metrics_are_finite_scalars_and_name_what_is_missing(check):
+    values = metrics(check)
+    json.dumps(values, allow_nan=False)
+
+    def walk(value):
+        for item in value.values():
+            if isinstance(item, dict):
+                walk(item)
+            else:
+                assert isinstance(item, str) or math.isfinite(item)
+
+    walk(values)
+    assert "recall_text_checked" in values["undefined"]["good.by_corpus.labels"]
+    assert values["good"]["overall"]["ned"] < values["bad"]["overall"]["ned"]
+    assert values["reference"]["overall"]["stored_ratio"] > 1
+    assert values["reference"]["overall"]["stored_ratio_of_signatures"] < 1
+    assert values["reference"]["overall"]["random_stored_ratio_of_signatures"] < 1
+
+
+def test_the_report_shows_the_control_beside_the_signature_ratio(check):
+    text = markdown(check)
+    for words in ("random text", "shuffled words", "zstd -19", "not applicable", "DeepSeek-OCR"):
+        assert words in text
+    assert "fail (readings of **good**" in text and "the targets of fox, omnidocbench" in text
+    assert text.count("(random text ") == 3  # in short, and two gates of the corpus with windows
+    for name in ("optical.png", "front.png", "roc.png"):
+        assert f"]({name})" in text
+    assert "nan" not in text.lower().replace("finance", "")
+
+
+def test_the_files_are_the_same_each_time(check, tmp_path):
+    for name in ("first", "second"):
+        write_check(check, tmp_path / name)
+    names = sorted(path.name for path in (tmp_path / "first").iterdir())
+    expected = "documents.csv front.png optical.csv optical.png report.md roc.csv roc.png sizes.csv"
+    assert names == expected.split()
+    for name in names:
+        first, second = (tmp_path / run / name for run in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+    rows = list(csv.DictReader((tmp_path / "first" / "documents.csv").open()))
+    assert [row["page"] for row in rows][:1] == ["a#forms/a.png"]
+
+
+def test_signature_ratio_of_any_long_text_tends_to_the_same_value():
+    config = CompressConfig().codec
+    pages = [random_text(4000, 1, str(i)).encode() for i in range(20)]
+    accounts = [archive.account(build_document("n", page, config), config) for page in pages]
+    account = archive.total(accounts)
+    assert account.signature_ratio > 40  # noise "compresses" as well as any text
+    assert account.decodable_ratio < 1
+    assert account.stored_ratio < 1
+
+
+def test_prototype_verification_has_recall_one_whatever_the_texts():
+    pages = [("a", page_text(1).encode()), ("b", page_text(2).encode())]
+    documents = build(pages, CompressConfig().codec).documents
+    pooled = index.pooled(index.membership(documents))
+    assert pooled.recall == 1.0
+    assert pooled.positives == sum(d.windows for d in documents)
+
+
+def archive(settings):
+    pages = [(f"p{i}", page_text(i).encode()) for i in range(6)]
+    return pages, Verifier(build(pages, CompressConfig().codec, keep="fast"), settings)
+
+
+@pytest.mark.parametrize("few_lookups", [0, 10**9])
+@pytest.mark.parametrize("tolerance", [0, 2, 4])
+def test_index_equals_a_plain_loop_over_windows(tolerance, few_lookups, monkeypatch):
+    from manifold_ocr.compression import index as index_module
+    from manifold_ocr.compression.signatures import encode, unpack_code
+
+    monkeypatch.setattr(index_module, "FEW_LOOKUPS", few_lookups)
+    config = CompressConfig(precision=2).codec
+    documents = build([(f"p{i}", page_text(i).encode()) for i in range(4)], config).documents
+    index = SignatureIndex(documents, config, percentile=80, tolerance=tolerance)
+    query = encode(page_text(9).encode() + page_text(1).encode(), config)
+    scores = index.scores(query)
+    for place, document in enumerate(documents):
+        gate = index.gates[place]
+        kept = [unpack_code(e.code, config) for e in document.entries]
+        kept = [item for item in kept if item[1] >= gate]
+        compared = [unpack_code(code, config) for code in query.codes.tolist()]
+        compared = [item for item in compared if item[1] >= gate]
+        matched = sum(
+            any(abs(a[1] - b[1]) <= tolerance and abs(a[2] - b[2]) <= tolerance for b in kept)
+            for a in compared
+        )
+        assert scores.compared[place] == len(compared)
+        assert scores.matched[place] == matched
+
+
+def test_a_reading_with_errors_finds_its_page_and_a_foreign_text_none():
+    _, verifier = archive(VerifierSettings())
+    found = verifier.check(perturb(page_text(3), 0.02, 1).encode())
+    assert found[0].id == "p3"
+    assert found[0].accepted
+    assert not [c for c in verifier.check(page_text(77).encode()) if c.accepted]
+    assert verifier.check(b"") == []
+
+
+def test_undetected_changes_counts_only_windows_that_changed():
+    config = CompressConfig().codec
+    text = page_text(1).encode()
+    assert undetected_changes([(text, text)], config).trials == 0
+    swapped = bytearray(text)
+    swapped[0], swapped[1] = swapped[1], swapped[0]
+    assert undetected_changes([(text, bytes(swapped))], config).trials == 1
+
+
+def test_noise_has_about_the_rate_asked_for():
+    from rapidfuzz.distance import Levenshtein
+
+    text = page_text(1, 2000)
+    for rate in (0.01, 0.1):
+        errors = Levenshtein.distance(text, perturb(text, rate, 1)) / len(text)
+        assert 0.5 * rate < errors < 1.5 * rate
+    assert perturb(text, 0.1, 1) == perturb(text, 0.1, 1) != perturb(text, 0.1, 2)
+
+
+def test_shuffled_text_keeps_its_words():
+    assert sorted(shuffled_text("one two three", 1).split()) == ["one", "three", "two"]
+    assert sorted(shuffled_text("深度学习的文字", 1)) == sorted("深度学习的文字")
+    assert shuffled_text("", 1) == ""
+
+
+def test_lines_are_joined_in_reading_order():
+    def line(name, box):
+        return Sample(id=name, document="d", corpus="c", subset="s", image="i", text=name, box=box)
+
+    rows = [
+        line("right", (50, 1, 90, 10)),
+        line("below", (0, 20, 90, 30)),
+        line("left", (0, 0, 40, 11)),
+    ]
+    assert [row.id for row in reading_order(rows)] == ["left", "right", "below"]
+
+
+def test_a_page_row_stands_for_its_lines_unless_only_lines_were_read():
+    lines = page_lines("a")
+    whole = Sample(
+        id="a/page", document="a", corpus="forms", subset="s", image="forms/a.png",
+        text="whole page", granularity="page",
+    )  # fmt: skip
+    by_page = gather([*lines, whole], [Prediction(id="a/page", text="read")])
+    assert [page.reference for page in by_page.pages] == ["whole page"]
+    assert by_page.covered_by_page_row == len(lines)
+    by_line = gather([*lines, whole], [Prediction(id=lines[0].id, text="read")])
+    assert by_line.pages[0].reference.startswith(lines[0].text)
+    assert by_line.unread == len(lines) - 1
+    assert by_line.pages[0].id == by_page.pages[0].id
+
+
+def test_predictions_of_pages_are_found_by_image_name(tmp_path):
+    rows = corpus_rows()
+    path = tmp_path / "other.jsonl"
+    path.write_text(
+        '{"image_path": "a", "answer": "read as this", "image_tokens": 100}\n'
+        '{"image_path": "forms/b.png", "answer": "and this"}\n'
+    )
+    pages = gather_system("other", rows, read_replay(path, 73)).pages
+    assert [(p.reading, p.vision_tokens) for p in pages[:3]] == [
+        ("read as this", 100), ("and this", 73), ("", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"id": "a"}', "needs an id"),
+        ('{"id": "a", "text": "b", "vision_tokens": -1}', "whole number"),
+    ],
+)
+def test_a_broken_prediction_row_is_named(tmp_path, line, problem):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"id": "x", "text": "y"}\n' + line + "\n")
+    with pytest.raises(UserError, match=f"p.jsonl:2.*{problem}"):
+        list(read_replay(path))
+
+
+def test_predictions_of_another_manifest_are_refused():
+    with pytest.raises(UserError, match="name no row"):
+        run_check(CompressConfig(), corpus_rows(), {"x": [Prediction(id="nothing", text="")]})
+
+
+def test_a_manifest_without_text_rows_is_refused():
+    with pytest.raises(UserError, match="no transcription row"):
+        run_check(CompressConfig(), [], {})
+
+
+def test_published_modes_and_rows_are_complete():
+    modes = optical.modes()
+    assert {n: (m.vision_tokens, m.positions) for n, m in modes.items()} == {
+        "tiny": (64, 73), "small": (100, 111), "base": (256, 273), "large": (400, 421),
+    }  # fmt: skip
+    assert modes["base"].valid_tokens(1000, 710) == 182
+    assert modes["tiny"].valid_tokens(1000, 710) == 64
+    assert [row["pages"] for row in optical.reference()["fox"]] == [7, 28, 28, 14, 11, 8, 4]
+    assert len(optical.reference_points()) == 14
+
+
+def test_buckets_pool_tokens_and_keep_every_page():
+    tokenizer = load_tokenizer("whitespace")
+    pages = [
+        optical.OpticalPage(str(n), "c", 64, compare("w " * n, "w " * n, tokenizer))
+        for n in (10, 600, 699, 700, 1299, 1300)
+    ]
+    buckets = optical.bucket_pages(pages)
+    labels = {bucket.label: bucket.pages for bucket in buckets}
+    assert labels == {"0-600": 1, "600-700": 2, "700-800": 1, "1200-1300": 1, "1300+": 1}
+    assert buckets[1].ratio == (600 + 699) / 128
+    assert buckets[1].precision == 1.0
+
+
+def test_pareto_front_keeps_what_nobody_beats():
+    assert optical.pareto([("a", 0.9, 1.0), ("b", 0.8, 2.0), ("c", 0.8, 1.0)]) == ["a", "b"]
+    assert optical.pareto([("a", 0.9, 1.0), ("b", 0.9, 1.0)]) == ["a", "b"]
+
+
+def test_prototype_scores_can_leave_the_unit_interval():
+    scores = prototype_scores([PairCounts(n=2, m=10, d=9, c=1)])
+    assert scores.recall < 0
+    assert scores.accuracy == pytest.approx(0.1)
+
+
+def test_gate_verdicts_at_the_limits():
+    measured = compression_check.Measured(corpus="c", ned=0.1, stored_ratio=1.19)
+    verdicts = {gate.name: gate.verdict for gate in compression_check.judge(measured, Targets())}
+    assert verdicts["ned"] == "pass"
+    assert verdicts["stored_ratio"] == "fail"
+    assert verdicts["recall"] == "not applicable"
+
+
+def test_params_hold_every_knob_with_its_default():
+    assert load_section(CompressConfig, "compress") == CompressConfig()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"window": 0}, {"match_share": 0.0}, {"noise": [2.0]}, {"targets": {}}, {"lossless": "x"}],
+)
+def test_impossible_settings_are_refused(values):
+    with pytest.raises(UserError, match="compress"):
+        build_config(CompressConfig, values, "compress")
+
+
+def test_commands_build_an_archive_and_find_a_page_in_it(tmp_path, monkeypatch):
+    import typer
+
+    from manifold_ocr.cli import compress
+
+    app = typer.Typer()
+    compress.register_compress(app)
+    compress.register_verify(app)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"p{i}.txt").write_text(page_text(i))
+    (tmp_path / "query.txt").write_text(perturb(page_text(1), 0.01, 1))
+    (tmp_path / "foreign.txt").write_text(page_text(50))
+    run = CliRunner().invoke
+    built = run(app, ["compress", "--build", "texts", "-o", "m.bin"])
+    assert built.exit_code == 0, built.output
+    assert "3 texts" in built.output
+    found = run(app, ["verify", "query.txt", "--against", "m.bin"])
+    assert found.exit_code == 0
+    assert "match: p1.txt" in found.output
+    assert run(app, ["verify", "foreign.txt", "--against", "m.bin"]).exit_code == 1
+    missing = run(app, ["verify", "foreign.txt", "--against", "no.bin"])
+    assert isinstance(missing.exception, UserError)
+
+
+def test_command_reports_any_predictions(tmp_path, monkeypatch):
+    from manifold_ocr.cli.compress import check_predictions
+
+    rows = corpus_rows()
+    write_rows(tmp_path / "test.jsonl", rows)
+    write_rows(tmp_path / "mine.jsonl", read_with_noise(rows, 0.02))
+    (tmp_path / "params.yaml").write_text(
+        "compress: {metric_tokenizer: whitespace, lossless: fast}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    check_predictions(
+        [tmp_path / "mine.jsonl"], tmp_path / "test.jsonl", [], tmp_path / "out", None
+    )
+    assert "read by mine" in (tmp_path / "out" / "report.md").read_text()
+    assert (
+        json.loads((tmp_path / "out" / "metrics.json").read_text())["mine"]["overall"]["pages"] == 4
+    )
+
+
+OVERALL = {
+    "optical_ratio": 2.0, "optical_pages": 3, "vision_tokens_per_page": 90.5,
+    "token_accuracy": 0.9, "token_f1": 0.95,
+}  # fmt: skip
+
+
+def shown(name, state, params, overall=OVERALL, pid=None):
+    """One experiment as `dvc exp show --json` has it; unfinished ones show the commit's metrics."""
+    data = {
+        "params": {"params.yaml": {"data": params}},
+        "metrics": {"metrics/compress.json": {"data": {"adapter": {"overall": overall}}}},
+    }
+    executor = {"state": state, "local": {"pid": pid}} if state else None
+    revs = [{"rev": "0" * 40, "name": name, "data": data}]
+    return {"name": name, "executor": executor, "revs": revs}
+
+
+@pytest.mark.parametrize(
+    ("state", "rank", "overall", "expected"),
+    [
+        ("success", 4, OVERALL, "done"),
+        (None, 4, OVERALL, "done"),  # run by hand, or the queue's records were cleaned
+        ("success", 8, OVERALL, "run with other settings (lora.rank 8, now 4); `dvc exp remove"),
+        ("success", 4, {"token_accuracy": 0.9}, "run, but its predictions carry no vision tokens"),
+        ("queued", 4, OVERALL, "queued: --start"),
+        ("queued", 8, OVERALL, "queued with other settings (lora.rank 8, now 4)"),
+        ("running", 4, OVERALL, "running: `dvc queue logs -f preset-tiny`"),
+        ("failed", 4, OVERALL, "failed: `dvc queue logs preset-tiny`"),
+    ],
+)
+def test_a_preset_counts_as_done_only_with_results_of_its_own(
+    state, rank, overall, expected, tmp_path, monkeypatch
+):
+    from manifold_ocr.cli.experiments import experiments_of
+    from manifold_ocr.cli.sweep import state_of, with_values
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    params = {"lora": {"rank": 16, "alpha": 16}, "monitor": {"limits": {}}}
+    wanted = with_values(params, [("lora.rank", 4)])
+    assert params["lora"]["rank"] == 16
+    had = {"lora": {"rank": rank, "alpha": 16}}
+    commits = [{"rev": "workspace"}, {"experiments": [shown("preset-tiny", state, had, overall)]}]
+    (found,) = experiments_of(commits)
+    assert bool(found.metrics) == (state in (None, "success"))
+    assert state_of(found, wanted).startswith(expected)
+    assert state_of(None, wanted) == "not queued"
+
+
+def test_a_running_experiment_is_alive_while_its_process_is(tmp_path, monkeypatch):
+    import os
+    import subprocess
+
+    from manifold_ocr.cli.experiments import Experiment, worker_runs
+
+    monkeypatch.chdir(tmp_path)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert Experiment("a", "running", "", pid=os.getpid()).alive
+    assert not Experiment("a", "running", "", pid=gone.pid).alive
+    assert not Experiment("a", "running", "").alive
+    place = tmp_path / ".dvc/tmp/exps/celery/dvc-exp-worker-1.pid"
+    place.parent.mkdir(parents=True)
+    place.write_text(str(os.getpid()))
+    assert worker_runs() and Experiment("a", "running", "").alive
+
+
+def test_a_bad_preset_name_or_key_queues_nothing(tmp_path, monkeypatch):
+    from manifold_ocr.cli import sweep
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("lora: {rank: 8}")
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets/good.yaml").write_text("lora: {rank: 4}")
+    (tmp_path / "presets/odd.yaml").write_text("lora: {rnak: 4}")
+    monkeypatch.setattr(sweep, "dvc", lambda *words: pytest.fail(f"ran {words}"))
+    monkeypatch.setattr(sweep, "known_experiments", dict)
+    for names, problem in (
+        (["good", "none"], "none.yaml: no such preset; valid: good, odd"),
+        (["good", "odd"], "'lora.rnak' is no key"),
+        ([" "], "name at least one"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            sweep.sweep(names, tmp_path / "out", start=True)
+
+
+def test_the_code_of_the_pipeline_is_what_its_stages_depend_on(tmp_path):
+    from manifold_ocr.cli.experiments import pipeline_code
+
+    path = tmp_path / "dvc.yaml"
+    path.write_text(
+        "stages: {a: {foreach: [x], do: {deps: [src/b.py, data/raw]}}, c: {deps: [src/a.py]}}"
+    )
+    assert pipeline_code(path) == [str(path), "src/a.py", "src/b.py"]
+
+
+def test_a_sweep_is_a_table_and_a_plot(tmp_path):
+    from manifold_ocr.compression import sweep
+
+    results = {
+        name: {"adapter": {"overall": {**OVERALL, "optical_ratio": ratio}}}
+        for name, ratio in (("tiny", 2.0), ("dense", 1.0))
+    }
+    rows = sweep.sweep_rows(results)
+    assert not sweep.same_compression(rows)
+    assert sweep.same_compression([rows[0], rows[0]]) and not sweep.same_compression(rows[:1])
+    lines = sweep.table(rows).splitlines()
+    assert [line.split()[0] for line in lines] == ["preset", "tiny", "dense"]
+    assert len(set(map(len, lines))) == 1 and "2.00x" in lines[1]
+    sweep.write_sweep(rows, tmp_path)
+    found = list(csv.DictReader((tmp_path / "sweep.csv").open()))
+    assert [float(row["compression"]) for row in found] == [2.0, 1.0]
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_efficiency_is_relative_to_the_baseline_and_names_its_costs(check, tmp_path):
+    from manifold_ocr.compression import efficiency
+
+    path = tmp_path / "costs.json"
+    path.write_text('{"good": {"seconds_per_page": 2.0}, "bad": {"seconds_per_page": 1.0}}')
+    costs = efficiency.read_costs(path)
+    good, bad = efficiency.compare(check, costs, baseline="bad")
+    assert bad.relative == 1.0
+    assert good.relative == pytest.approx(good.accuracy / bad.accuracy)
+    assert good.on_front and bad.on_front  # each is better in one value
+    shown = efficiency.section([good, bad])
+    assert "seconds a page" in shown and shown.count("not measured") == 4  # memory and energy
+    assert "seconds a page" not in efficiency.section([good, bad], with_costs=False)
+    assert not efficiency.compare(check, {})[1].on_front
+    with pytest.raises(UserError, match="baseline"):
+        efficiency.compare(check, {}, baseline="nobody")
+    path.write_text('{"good": {"second_per_page": 2.0}}')
+    with pytest.raises(UserError, match="seconds_per_page"):
+        efficiency.read_costs(path)
+
+
+def test_costs_of_a_page_come_from_what_evaluate_noted():
+    from manifold_ocr.compression.efficiency import Cost, costs_of_perf
+
+    perf = {
+        "evaluate_adapter": {
+            "rows_per_second": 10.0,
+            "gpu_watts": 60.0,
+            "peak_gpu_memory_gib": 3.0,
+        },
+        "evaluate_base": {"rows_per_second": 5.0, "peak_memory_gib": 1.5},
+    }
+    cost = costs_of_perf(perf, {"adapter": 20.0, "base": 20.0, "other": 1.0})
+    assert cost["adapter"] == Cost(seconds_per_page=2.0, peak_memory_gib=3.0, joules_per_page=120.0)
+    assert cost["base"] == Cost(seconds_per_page=4.0, peak_memory_gib=1.5)
+    assert cost["other"] == Cost()
+
+
+def test_the_document_states_the_thresholds_of_the_params():
+    from manifold_ocr.compression import docs
+
+    text = docs.DOCUMENT.read_text(encoding="utf-8")
+    config = load_section(CompressConfig, "compress")
+    assert docs.replaced(text, config) == text
+    changed = build_config(CompressConfig, {"tolerance": 7}, "compress")
+    assert docs.replaced(text, changed) != text
+    with pytest.raises(UserError, match="put them back"):
+        docs.replaced("no markers", config)
+
+
+@pytest.mark.parametrize("enforce", [False, True])
+def test_the_stage_fails_on_gates_only_when_enforced_and_after_its_report(
+    tmp_path, monkeypatch, enforce
+):
+    from manifold_ocr.stages import compress_check
+
+    rows = page_lines("a") + page_lines("b")
+    write_rows(tmp_path / "data/manifest/test.jsonl", rows)
+    for name, rate in (("adapter", 0.5), ("base", 0.6)):
+        write_rows(tmp_path / f"output/predictions/{name}.jsonl", read_with_noise(rows, rate))
+    (tmp_path / "params.yaml").write_text(
+        "compress: {metric_tokenizer: whitespace, lossless: fast, enforce: "
+        + ("true}" if enforce else "false}")
+    )
+    monkeypatch.chdir(tmp_path)
+    if enforce:
+        with pytest.raises(UserError, match=r"forms: ned [\d.]+ %, wanted at most 10 %"):
+            compress_check.main()
+    else:
+        compress_check.main()
+    assert "**FAIL**" in (tmp_path / "output/compress/report.md").read_text()
+    assert (tmp_path / "metrics/compress.json").is_file()
+
+
+def test_sharded_manifests_are_read_like_whole_ones(tmp_path, monkeypatch):
+    from manifold_ocr.cli.main import build_app
+    from manifold_ocr.compression.pages import read_texts
+    from manifold_ocr.stages import compress_check
+
+    rows = page_lines("a") + page_lines("b")
+    whole, sharded = tmp_path / "whole.jsonl", tmp_path / "data/manifest/test.jsonl"
+    write_rows(whole, rows)
+    for number, part in enumerate((rows[:5], rows[5:])):
+        write_rows(sharded / f"shard-{number:05d}.jsonl", part)
+    for name in ("adapter", "base"):
+        write_rows(tmp_path / f"output/predictions/{name}.jsonl", read_with_noise(rows, 0.01))
+    (tmp_path / "params.yaml").write_text(
+        "compress: {metric_tokenizer: whitespace, lossless: fast}"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert list(read_texts(sharded)) == list(read_texts(whole))
+    compress_check.main()
+    found = json.loads((tmp_path / "metrics/compress.json").read_text())
+    for place in (whole, sharded):
+        words = (
+            f"compress --predictions output/predictions/adapter.jsonl --manifest {place}".split()
+        )
+        assert CliRunner().invoke(build_app(), words).exit_code == 0
+        replay = json.loads((tmp_path / "output/compress_replay/metrics.json").read_text())
+        assert replay["adapter"] == found["adapter"]
+
+
+def test_the_stage_names_a_missing_prediction_file(tmp_path, monkeypatch):
+    from manifold_ocr.stages import compress_check
+
+    (tmp_path / "params.yaml").write_text("compress: {}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"adapter\.jsonl: no such file; run `dvc repro evaluate`"):
+        compress_check.main()

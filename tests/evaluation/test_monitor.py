@@ -1,0 +1,291 @@
+"""The monitor: alerts where a model got worse, none where chance explains it, one a cause."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import scipy.stats
+import typer
+from typer.testing import CliRunner
+
+from manifold_ocr.cli import review as command
+from manifold_ocr.errors import UserError
+from manifold_ocr.evaluation import monitor_report
+from manifold_ocr.evaluation.monitor import (
+    WATCHED,
+    Check,
+    MonitorConfig,
+    Tolerances,
+    attribute,
+    correct,
+    monitor,
+)
+from manifold_ocr.evaluation.past_runs import curve_rows, load_evaluation, series_names, write_curve
+from manifold_ocr.metrics.score import EvaluateConfig, score_rows, summarise
+from manifold_ocr.records import Prediction, Sample
+
+EVALUATE = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=300, seed=5)
+ALPHABET = "abcdefghijklmnop"
+
+
+def scramble(text, rate, rng):
+    return "".join(rng.choice(ALPHABET) if c != " " and rng.random() < rate else c for c in text)
+
+
+def population(seed, documents=60, labels_scrambled=None):
+    """Readings with 2 % errors; `labels_scrambled` damages the labels of a language."""
+    rng = random.Random(seed)
+    samples, predictions = [], []
+    for number in range(documents):
+        language, subset = ("en", "zh", "de")[number % 3], ("forms", "letters")[number % 2]
+        for line in range(6):
+            text = " ".join("".join(rng.choices(ALPHABET, k=6)) for _ in range(6))
+            read = scramble(text, 0.02, rng)
+            if language == labels_scrambled:
+                text = scramble(text, 0.05, rng)
+            samples.append(
+                Sample(id=f"{number}/{line}", document=str(number), corpus="c", subset=subset,
+                       language=language, image="x.png", text=text)
+            )  # fmt: skip
+            predictions.append(Prediction(id=f"{number}/{line}", text=read))
+    return {"adapter": summarise(score_rows(samples, predictions, EVALUATE), EVALUATE)}
+
+
+@pytest.fixture(scope="module")
+def baseline():
+    return population(1)
+
+
+@pytest.fixture(scope="module")
+def damaged():
+    return population(2, labels_scrambled="zh")
+
+
+def test_an_unchanged_model_on_fresh_documents_raises_nothing(baseline):
+    verdict = monitor(population(3), baseline, MonitorConfig())
+    assert verdict.alerts == () and len(verdict.checks) == 3 * 7
+
+
+def test_the_damaged_language_is_named_once_and_its_echoes_with_it(baseline, damaged):
+    (alert,) = monitor(damaged, baseline, MonitorConfig()).alerts
+    assert alert.name == "language zh" and alert.kind == "drift"
+    assert {check.metric for check in alert.checks} == {"cer", "insertion_rate", "deletion_rate"}
+    assert "overall" in alert.echoes
+
+
+def test_a_model_that_got_better_raises_nothing(baseline, damaged):
+    assert monitor(baseline, damaged, MonitorConfig()).alerts == ()
+
+
+def test_a_rise_below_the_threshold_is_no_alert_however_certain(baseline, damaged):
+    loose = Tolerances(cer=0.5, insertion_rate=1.0, deletion_rate=1.0)
+    assert monitor(damaged, baseline, MonitorConfig(drift=loose)).alerts == ()
+
+
+def test_limits_alert_without_any_change(baseline):
+    tight = Tolerances(cer=0.001, insertion_rate=1.0, deletion_rate=1.0)
+    verdict = monitor(baseline, baseline, MonitorConfig(limits=tight))
+    assert {alert.kind for alert in verdict.alerts} == {"limit"}
+    assert len(verdict.alerts) == len({alert.name for alert in verdict.alerts}) == 7
+
+
+def test_small_and_new_groups_are_listed_as_not_judged(baseline):
+    verdict = monitor(baseline, population(4, documents=6), MonitorConfig(min_documents=5))
+    reasons = {(c.grouping, c.reason) for c in verdict.checks if c.p is None}
+    assert ("by_language", "2 documents in the baseline, fewer than 5") in reasons
+    new = {"adapter": {**baseline["adapter"], "by_language": {}}}
+    checks = monitor(baseline, new, MonitorConfig()).checks
+    assert any(c.reason == "not in the baseline" for c in checks)
+
+
+def test_holm_is_monotone_and_never_below_the_raw_value(baseline, damaged):
+    checks = [c for c in monitor(damaged, baseline, MonitorConfig()).checks if c.p is not None]
+    ordered = sorted(checks, key=lambda check: check.p)
+    assert all(check.adjusted >= check.p for check in ordered)
+    assert [c.adjusted for c in ordered] == sorted(c.adjusted for c in ordered)
+
+
+def test_evaluations_measured_differently_are_refused(baseline):
+    other = json.loads(json.dumps(baseline))
+    other["adapter"]["settings"]["profile"] = "raw"
+    with pytest.raises(UserError, match="measured differently"):
+        monitor(baseline, other, MonitorConfig())
+    with pytest.raises(UserError, match="no scores of 'base'"):
+        monitor(baseline, baseline, MonitorConfig(system="base"))
+
+
+def run_command(tmp_path, monkeypatch, *arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("monitor: {}\n")
+    app = typer.Typer()
+    command.register_monitor(app)
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_the_command_writes_metrics_and_report_and_fails_on_an_alert(
+    tmp_path, monkeypatch, baseline, damaged
+):
+    (tmp_path / "old.json").write_text(json.dumps(baseline))
+    (tmp_path / "new.json").write_text(json.dumps(damaged))
+    monkeypatch.delenv("MANIFOLD_OCR_WEBHOOK", raising=False)
+    done = run_command(tmp_path, monkeypatch, "--current", "new.json", "--baseline", "old.json")
+    assert done.exit_code == 1 and "ALERT language zh" in done.output
+    metrics = json.loads((tmp_path / "metrics/monitor.json").read_text())
+    assert metrics["alerts"] == 1
+    assert metrics["groups"]["by_language"]["zh"]["cer"]["alert"] == 1
+    text = (tmp_path / "output/monitor/report.md").read_text()
+    assert "language zh got worse" in text and "old.json" in text
+    quiet = run_command(tmp_path, monkeypatch, "--current", "old.json", "--baseline", "old.json")
+    assert quiet.exit_code == 0
+
+
+def test_the_webhook_gets_the_alerts_and_its_address_is_never_said(monkeypatch, baseline, damaged):
+    alerts = monitor(damaged, baseline, MonitorConfig()).alerts
+    secret = "https://example.invalid/very-secret"
+    monkeypatch.setenv("MANIFOLD_OCR_WEBHOOK", secret)
+    sent = []
+
+    def refuse(request, timeout):
+        sent.append((request.full_url, json.loads(request.data)))
+        raise OSError(f"cannot reach {secret}")
+
+    monkeypatch.setattr(monitor_report.urllib.request, "urlopen", refuse)
+    said = monitor_report.post(alerts, MonitorConfig())
+    assert sent[0][0] == secret and "language zh" in sent[0][1]["text"]
+    assert "secret" not in said and "could not be reached" in said
+    monkeypatch.setenv("MANIFOLD_OCR_WEBHOOK", "http://example.invalid/secret")
+    assert "https" in monitor_report.post(alerts, MonitorConfig()) and len(sent) == 1
+    monkeypatch.delenv("MANIFOLD_OCR_WEBHOOK")
+    assert monitor_report.post(alerts, MonitorConfig()) == ""
+
+
+def test_thresholds_are_written_between_markers_and_nothing_else_changes(tmp_path):
+    document = tmp_path / "doc.md"
+    document.write_text("# Title\n\ntext\n")
+    config = MonitorConfig()
+    assert monitor_report.write_docs(document, config)
+    assert "0.5 percentage points" in document.read_text() and document.read_text().startswith(
+        "# Title\n\ntext"
+    )
+    assert not monitor_report.write_docs(document, config)
+    changed = replace(config, drift=Tolerances(cer=0.02, insertion_rate=0.01, deletion_rate=0.01))
+    assert monitor_report.write_docs(document, changed)
+    assert (
+        "2 percentage points" in document.read_text()
+        and "0.5 percentage points" not in document.read_text()
+    )
+    document.write_text(monitor_report.BEGIN)
+    with pytest.raises(UserError, match="markers"):
+        monitor_report.write_docs(document, config)
+
+
+def test_revisions_that_do_not_exist_are_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="neither a file nor a revision"):
+        load_evaluation("no-such-revision")
+    with pytest.raises(UserError, match="neither a file nor a revision"):
+        load_evaluation("--output=x")
+
+
+def test_curves_over_commits(tmp_path, monkeypatch):
+    import subprocess
+
+    monkeypatch.chdir(tmp_path)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    subprocess.run(["git", "init", "-q"], check=True)
+    for rows, cer in ((500, 0.05), (100, 0.2)):
+        (tmp_path / "params.yaml").write_text(f"train: {{rows: {rows}}}\n")
+        value = {"overall": {"cer": cer, "cer_low": cer - 0.01, "cer_high": cer + 0.01}}
+        (tmp_path / "e.json").write_text(json.dumps(value))
+        subprocess.run(["git", "add", "."], check=True)
+        subprocess.run([*git, "commit", "-qm", str(rows)], check=True)
+    rows = curve_rows(["HEAD", "HEAD~1"], "params.yaml:train.rows", ["e.json:overall.cer"])
+    assert [(row["series"], row["x"], row["y"], row["low"]) for row in rows] == [
+        ("overall.cer", 100, 0.2, pytest.approx(0.19)),
+        ("overall.cer", 500, 0.05, pytest.approx(0.04)),
+    ]  # fmt: skip
+    write_curve(tmp_path / "curve.csv", rows)
+    lines = (tmp_path / "curve.csv").read_text().splitlines()
+    assert lines[0] == "series,x,y,low,high,run" and lines[1].startswith("overall.cer,100.0,0.2,")
+    with pytest.raises(UserError, match="is no number"):
+        curve_rows(["HEAD"], "params.yaml:train.absent", ["e.json:overall.cer"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        (["adapter.overall.cer", "base.overall.cer"], ["adapter", "base"]),
+        (["adapter.by_language.en.cer", "adapter.by_language.zh.cer"], ["en", "zh"]),
+        (["adapter.overall.cer", "adapter.overall.wer"], ["cer", "wer"]),
+        (["adapter.overall.cer", "adapter.overall.cer"], ["adapter.overall.cer"] * 2),
+        (["cer"], ["cer"]),
+    ],
+)
+def test_series_are_named_by_what_sets_them_apart(keys, names):
+    assert series_names([f"metrics/evaluate.json:{key}" for key in keys]) == names
+
+
+def _checks(rises):
+    """Checks of {(grouping, group): (rise, characters)} for every watched metric."""
+    return [
+        Check(grouping=grouping, group=group, metric=metric, value=0.05 + rise, baseline=0.05,
+              standard_error=0.002, weight=weight, p=0.0, adjusted=0.0, drifted=rise > 0.01)
+        for (grouping, group), (rise, weight) in rises.items() for metric in WATCHED
+    ]  # fmt: skip
+
+
+def _named(rises):
+    checks = _checks(rises)
+    return attribute([check for check in checks if check.drifted], checks)
+
+
+def _subsets(rises, weight=100.0):
+    return {("by_subset", f"s{n}"): (rise, weight) for n, rise in enumerate(rises)}
+
+
+def test_a_language_whose_subsets_all_got_worse_is_one_alert():
+    alerts = _named({
+        ("overall", "overall"): (0.03 * 7 / 8, 800.0), ("by_language", "en"): (0.03, 700.0),
+        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.035, *[0.03] * 5, 0.025, 0.0]),
+    })  # fmt: skip
+    assert [alert.name for alert in alerts] == ["language en"]
+    assert "subset s0" in alerts[0].echoes and "overall" in alerts[0].echoes
+
+
+def test_two_of_seven_subsets_are_those_subsets_and_not_their_language():
+    alerts = _named({
+        ("overall", "overall"): (0.015, 800.0), ("by_language", "en"): (0.12 / 7, 700.0),
+        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.06, 0.06, *[0.0] * 6]),
+    })  # fmt: skip
+    assert [alert.name for alert in alerts] == ["subset s0", "subset s1"]
+    assert set(alerts[0].echoes) == {"language en", "overall"}
+
+
+def test_rises_that_no_grouping_explains_are_all_named():
+    alerts = _named({
+        ("overall", "overall"): (0.04, 800.0), ("by_language", "en"): (0.02, 400.0),
+        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.03, *[0.0] * 7]),
+    })  # fmt: skip
+    assert [alert.name for alert in alerts] == ["subset s0", "language en"]
+    assert all(alert.echoes == () for alert in alerts)
+
+
+def test_the_detectable_rise_separates_alerts_from_the_rest(baseline):
+    config = MonitorConfig()
+    current = population(3)
+    checks = monitor(current, baseline, config).checks
+    judged = len(checks)
+    for check in checks:
+        assert check.detectable >= config.drift.of(check.metric)
+        for share, alert in ((1.01, True), (0.99, False)):
+            moved = replace(check, value=check.baseline + share * check.detectable)
+            p = float(scipy.stats.t.sf(moved.change / moved.standard_error, moved.freedom))
+            others = [replace(c, value=c.baseline, p=1.0) for c in checks if c is not check]
+            found = correct([replace(moved, p=p), *others], config)
+            assert len(found) == judged and found[0].drifted is alert
+    assert not any(check.drifted for check in found[1:])
+    text = monitor_report.report(
+        monitor(current, baseline, config), config, [("a", baseline), ("b", current)]
+    )
+    assert "Seen from" in text and monitor_report.points(checks[0].detectable) in text

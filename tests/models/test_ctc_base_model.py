@@ -1,0 +1,135 @@
+"""The embedded base model: imported from the pinned wheel, equal to its source, batch-free."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from manifold_ocr.config import ModelConfig
+from manifold_ocr.errors import UserError
+from manifold_ocr.models import registry
+from manifold_ocr.models.ctc import model as ctc
+from manifold_ocr.models.ctc.import_ppocr import ONNX_SHA256, verify_onnx
+
+from .conftest import TEXTS, draw_line
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[Image.Image]:
+    return [draw_line(text, height) for text in TEXTS for height in (20, 48)]
+
+
+@pytest.fixture(scope="module")
+def reader(base_model: Path) -> ctc.CtcModel:
+    return ctc.load(ModelConfig(id="pp-ocrv6-small"), base_model, None, None)
+
+
+def test_import_passes_the_parity_check_and_is_a_plain_checkpoint(base_model: Path) -> None:
+    from transformers import AutoModelForTextRecognition
+
+    figures = json.loads((base_model.parent / "figures.json").read_text(encoding="utf-8"))
+    assert figures["onnx_difference_at_most"] == 1e-3
+    assert figures["onnx_argmax_equal"] == 1
+    assert figures["classes"] == 18710 == len(ctc.character_list(base_model))
+    assert registry.family_of(base_model) == "ctc"
+    model = AutoModelForTextRecognition.from_pretrained(base_model)
+    assert sum(p.numel() for p in model.parameters()) == figures["parameters"] == 5275238
+
+
+def test_a_wheel_with_another_hash_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    other = tmp_path / "model.onnx"
+    other.write_bytes(b"not the pinned model")
+    with pytest.raises(UserError, match=ONNX_SHA256[:16]) as error:
+        verify_onnx(other, "run `pip install rapidocr`")
+    assert "run `pip install rapidocr`" in str(error.value)
+
+
+def test_it_reads_clean_lines(reader: ctc.CtcModel) -> None:
+    found = list(reader.recognise(draw_line(text, 48) for text in TEXTS))
+    assert [result.text for result in found] == TEXTS
+    assert all(result.confidence is not None and result.confidence > 0.8 for result in found)
+
+
+def test_a_line_reads_the_same_alone_in_any_order_and_with_any_threads(
+    reader: ctc.CtcModel, lines: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [next(reader.recognise([line])) for line in lines]
+    assert list(reader.recognise(lines)) == alone
+    assert list(reader.recognise(reversed(lines))) == alone[::-1]
+    monkeypatch.setattr(ctc, "worker_count", lambda: 4)
+    assert list(reader.recognise(lines)) == alone
+
+
+def test_vision_tokens_are_the_frames_that_were_read(
+    reader: ctc.CtcModel, lines: list[Image.Image]
+) -> None:
+    for line, result in zip(lines, reader.recognise(lines), strict=True):
+        assert result.vision_tokens == reader.vision_tokens(line.size)
+
+
+def test_torch_and_onnxruntime_agree(base_model: Path, lines: list[Image.Image]) -> None:
+    from manifold_ocr.models.ctc.decode import line_pixels
+    from manifold_ocr.models.ctc.model import load_torch
+
+    config = ModelConfig(id="pp-ocrv6-small")
+    fast = ctc.load(config, base_model, None, None)
+    slow = load_torch(config, base_model, None, "cpu")
+    for line in lines[:4]:
+        pixels = line_pixels(line)
+        features = fast.backbone(pixels)
+        np.testing.assert_allclose(features, slow.backbone(pixels), atol=2e-4)
+        best, probability = fast.head(features)
+        same_best, same_probability = slow.head(features)
+        np.testing.assert_array_equal(best, same_best)
+        np.testing.assert_allclose(probability, same_probability, atol=1e-4)
+
+
+def test_samples_read_the_same_with_and_without_cached_features(
+    reader: ctc.CtcModel, line_samples: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(tmp_path))
+    root, samples = line_samples
+    images = [Image.open(root / sample.image) for sample in samples]
+    expected = list(reader.recognise(images))
+    assert list(reader.recognise_samples(samples, root)) == expected
+    monkeypatch.setattr(ctc, "load_sample", lambda *_: pytest.fail("the backbone ran again"))
+    assert list(reader.recognise_samples(samples, root)) == expected
+
+
+def test_adapter_merged_export_and_torch_read_the_same(
+    base_model: Path, lines: list[Image.Image], tmp_path: Path
+) -> None:
+    import torch
+    from manifold_ocr.config import LoraSettings
+    from manifold_ocr.models.adapter_files import CTC_HEAD
+    from manifold_ocr.models.ctc.model import load_recogniser, load_torch
+    from manifold_ocr.models.lora import add_lora, merge_adapter, save_adapter
+
+    torch.manual_seed(3)
+    adapted = add_lora(load_recogniser(base_model), LoraSettings(rank=4), CTC_HEAD, "head.")
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    save_adapter(adapted, adapter, "data/base/pp-ocrv6-small")
+    merge_adapter(load_recogniser(base_model), adapter, base_model, tmp_path / "merged")
+    config = ModelConfig(id="pp-ocrv6-small")
+    fast = ctc.load(config, base_model, adapter, None)
+    merged = ctc.load(config, tmp_path / "merged", None, None)
+    slow = load_torch(config, base_model, adapter, "cpu")
+    base = ctc.load(config, base_model, None, None)
+    changed = 0.0
+    for line in lines[:6]:
+        features = fast.features(line)
+        best, probability = fast.head(features)
+        for other in (merged.head, slow.head):
+            same_best, same_probability = other(features)
+            np.testing.assert_array_equal(best, same_best)
+            np.testing.assert_allclose(probability, same_probability, atol=1e-4)
+        changed = max(changed, float(np.abs(base.head(features)[1] - probability).max()))
+    assert changed > 1e-3, "the adapter changed nothing: this test would prove nothing"

@@ -1,0 +1,111 @@
+"""The fused LoRA layer against the formula, PEFT's own layer, and what it keeps in memory."""
+
+import copy
+
+import pytest
+from peft import LoraConfig, get_peft_model
+
+import torch
+from manifold_ocr.models.kernels.lora_linear import FastLoraLinear, fuse_lora_layers
+from torch import nn
+
+pytestmark = pytest.mark.torch
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+class Three(nn.Module):
+    """Three layers over one input, as query, key and value are."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(16, 12) for _ in range(3))
+
+    def forward(self, x):
+        return self.q(x) * self.k(x) + self.v(x)
+
+
+def adapted(dropout):
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, lora_alpha=6, lora_dropout=dropout, target_modules=["q", "k", "v"])
+    model = get_peft_model(Three(), config)
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(value)
+    return model
+
+
+def gradients(model, x):
+    model.zero_grad()
+    x = x.clone().requires_grad_()
+    out = model(x)
+    out.square().sum().backward()
+    trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    return out, {"x": x.grad, **trained}
+
+
+def test_without_dropout_and_when_reading_it_equals_peft():
+    plain = adapted(0.0)
+    fused = copy.deepcopy(plain)
+    assert fuse_lora_layers(fused) == 3
+    x = torch.randn(2, 5, 16)
+    (want, wanted), (got, found) = gradients(plain, x), gradients(fused, x)
+    torch.testing.assert_close(got, want)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4)
+    dropping = adapted(0.5)
+    want = dropping.eval()(x)
+    fuse_lora_layers(dropping)
+    torch.testing.assert_close(dropping(x), want)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_reaches_the_adapter_alone_with_the_same_mask_forth_and_back(device, dtype):
+    model = adapted(0.25).to(device, dtype)
+    fuse_lora_layers(model)
+    layer = model.base_model.model.q
+    assert isinstance(layer, FastLoraLinear)
+    x = torch.randn(64, 16, device=device, dtype=dtype, requires_grad=True)
+    torch.manual_seed(7)
+    out = layer(x)
+    torch.manual_seed(7)
+    _, mask = torch.native_dropout(x, 0.25, True)
+    assert 0.6 < mask.float().mean() < 0.9
+    out.float().square().sum().backward()
+    double = x.detach().double().requires_grad_()
+    a, b = (
+        part["default"].weight.detach().double().requires_grad_()
+        for part in (layer.lora_A, layer.lora_B)
+    )
+    base = layer.base_layer
+    kept = double * mask / 0.75
+    want = double @ base.weight.double().T + base.bias.double() + 1.5 * (kept @ a.T) @ b.T
+    want.square().sum().backward()
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    for got, wanted in (
+        (out, want),
+        (x.grad, double.grad),
+        (layer.lora_A["default"].weight.grad, a.grad),
+        (layer.lora_B["default"].weight.grad, b.grad),
+    ):
+        assert (got.double() - wanted).norm() / wanted.norm() < tolerance
+
+
+def test_layers_over_one_input_keep_it_once_and_one_byte_an_element_of_mask():
+    model = adapted(0.25)
+    fuse_lora_layers(model)
+    x = torch.randn(1000, 16)
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        layers = model.base_model.model
+        outputs = [layer(x) for layer in (layers.q, layers.k, layers.v)]
+    assert len(outputs) == 3
+    large = sum(size for size in kept.values() if size >= x.numel())
+    inner = 3 * 1000 * 4 * 4  # x A^T of each layer
+    assert large == x.numel() * 4 + 3 * x.numel() + inner
