@@ -4,29 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from drawn_lines import CHARACTERS, TEXTS, draw_line
 
 from manifold_ocr.records import Sample
-
-CHARACTERS = ["blank", *"abcdefghijklmnopqrstuvwxyz0123456789", " "]
-TEXTS = ["abc 12", "hello", "day 98", "ocr line", "7 seas", "quick fox", "lazy dog", "jumps 42"]
-
-
-def draw_line(text: str, height: int = 32) -> Image.Image:
-    """A line of black text on white."""
-    font = ImageFont.load_default(size=height * 0.7)
-    width = int(font.getlength(text)) + 12
-    image = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(image).text((6, 2), text, fill="black", font=font)
-    return image
 
 
 @pytest.fixture(scope="session")
 def tiny_ctc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PP-OCRv6 checkpoint with random weights, 4 stages of 8 to 16 channels."""
-    from transformers import PPOCRV6SmallRecConfig, PPOCRV6SmallRecForTextRecognition
-
     import torch
+    from transformers import PPOCRV6SmallRecConfig, PPOCRV6SmallRecForTextRecognition
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("tiny-ctc")

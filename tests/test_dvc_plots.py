@@ -4,11 +4,12 @@ import json
 
 import pytest
 import yaml
-from manifold_ocr.dag import PROJECT
 
+from manifold_ocr.code_hash import SOURCE_ROOT
 from manifold_ocr.evaluation.past_runs import write_curve
 from manifold_ocr.evaluation.robustness import SWEEPS, write_curves
 
+PROJECT = SOURCE_ROOT.parent
 dvc_render = pytest.importorskip("dvc_render")
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 from typer.testing import CliRunner
 
+from manifold_ocr.compression import archive as archives
 from manifold_ocr.compression import check as compression_check
 from manifold_ocr.compression import index, optical
 from manifold_ocr.compression.check import run_check
@@ -133,8 +134,8 @@ def test_the_files_are_the_same_each_time(check, tmp_path):
 def test_signature_ratio_of_any_long_text_tends_to_the_same_value():
     config = CompressConfig().codec
     pages = [random_text(4000, 1, str(i)).encode() for i in range(20)]
-    accounts = [archive.account(build_document("n", page, config), config) for page in pages]
-    account = archive.total(accounts)
+    accounts = [archives.account(build_document("n", page, config), config) for page in pages]
+    account = archives.total(accounts)
     assert account.signature_ratio > 40  # noise "compresses" as well as any text
     assert account.decodable_ratio < 1
     assert account.stored_ratio < 1

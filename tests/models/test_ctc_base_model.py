@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_lines import TEXTS, draw_line
 from PIL import Image
 
 from manifold_ocr.config import ModelConfig
@@ -12,8 +13,6 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.models import registry
 from manifold_ocr.models.ctc import model as ctc
 from manifold_ocr.models.ctc.import_ppocr import ONNX_SHA256, verify_onnx
-
-from .conftest import TEXTS, draw_line
 
 pytestmark = pytest.mark.torch
 
@@ -104,6 +103,7 @@ def test_adapter_merged_export_and_torch_read_the_same(
     base_model: Path, lines: list[Image.Image], tmp_path: Path
 ) -> None:
     import torch
+
     from manifold_ocr.config import LoraSettings
     from manifold_ocr.models.adapter_files import CTC_HEAD
     from manifold_ocr.models.ctc.model import load_recogniser, load_torch

@@ -1,8 +1,8 @@
 """The fast CTC loss equals torch's own, in value and in every gradient."""
 
 import pytest
-
 import torch
+
 from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss, plain_ctc_loss
 from manifold_ocr.models.ctc.train import collate_lines, line_labels, targets_of
 

@@ -1,8 +1,8 @@
 """The Triton kernels against plain PyTorch and bitsandbytes; runs where a CUDA GPU is."""
 
 import pytest
-
 import torch
+
 from manifold_ocr.models.kernels import ops
 from manifold_ocr.models.kernels.cross_entropy import linear_cross_entropy
 

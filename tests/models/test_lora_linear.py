@@ -3,11 +3,11 @@
 import copy
 
 import pytest
-from peft import LoraConfig, get_peft_model
-
 import torch
-from manifold_ocr.models.kernels.lora_linear import FastLoraLinear, fuse_lora_layers
+from peft import LoraConfig, get_peft_model
 from torch import nn
+
+from manifold_ocr.models.kernels.lora_linear import FastLoraLinear, fuse_lora_layers
 
 pytestmark = pytest.mark.torch
 

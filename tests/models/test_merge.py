@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from tiny_models import text_image, write_qwen2_vl, write_trocr
 from typer.testing import CliRunner
 
-import torch
 from manifold_ocr.cli.main import build_app
 from manifold_ocr.config import LoraSettings, ModelConfig
 from manifold_ocr.errors import UserError

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from tiny_chat_models import (
     write_glm_ocr,
@@ -19,7 +20,6 @@ from tiny_chat_models import (
 from tiny_models import drawn_samples, write_donut
 from training_project import Project
 
-import torch
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.family import family_for

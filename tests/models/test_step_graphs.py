@@ -1,10 +1,10 @@
 """Captured steps on a GPU: the gradients of eager ones, and eager steps after a failed capture."""
 
 import pytest
-
 import torch
-from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
 from torch import nn
+
+from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
 
 pytestmark = [
     pytest.mark.torch,

@@ -4,6 +4,7 @@ import pytest
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.gate import GateConfig, describe, judge
+from manifold_ocr.evaluation.markdown import interval, md_table
 from manifold_ocr.publish.leaderboard import Systems, page
 from manifold_ocr.publish.ranking import (
     Entry,
@@ -11,10 +12,8 @@ from manifold_ocr.publish.ranking import (
     entries_of,
     foreign_entries,
     own_entries,
-    percent,
     rank,
     summary,
-    table,
 )
 
 
@@ -92,9 +91,11 @@ def test_a_submission_of_another_test_split_is_not_comparable(tmp_path):
 
 
 def test_cells_are_escaped_and_undefined_values_are_a_dash():
-    assert percent({}, "cer") == "-"
-    assert percent({"cer": 0.5, "cer_low": 0.25, "cer_high": 0.75}, "cer") == "50.00 [25.00, 75.00]"
-    assert "a\\|b" in table(("x", "y"), [("a|b", "1")])
+    assert interval({}, "cer") == "-"
+    assert (
+        interval({"cer": 0.5, "cer_low": 0.25, "cer_high": 0.75}, "cer") == "50.00 [25.00, 75.00]"
+    )
+    assert "a\\|b" in md_table(("x", "y"), [("a|b", "1")])
 
 
 def _values(n, cer):

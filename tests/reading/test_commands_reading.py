@@ -3,12 +3,10 @@
 import json
 
 import pytest
-import typer
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
-from manifold_ocr.cli import documents, review, score
-from manifold_ocr.cli import score as evaluate
+from manifold_ocr.cli.main import build_app
 from manifold_ocr.data.readers.folder import Folder
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.robustness import (
@@ -82,16 +80,13 @@ def scans(tmp_path):
     return folder
 
 
-def run(module, *arguments):
-    app = typer.Typer()
-    module.register(app)
-    app.callback()(lambda: None)
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+def run(*arguments):
+    return CliRunner().invoke(build_app(), [str(a) for a in arguments])
 
 
 def test_read_prints_text_and_reads_on_after_a_bad_file(scans, tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
-    done = run(documents, "read", scans / "a.png", "empty.png", scans / "b.png")
+    done = run("read", scans / "a.png", "empty.png", scans / "b.png")
     assert done.exit_code == 2
     assert done.output.count("first line of text") == 2
     assert "empty.png: the file is empty" in done.output
@@ -99,7 +94,7 @@ def test_read_prints_text_and_reads_on_after_a_bad_file(scans, tmp_path):
 
 
 def test_read_json_has_boxes_and_confidence(scans):
-    done = run(documents, "read", scans / "a.png", "--json")
+    done = run("read", scans / "a.png", "--json")
     value = json.loads(done.output)
     assert done.exit_code == 0 and value["image"].endswith("a.png")
     assert value["paragraphs"][1]["lines"][0]["box"] == [10, 100, 190, 120]
@@ -107,12 +102,12 @@ def test_read_json_has_boxes_and_confidence(scans):
 
 
 def test_read_knows_its_modes(scans):
-    assert run(documents, "read", scans / "a.png", "--mode", "lines").exit_code == 2
+    assert run("read", scans / "a.png", "--mode", "lines").exit_code == 2
 
 
 def test_label_writes_a_folder_corpus_whose_text_is_the_transcript(scans, tmp_path):
     (scans / "a.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-    done = run(documents, "label", scans, "--out", tmp_path / "lines")
+    done = run("label", scans, "--out", tmp_path / "lines")
     assert done.exit_code == 0 and "4 lines, 2 with text from a transcript" in done.output
     options = {"document_pattern": DOCUMENT_PATTERN}
     rows = list(Folder("mine").rows(tmp_path / "lines", options))
@@ -127,11 +122,11 @@ def test_label_writes_a_folder_corpus_whose_text_is_the_transcript(scans, tmp_pa
 
 def test_corrections_are_applied_and_dropped_lines_lose_their_label(scans, tmp_path):
     out = tmp_path / "lines"
-    run(documents, "label", scans, "--out", out)
+    run("label", scans, "--out", out)
     lines = [{"image": "b-0002.png", "text": " second  line ", "keep": True},
              {"image": "a-0001.png", "text": "x", "keep": False}]  # fmt: skip
     (tmp_path / "c.json").write_text(json.dumps({"lines": lines}))
-    done = run(documents, "label", scans, "--out", out, "--apply", tmp_path / "c.json")
+    done = run("label", scans, "--out", out, "--apply", tmp_path / "c.json")
     assert "1 texts changed, 1 lines dropped" in done.output
     assert (out / "b-0002.gt.txt").read_text() == "second line\n"
     assert not (out / "a-0001.gt.txt").exists() and (out / "a-0001.png").exists()
@@ -139,11 +134,11 @@ def test_corrections_are_applied_and_dropped_lines_lose_their_label(scans, tmp_p
 
 def test_label_never_overwrites_corrections_or_leaves_its_folder(scans, tmp_path):
     out = tmp_path / "lines"
-    run(documents, "label", scans, "--out", out)
-    assert isinstance(run(documents, "label", scans, "--out", out).exception, UserError)
+    run("label", scans, "--out", out)
+    assert isinstance(run("label", scans, "--out", out).exception, UserError)
     lines = [{"image": "../scans/a.png", "text": "x"}]
     (tmp_path / "c.json").write_text(json.dumps({"lines": lines}))
-    done = run(documents, "label", scans, "--out", out, "--apply", tmp_path / "c.json")
+    done = run("label", scans, "--out", out, "--apply", tmp_path / "c.json")
     assert "no line image below" in str(done.exception)
 
 
@@ -160,7 +155,7 @@ def write_manifest(tmp_path, granularity="page"):
 def test_engine_scores_pages_and_counts_what_cannot_be_read(scans, tmp_path):
     write_manifest(tmp_path)
     (scans / "b.png").write_bytes(b"")
-    done = run(score, "engine", "checkpoint", "--manifest", "rows.jsonl", "--image-root", ".",
+    done = run("engine", "checkpoint", "--manifest", "rows.jsonl", "--image-root", ".",
                "--label", "My Model")  # fmt: skip
     assert done.exit_code == 0, done.exception
     metrics = json.loads((tmp_path / "metrics/engines/my-model.json").read_text())
@@ -174,15 +169,13 @@ def test_engine_imports_predictions(scans, tmp_path):
     samples = write_manifest(tmp_path)
     rows = [{"image_path": "x/scans/a.png", "prediction": samples[0].text}]
     (tmp_path / "their run.jsonl").write_text(json.dumps(rows[0]) + "\n")
-    done = run(score, "engine", "predictions", "--predictions", "their run.jsonl",
+    done = run("engine", "predictions", "--predictions", "their run.jsonl",
                "--manifest", "rows.jsonl", "--image-root", ".")  # fmt: skip
     assert done.exit_code == 0, done.exception
     metrics = json.loads((tmp_path / "metrics/engines/their-run.json").read_text())
     assert metrics["overall"]["cer"] == 0.5 and metrics["import"]["missing"] == 1
-    assert isinstance(
-        run(score, "engine", "predictions", "--manifest", "rows.jsonl").exception, UserError
-    )
-    assert "no engine" in str(run(score, "engine", "abc", "--manifest", "rows.jsonl").exception)
+    assert isinstance(run("engine", "predictions", "--manifest", "rows.jsonl").exception, UserError)
+    assert "no engine" in str(run("engine", "abc", "--manifest", "rows.jsonl").exception)
 
 
 def test_eval_reads_the_older_row_form_and_reports_fox_in_both_directions(scans, tmp_path):
@@ -191,7 +184,7 @@ def test_eval_reads_the_older_row_form_and_reports_fox_in_both_directions(scans,
         {"doc_id": "b", "image_path": "scans/b.png"},
     ]
     (tmp_path / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = run(evaluate, "eval", "--manifest", "old.jsonl", "--image-root", ".", "--out", "out")
+    done = run("eval", "--manifest", "old.jsonl", "--image-root", ".", "--out", "out")
     assert done.exit_code == 0, done.exception
     value = json.loads((tmp_path / "out/report.json").read_text())
     assert value["counts"]["rejected_rows"] == 1 and value["counts"]["samples"] == 1
@@ -207,7 +200,7 @@ def test_explore_compares_prediction_files(scans, tmp_path):
         write_rows(
             f"{name}.jsonl", [Prediction(id=s.id, text=f"{name} read this") for s in samples]
         )
-    done = run(review, "explore", "base.jsonl", "adapter.jsonl", "--manifest", "rows.jsonl",
+    done = run("explore", "base.jsonl", "adapter.jsonl", "--manifest", "rows.jsonl",
                "--image-root", ".", "--out", "e.html")  # fmt: skip
     assert done.exit_code == 0, done.exception
     assert "2 rows (0 left out), 2 images" in done.output
@@ -228,7 +221,7 @@ def test_limitations_publish_only_images_of_our_own_making(scans, tmp_path):
     config = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=50)
     value = {"adapter": summarise(score_rows(samples, found, config), config)}
     (tmp_path / "e.json").write_text(json.dumps(value))
-    done = run(review, "limitations", "--evaluation", "e.json", "--predictions", "p.jsonl",
+    done = run("limitations", "--evaluation", "e.json", "--predictions", "p.jsonl",
                "--manifest", "rows.jsonl", "--image-root", ".")  # fmt: skip
     assert done.exit_code == 0, done.exception
     published = sorted(p.name for p in (tmp_path / "docs/whitepaper/limitations").iterdir())

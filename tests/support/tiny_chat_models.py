@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tiny_models import character_tokenizer
-
 import torch
+from tiny_models import character_tokenizer
 
 ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
 CLIP = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}

@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-import torch
 from manifold_ocr.records import Sample
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789 .,:\n"

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_models import text_image, write_trocr
 
-import torch
 from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings

@@ -53,10 +53,10 @@ def project(
 def test_eight_samples_are_learnt_and_read_back_without_this_project(
     project: Callable[[str], Project],
 ) -> None:
+    import torch
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText, VisionEncoderDecoderModel
 
-    import torch
     from manifold_ocr.images import load_sample
     from manifold_ocr.models.registry import load_model
 
@@ -163,8 +163,9 @@ def test_labels_that_are_cut_lose_their_end_and_are_counted(
 
 def test_twins_give_the_parameters_gradients_and_are_taken_back(base: Path) -> None:
     import torch
-    from manifold_ocr.models.kernels.cuda_graphs import twins
     from torch import nn
+
+    from manifold_ocr.models.kernels.cuda_graphs import twins
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))

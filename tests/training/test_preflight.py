@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_models import text_image, write_qwen2_vl, write_trocr
 
-import torch
 from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import torch
+from torch import distributed, multiprocessing
+
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.records import Sample
 from manifold_ocr.training.distributed import Agreement, from_first, read_shared
-from torch import distributed, multiprocessing
 
 pytestmark = [pytest.mark.torch, pytest.mark.xdist_group("training_processes")]
 PROCESSES = 3

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from training_project import Project, start_project
 
-import torch
 from manifold_ocr.config import LARGER_IS_BETTER
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import Recognition

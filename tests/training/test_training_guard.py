@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 CHILD = """
 import sys, time
 from pathlib import Path
-from manifold_ocr.training import guard
+from manifold_ocr.training import locking as guard
 guard.end_with_launchers()
 Path(sys.argv[1]).write_text("started")
 try:

@@ -212,10 +212,10 @@ def test_an_unfrozen_backbone_is_trained_and_saved_as_a_checkpoint(
 def test_adapter_reloads_in_plain_peft_with_equal_logits(
     project: Callable[[str], Project],
 ) -> None:
+    import torch
     from peft import PeftModel
     from transformers import AutoModelForTextRecognition
 
-    import torch
     from manifold_ocr.models.ctc import model as ctc
     from manifold_ocr.models.ctc.decode import line_pixels
     from manifold_ocr.models.ctc.model import head_logits, load_torch
