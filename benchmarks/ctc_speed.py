@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
-import torch
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.models.ctc import model as ctc
 from manifold_ocr.models.ctc.decode import line_pixels

@@ -19,12 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 import shapes
-import torch
 import training_speed
 from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
 from manifold_ocr.models.images import ResizeInput

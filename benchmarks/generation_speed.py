@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import shapes
 import torch
+
+import shapes
 from manifold_ocr.images import open_image
 from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder
 from manifold_ocr.models.encoder_decoder.model import EncoderDecoder

@@ -23,12 +23,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import shapes
-import torch
 from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.records import Sample

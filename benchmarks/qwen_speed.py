@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import shapes
-import torch
 from manifold_ocr.config import LoraSettings
 from manifold_ocr.models.adapter_files import chat_vlm_scope
 from manifold_ocr.models.chat_vlm import model as chat_vlm

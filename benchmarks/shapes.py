@@ -4,9 +4,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw
 
-import torch
 from manifold_ocr.records import Sample
 
 GIB = 1024**3

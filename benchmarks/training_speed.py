@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import shapes
-import torch
 from manifold_ocr.config import LoraSettings
 from manifold_ocr.models.adapter_files import encoder_decoder_scope
 from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder

@@ -12,9 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import qwen_speed
 import shapes
-import torch
 import training_speed
 from manifold_ocr.training.memory import estimate_step, language_batch, quantised_savings
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import nn
+
 from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
 from manifold_ocr.records import Sample
-from torch import nn
 
 
 class TrainingData(Protocol):

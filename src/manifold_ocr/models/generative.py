@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from transformers import LogitsProcessor
 
-import torch
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
 from manifold_ocr.models.adapter_files import is_adapter, write_origin
@@ -23,7 +24,6 @@ from manifold_ocr.models.lora import (
     without_library_notes,
 )
 from manifold_ocr.records import Rejection, Sample
-from torch import Tensor, nn
 
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx"}
 

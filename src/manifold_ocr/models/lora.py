@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from manifold_ocr.config import LoraSettings
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
 from manifold_ocr.models.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
 from manifold_ocr.models.ctc.onnx import export_merged
 from manifold_ocr.models.kernels.lora_linear import fuse_lora_layers
-from torch import nn
 
 
 def import_peft() -> Any:

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-import torch
 from manifold_ocr.resources import GpuMonitor
 from manifold_ocr.training.distributed import Agreement
 from manifold_ocr.training.locking import StopRequest

@@ -120,9 +120,8 @@ def module_tree(base: Path, family: str) -> Any:
     Raises:
         UserError: a config.json that the library cannot build a model of.
     """
-    import transformers
-
     import torch
+    import transformers
 
     kind = getattr(transformers, LIBRARY_CLASSES[family])
     build = getattr(kind, "from_config", kind)

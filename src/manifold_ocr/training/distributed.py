@@ -8,9 +8,10 @@ from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
 import torch
+from torch import distributed
+
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.records import Prediction, Sample
-from torch import distributed
 
 T = TypeVar("T")
 Read = Callable[[Sequence[Sample]], Iterable[Recognition]]

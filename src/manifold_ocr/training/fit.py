@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
-import torch
 from manifold_ocr import resources
 from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError

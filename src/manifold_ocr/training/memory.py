@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-import torch
-from torch import Tensor, nn
 
 BLOCK = 512  # bytes: the CUDA allocator rounds every block up to a multiple
 WORKSPACE = 33 << 20  # bytes: cuBLAS and its handles, measured on Hopper

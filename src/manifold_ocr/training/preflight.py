@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.models.device import local_device, moved
@@ -15,7 +17,6 @@ from manifold_ocr.models.family import TrainingData, TrainingFamily, family_for
 from manifold_ocr.models.lora import base_model
 from manifold_ocr.records import Sample
 from manifold_ocr.training.memory import estimate_step, language_batch, quantised_savings
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
-import torch
 from manifold_ocr.models.family import TrainingData
 from manifold_ocr.models.prefetch import leave_signals_to_main
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+
 from manifold_ocr.errors import UserError
 from manifold_ocr.metrics.score import EvaluateConfig, evaluation, score_rows
 from manifold_ocr.models.base import Audit, TrainingSettings

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.utils import DistributedType
+from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
-import torch
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
 from manifold_ocr.metrics import score
@@ -18,7 +19,6 @@ from manifold_ocr.records import Prediction, Sample, read_predictions, write_row
 from manifold_ocr.training.checkpoints import mark_complete
 from manifold_ocr.training.distributed import from_first, read_shared
 from manifold_ocr.training.sampler import NumberedRows, StepSampler, end_workers, train_loader
-from torch import Tensor, nn
 
 LOSS_STATE = "loss_state.json"
 CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it

@@ -7,15 +7,15 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
-import torch
 from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_loss, mean_over
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs, padded_length
 from manifold_ocr.models.kernels.ops import half_precision_as_is, swiglu
-from torch import Tensor, nn
 
 
 def accelerate_chat_model(model: nn.Module) -> dict[str, int]:

@@ -5,9 +5,10 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
-import torch
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import ImageSource, Recognition, opened
@@ -17,7 +18,6 @@ from manifold_ocr.models.device import processor_path, quantization_config, weig
 from manifold_ocr.models.generative import ConfidenceRecorder, load_pretrained
 from manifold_ocr.models.lora import base_model
 from manifold_ocr.models.prefetch import prepared_batches
-from torch import Tensor, nn
 
 FAMILY = "chat_vlm"
 TOWERS = ("visual", "vision_tower", "vision_encoder", "vision_model")

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 import torch
+from PIL import Image
+from torch import Tensor, nn
+
 from manifold_ocr.images import load_sample, scaled_size
 from manifold_ocr.models.adapter_files import chat_vlm_scope
 from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
@@ -29,7 +30,6 @@ from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_positions
 from manifold_ocr.models.kernels.cuda_graphs import padded_length
 from manifold_ocr.models.lora import add_adapter, base_model, wrap_for_training
 from manifold_ocr.records import Sample
-from torch import Tensor, nn
 
 Row = tuple[Encoded, list[int]]
 

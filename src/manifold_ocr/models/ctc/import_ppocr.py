@@ -19,7 +19,6 @@ from manifold_ocr.files import atomic_directory, sha256_file, write_json
 
 if TYPE_CHECKING:
     import onnx
-
     import torch
 
 
@@ -121,10 +120,9 @@ def build_model(graph: "onnx.ModelProto", classes: int) -> tuple[Any, dict[str, 
     The second value maps an initializer of the graph to the parameter that it became and
     whether ONNX stores it transposed.
     """
+    import torch
     from onnx import numpy_helper
     from transformers import PPOCRV6SmallRecConfig, PPOCRV6SmallRecForTextRecognition
-
-    import torch
 
     config = PPOCRV6SmallRecConfig(head_out_channels=classes)
     model: Any = PPOCRV6SmallRecForTextRecognition(config).eval()
@@ -300,7 +298,6 @@ def check_parity(model: "torch.nn.Module", source: Path) -> dict[str, int | floa
         UserError: softmax outputs differ by more than 1e-3, or another class wins.
     """
     import onnxruntime
-
     import torch
 
     session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])

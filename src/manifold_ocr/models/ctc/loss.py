@@ -11,10 +11,9 @@ The value and the gradients are exact, not an approximation.
 from dataclasses import dataclass
 from typing import Any
 
-from torch.nn import functional as F  # noqa: N812 - the name everyone uses
-
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everyone uses
 
 ABSENT = -1e30  # log-probability of padding classes; -inf would give NaN in ctc_loss's gradient
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
-
 import torch
+from PIL import Image
+from torch import Tensor, nn
+
 from manifold_ocr.code_hash import code_fingerprint
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
@@ -25,7 +26,6 @@ from manifold_ocr.models.ctc.features import FeatureCache, SampleKeys, round_fea
 from manifold_ocr.models.device import default_device, weights_dtype
 from manifold_ocr.models.lora import attach, without_library_notes
 from manifold_ocr.records import Sample
-from torch import Tensor, nn
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import torch
+from torch import Tensor, nn
+
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.adapter_files import ctc_scope, is_adapter, write_origin
@@ -30,7 +31,6 @@ from manifold_ocr.models.family import TrainingData
 from manifold_ocr.models.lora import add_lora, attach, restore_adapter, save_adapter
 from manifold_ocr.records import Sample
 from manifold_ocr.resources import progress
-from torch import Tensor, nn
 
 Row = tuple[np.ndarray, list[int]]
 

@@ -9,6 +9,8 @@ tokens that count, and half-precision weights are used directly instead of under
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.nn import functional
 from transformers import VisionEncoderDecoderModel
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -18,11 +20,9 @@ from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder 
     shift_tokens_right,
 )
 
-import torch
 from manifold_ocr.models.kernels.cross_entropy import answer_loss, mean_over
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
 from manifold_ocr.models.kernels.ops import half_precision_as_is
-from torch import Tensor
 
 
 class SdpaTrOCRAttention(TrOCRAttention):

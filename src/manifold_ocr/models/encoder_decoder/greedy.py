@@ -7,13 +7,13 @@ CPU that launches them is the limit (docs/performance.md). Same arithmetic, same
 
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.nn import functional
 from transformers.models.trocr.modeling_trocr import TrOCRLearnedPositionalEmbedding
 
-import torch
 from manifold_ocr.models.encoder_decoder.fast_step import SdpaTrOCRAttention
 from manifold_ocr.models.kernels.cuda_graphs import OTHER_THREADS_MAY_WORK
-from torch import Tensor
 
 FIRST_BUCKET = 64  # tokens the first self-attention buffers hold; each next holds twice as many
 ENCODED_TOGETHER = 64  # images: bounds the encoder's transient memory, fills the GPU already

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderModel
 
-import torch
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import ImageSource, Recognition, opened
@@ -22,7 +23,6 @@ from manifold_ocr.models.generative import ConfidenceRecorder, load_pretrained
 from manifold_ocr.models.images import LibraryInput, ResizeInput, load_image_input
 from manifold_ocr.models.lora import base_model
 from manifold_ocr.models.prefetch import batches_from_processes, prepared_batches
-from torch import nn
 
 FAMILY = "encoder_decoder"
 MANY_BATCHES = 4  # so many batches of files are worth starting worker processes for

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import torch
+from torch import Tensor, nn
+
 from manifold_ocr.files import read_json
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.adapter_files import encoder_decoder_scope
@@ -29,7 +30,6 @@ from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_positions
 from manifold_ocr.models.kernels.cuda_graphs import padded_length
 from manifold_ocr.models.lora import add_adapter, base_model, wrap_for_training
 from manifold_ocr.records import Sample
-from torch import Tensor, nn
 
 Row = tuple[np.ndarray, list[int]]
 

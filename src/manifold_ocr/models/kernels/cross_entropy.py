@@ -6,11 +6,11 @@ in the backward pass and the peak is one chunk of logits instead of tokens x voc
 
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.nn import functional
 
-import torch
 from manifold_ocr.models.kernels.ops import cross_entropy_in_place
-from torch import Tensor
 
 IGNORED = -100
 ALIGNED = 64  # logits' row stride: tensor cores are slow on rows of odd length (50,265 classes)

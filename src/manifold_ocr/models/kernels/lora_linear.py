@@ -9,12 +9,12 @@ disabling are untouched): only their class, hence `forward`, changes.
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from peft.tuners.lora import Linear as PeftLinear
+from torch import Tensor, nn
 from torch.nn import functional
 
-import torch
 from manifold_ocr.models.kernels.ops import dequantize_nf4
-from torch import Tensor, nn
 
 MOST_SLICES = 128  # about the multiprocessors of the largest GPUs
 LEAST_ROWS = 128  # rows of a slice below which splitting gains nothing

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from peft.tuners.lora.bnb import Linear4bit as PeftLinear4bit
-
 import torch
-from manifold_ocr.models.kernels.lora_linear import _is_plain, lora_forward_4bit
+from peft.tuners.lora.bnb import Linear4bit as PeftLinear4bit
 from torch import Tensor
+
+from manifold_ocr.models.kernels.lora_linear import _is_plain, lora_forward_4bit
 
 
 class FastLoraLinear4bit(PeftLinear4bit):

@@ -5,10 +5,9 @@ import importlib.util
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torch.nn import functional
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @functools.cache

@@ -6,10 +6,9 @@ versions that these must equal; tests/models/test_fast_kernels_gpu.py compares t
 
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
-
-import torch
 from torch import Tensor
 
 # ruff: noqa: ANN001, ANN202, N803 - Triton kernels take pointers and compile-time constants
