@@ -1,7 +1,8 @@
-"""A million rows: time and memory of the first build, and of a rebuild with 1 % changed.
+"""A million rows: time and memory of the first build, and of a rebuild with known images.
 
 The corpus is a manifest of 1,000,000 lines on 25,000 tiny page images (40 lines a page).
-For the rebuild, 1 % of the pages are drawn anew and their texts changed. The bytes are
+For the rebuild, 1 % of the pages are drawn anew and their texts changed: only what is known of
+the other images is kept, all rows are built again. The bytes are
 compared between one and two workers. Nothing is shared with the project's own cache.
 
     PYTHONPATH=src python benchmarks/manifest_scale.py
@@ -101,7 +102,7 @@ def main() -> None:
         os.environ["MANIFOLD_OCR_CACHE"] = f"{scratch}/cache"
         raw = Path(scratch) / "raw"
         write_corpus(raw / "scale", pages)
-        time.sleep(2.5)  # so that the cache believes what it hashes
+        time.sleep(2.5)  # so that the image cache believes what it hashes
         report("first build, 2 workers", *build(raw, Path(scratch) / "first", 2))
         changed = frozenset(random.Random(1).sample(range(pages), max(1, pages // 100)))
         write_corpus(raw / "scale", pages, changed)

@@ -21,6 +21,7 @@ Box = tuple[float, float, float, float]
 # what a row asks a model for: its text, or an answer that a probe's own rule scores
 Task = Literal["transcribe", "json", "latex", "table", "needle", "qa", "layout"]
 TASKS: tuple[Task, ...] = get_args(Task)
+PLANTED = "planted"  # tag of a line that is on its page only to be found (needle probes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -412,10 +412,7 @@ class TestManifestCorpus:
         (root / "manifest.jsonl").write_text("".join(line + "\n" for line in body))
         adapter = resolve("mine", {"kind": "manifest"}).adapter
         whole = list(adapter.rows(root, {}))
-        shared = [
-            [row for stretch in adapter.stretches(root, {}, part, parts) for row in stretch.rows]
-            for part in range(parts)
-        ]
+        shared = [list(adapter.part_rows(root, {}, part, parts)) for part in range(parts)]
         assert [row for share in shared for row in share] == whole
         assert [row.source for row in whole] == [
             f"manifest.jsonl:{n}" for n in range(1, len(lines) + 1)

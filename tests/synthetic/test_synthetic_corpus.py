@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from manifold_ocr.config import SUBSETS, VERSION, SyntheticConfig
+from manifold_ocr.data.parts import needle_rows
 from manifold_ocr.data.readers.synthetic import SyntheticCorpus
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_tree
 from manifold_ocr.images import open_image
-from manifold_ocr.records import RawRow
+from manifold_ocr.records import PLANTED, RawRow
 from manifold_ocr.synthetic.generate import (
     LINES_PER_PAGE,
     Document,
@@ -24,7 +25,6 @@ from manifold_ocr.synthetic.generate import (
     draw_document,
     generate,
 )
-from manifold_ocr.synthetic.needle import PLANTED, needle_rows
 
 SMALL = SyntheticConfig(train_lines=1, val_lines=1, test_lines=1)
 PROJECT = Path(__file__).parents[2]

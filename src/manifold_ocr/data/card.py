@@ -1,20 +1,29 @@
-"""What the manifests hold: the data set card, metrics/manifest.json and histograms."""
+"""What the manifests hold: data set card, contact sheet, metrics/manifest.json, histograms.
+
+The contact sheet is a PNG that shows what a model will be shown, some rows of each subset.
+"""
 
 import csv
-from collections.abc import Iterable, Sequence
+import heapq
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
+import xxhash
+from PIL import Image, ImageDraw
 
 from manifold_ocr.config import ManifestConfig
-from manifold_ocr.data.contact_sheet import write_sheet
-from manifold_ocr.data.counts import HEIGHT_EDGES, LENGTH_EDGES
 from manifold_ocr.data.dedup import (
+    HEIGHT_EDGES,
     LEAK_EXACT,
     LEAK_IMAGE,
     LEAK_TEXT,
     LEAKS,
+    LENGTH_EDGES,
     VAL_EXACT,
     VAL_IMAGE,
     VAL_LEAKS,
@@ -24,7 +33,16 @@ from manifold_ocr.data.manifest import BuildReport
 from manifold_ocr.data.registry import SelectedCorpus
 from manifold_ocr.data.rows import SPLITS, TRAIN, VAL
 from manifold_ocr.data.sources import SOURCES
+from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
+from manifold_ocr.images import load_sample
+from manifold_ocr.records import Sample, from_mapping, manifest_files
+from manifold_ocr.synthetic.fonts import load
+
+CELL = (380, 96)
+COLUMNS = 4
+CAPTION = 30  # pixels under each image
+TYPEFACE = "noto-sans-sc"  # Latin, Greek, Cyrillic, Chinese, kana
 
 
 def manifest_metrics(report: BuildReport, corpora: Sequence[SelectedCorpus] = ()) -> dict[str, Any]:
@@ -131,7 +149,7 @@ def write_card(
     raw_root: Path,
 ) -> None:
     """Write card.md, the histograms plots/*.csv and samples.png into `folder`."""
-    sheet = write_sheet(folder, raw_root, config.samples_sheet, config.seed)
+    sheet = write_contact_sheet(folder, raw_root, config.samples_sheet, config.seed)
     sections = [
         "# Dataset card",
         "Written by the manifest stage; the counts are those of the rows that were kept.",
@@ -236,3 +254,66 @@ def _truncated(report: BuildReport) -> str:
     if not found["total"]:
         return "None."
     return table(("corpus.subset", "labels"), found["by_subset"].items())
+
+
+def write_contact_sheet(folder: Path, raw_root: Path, limit: int, seed: int) -> bool:
+    """Draw up to `limit` training and test rows into samples.png; say whether any was drawn."""
+    samples = _choose(folder, limit, seed)
+    if not samples:
+        return False
+    rows = -(-len(samples) // COLUMNS)
+    sheet = Image.new("RGB", (CELL[0] * COLUMNS, (CELL[1] + CAPTION) * rows), "white")
+    pen = ImageDraw.Draw(sheet)
+    font = load(TYPEFACE, 11)
+    for number, sample in enumerate(samples):
+        x, y = number % COLUMNS * CELL[0], number // COLUMNS * (CELL[1] + CAPTION)
+        try:
+            picture = load_sample(sample, raw_root)
+        except UserError:
+            continue
+        picture.thumbnail((CELL[0] - 8, CELL[1] - 4))
+        sheet.paste(picture, (x + 4, y + 4))
+        pen.text((x + 4, y + CELL[1]), _shown(sample.text), fill=(0, 0, 0), font=font)
+        label = f"{sample.corpus} / {sample.subset} / {sample.split}"
+        pen.text((x + 4, y + CELL[1] + 13), label, fill=(110, 110, 110), font=font)
+    sheet.save(folder / "samples.png", optimize=False)
+    return True
+
+
+def _choose(folder: Path, limit: int, seed: int) -> list[Sample]:
+    """Choose the same number of rows of every (corpus, subset), by hash of their id."""
+    if limit <= 0:
+        return []
+    best: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
+    for line in _lines(folder):
+        group = _between(line, b'"corpus":', b',"image"')
+        key = -xxhash.xxh3_64_intdigest(_between(line, b'{"id":', b',"document"'), seed)
+        heap = best[group]
+        if len(heap) < limit:
+            heapq.heappush(heap, (key, line))
+        elif key > heap[0][0]:
+            heapq.heapreplace(heap, (key, line))
+    share = max(1, limit // max(1, len(best)))
+    chosen = []
+    for group in sorted(best):
+        for _, line in sorted(best[group], reverse=True)[:share]:
+            chosen.append(from_mapping(Sample, orjson.loads(line), "contact sheet"))
+    return chosen[:limit]
+
+
+def _lines(folder: Path) -> Iterator[bytes]:
+    for split in ("train", "test"):
+        for path in manifest_files(folder / f"{split}.jsonl"):
+            with open(path, "rb") as file:
+                yield from file
+
+
+def _between(line: bytes, start: bytes, stop: bytes) -> bytes:
+    left = line.index(start) + len(start)
+    return line[left : line.index(stop, left)]
+
+
+def _shown(text: str) -> str:
+    """Return the first 52 characters on one line, control characters as spaces."""
+    line = " / ".join(text.split("\n"))
+    return "".join(c if unicodedata.category(c)[0] != "C" else " " for c in line)[:52]

@@ -1,23 +1,102 @@
-"""Judge rows against each other: duplicates, conflicts, copies across splits, size limits.
+"""Rows as sorted runs on disk, the verdict on each, and the counts of what is kept.
 
-Everything here works on the key records of all runs at once (about 50 bytes a row), never
-on the rows themselves.
+Verdicts: duplicates, conflicts, copies across splits, size limits. Everything here works on
+the key records of all runs at once (about 50 bytes per row), never on the rows themselves,
+so a million rows pass through bounded memory.
+
+A run holds one split of one part, sorted by id: `rows` (id, NUL, JSON, newline) and
+`keys.npy`, one fixed-size record per row in the same order.
 """
 
-import sqlite3
-import unicodedata
+import heapq
+import struct
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import xxhash
-from datasketch import MinHash
-from rapidfuzz.distance import Levenshtein
 
 from manifold_ocr.config import ManifestConfig
 from manifold_ocr.data.rows import SPLITS, TEST, TRAIN, VAL
-from manifold_ocr.data.sorted_runs import Run
+
+KEYS = np.dtype(
+    [
+        ("input", "<u8"),
+        ("text", "<u8"),
+        ("image", "<u8"),
+        ("document", "<u8"),
+        ("order", "<u8"),
+        ("group", "<u4"),
+        ("chars", "<u4"),
+        ("width", "<u4"),
+        ("height", "<u4"),
+        ("over", "u1"),
+    ]
+)
+_KEY = struct.Struct("<5Q4IB")  # KEYS, field by field: packing is faster than numpy's tuples
+
+
+class Group(NamedTuple):
+    """The attributes under which rows are counted in metrics and on the dataset card."""
+
+    corpus: str
+    subset: str
+    language: str
+    licence: str
+    granularity: str
+    task: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One sorted run; `groups` maps a key record's `group` to what it counts under."""
+
+    split: str
+    rows: Path
+    keys_file: Path
+    groups: tuple[Group, ...]
+
+    def keys(self) -> np.ndarray:
+        """Return the key records, one per row, in row order."""
+        keys: np.ndarray = np.load(self.keys_file, mmap_mode="r")
+        return keys
+
+
+def pack_key(*fields: int) -> bytes:
+    """Return one `KEYS` record."""
+    return _KEY.pack(*fields)
+
+
+def write_run(
+    folder: Path,
+    name: str,
+    split: str,
+    rows: list[bytes],
+    keys: np.ndarray,
+    groups: tuple[Group, ...],
+) -> Run:
+    """Sort rows (`id NUL JSON`) by id, their key records with them; write them as one run."""
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    run = Run(split, folder / f"{name}.rows", folder / f"{name}.npy", groups)
+    with open(run.rows, "wb") as file:
+        file.writelines(b"%b\n" % rows[place] for place in order)
+    np.save(run.keys_file, keys[order])
+    return run
+
+
+def merge(runs: list[Run]) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (JSON, number of the run, place in the run) of all rows by id (bytewise)."""
+    for line, run, index in heapq.merge(*(_stream(run, i) for i, run in enumerate(runs))):
+        yield line.split(b"\0", 1)[1], run, index
+
+
+def _stream(run: Run, number: int) -> Iterator[tuple[bytes, int, int]]:
+    with open(run.rows, "rb") as file:
+        for index, line in enumerate(file):
+            yield line, number, index
+
 
 KEEP, DUPLICATE, CONFLICT, OVER_LIMIT = range(4)
 LEAK_EXACT, LEAK_IMAGE, LEAK_TEXT = range(4, 7)  # rows of train
@@ -40,7 +119,7 @@ LEAKING = frozenset(LEAKS + VAL_LEAKS)
 
 @dataclass
 class Verdicts:
-    """A code a row, for each run, and where a leaking image was found again."""
+    """A code per row, for each run, and where a leaking image was found again."""
 
     codes: list[np.ndarray]
     found_in: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -138,99 +217,65 @@ def _mark_over_limit(
         codes[i][(codes[i] == KEEP) & (keys[i]["order"] > last)] = OVER_LIMIT
 
 
-SHINGLE = 5  # characters
-PERMUTATIONS = 64
-WINDOW = 32  # characters whose errors are looked at together
-BAD_WINDOW = 0.4  # share of errors from which a window counts as other text
-_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
+LENGTH_EDGES = np.array([0, 5, 10, 20, 40, 60, 80, 120, 200, 400, 800, 1600, 3200, 2**32])
+HEIGHT_EDGES = np.array([0, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096, 2**32])
 
 
-def fold(text: str) -> str:
-    """Return the text's letters, digits and signs: NFKC, case-folded, without white space."""
-    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+@dataclass
+class SplitCounts:
+    """Totals of one split."""
+
+    rows: int = 0
+    documents: int = 0
+    images: int = 0
+    characters: int = 0
+    too_long: int = 0
+    by_group: Counter[Group] = field(default_factory=Counter)
+    characters_by_group: Counter[Group] = field(default_factory=Counter)
+    too_long_by_group: Counter[Group] = field(default_factory=Counter)
+    lengths: np.ndarray = field(default_factory=lambda: np.zeros(len(LENGTH_EDGES) - 1, int))
+    heights: np.ndarray = field(default_factory=lambda: np.zeros(len(HEIGHT_EDGES) - 1, int))
+
+    def by(self, attribute: str) -> dict[str, int]:
+        """Return rows per value of a group attribute, sorted by value."""
+        totals: Counter[str] = Counter()
+        for group, count in self.by_group.items():
+            totals[getattr(group, attribute)] += count
+        return dict(sorted(totals.items()))
 
 
-def signature(folded: str) -> np.ndarray:
-    """Return the MinHash signature (Broder, 1997) of a text's character 5-grams."""
-    points = np.frombuffer(folded.encode("utf-32-le", "replace"), dtype="<u4").astype(np.uint64)
-    count = max(1, len(points) - SHINGLE + 1)
-    hashed = np.zeros(count, dtype=np.uint64)
-    for offset in range(min(SHINGLE, len(points))):
-        hashed = hashed * _MIX[0] + points[offset : offset + count]
-    hashed ^= hashed >> np.uint64(29)
-    hashed *= _MIX[1]
-    values: np.ndarray = minhash((hashed >> np.uint64(32)).tolist()).hashvalues.astype("<u4")
-    return values
+def count_splits(runs: list[Run], verdicts: Verdicts) -> dict[str, SplitCounts]:
+    """Return the counts of train, val and test."""
+    return {split: _count(runs, verdicts, split) for split in SPLITS}
 
 
-@lru_cache(maxsize=1)
-def _empty() -> MinHash:
-    return MinHash(num_perm=PERMUTATIONS, scheme="affine32", hashfunc=int)
+def _count(runs: list[Run], verdicts: Verdicts, split: str) -> SplitCounts:
+    counts = SplitCounts()
+    documents, images = [], []
+    for run, codes in zip(runs, verdicts.codes, strict=True):
+        if run.split != split:
+            continue
+        keys = run.keys()[codes == KEEP]
+        size = len(run.groups)
+        for totals, weights in (
+            (counts.by_group, None),
+            (counts.characters_by_group, keys["chars"]),
+            (counts.too_long_by_group, keys["over"]),
+        ):
+            for number, value in enumerate(np.bincount(keys["group"], weights, minlength=size)):
+                if value:
+                    totals[run.groups[number]] += int(value)
+        counts.lengths += np.histogram(keys["chars"], LENGTH_EDGES)[0]
+        counts.heights += np.histogram(keys["height"], HEIGHT_EDGES)[0]
+        documents.append(np.unique(keys["document"]))
+        images.append(np.unique(keys["image"]))
+    counts.rows = counts.by_group.total()
+    counts.characters = counts.characters_by_group.total()
+    counts.too_long = counts.too_long_by_group.total()
+    counts.documents = _distinct(documents)
+    counts.images = _distinct(images)
+    return counts
 
 
-def minhash(hashes: list[int]) -> MinHash:
-    """Return the MinHash of 32-bit hashes."""
-    made = _empty().copy()
-    made.update_batch(hashes)
-    return made
-
-
-def as_minhash(values: np.ndarray) -> MinHash:
-    """Return the MinHash object of a stored signature."""
-    made = _empty().copy()
-    made.hashvalues = np.array(values, dtype=made.hashvalues.dtype)
-    return made
-
-
-def same_text(first: str, second: str, similarity: float) -> bool:
-    """Say whether two folded texts are one text with scattered errors.
-
-    The normalised edit similarity must reach `similarity`, and the errors must be spread as
-    typos are. Two forms of one template, filled in differently, are told from a copy by
-    windows of other text (over one in twenty) or by digits (dates, numbers, amounts) that
-    differ at more than twice the rate of the letters.
-    """
-    if not first or not second:
-        return first == second
-    if Levenshtein.normalized_similarity(first, second, score_cutoff=similarity) < similarity:
-        return False
-    places = [min(edit.src_pos, len(first) - 1) for edit in Levenshtein.editops(first, second)]
-    windows = np.bincount(np.array(places, dtype=int) // WINDOW, minlength=len(first) // WINDOW + 1)
-    if float((windows > BAD_WINDOW * WINDOW).mean()) > 0.05:
-        return False
-    digits = np.array([character.isdigit() for character in first])
-    wrong_digits = int(digits[places].sum()) if places else 0
-    letter_rate = (len(places) - wrong_digits) / max(1, int((~digits).sum()))
-    return wrong_digits <= (2 * letter_rate + 0.05) * int(digits.sum()) + 2
-
-
-class SignatureCache:
-    """Signatures of texts seen before, in an SQLite file shared by processes."""
-
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=60.0)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=OFF")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS signatures (text BLOB PRIMARY KEY, value BLOB) "
-            "WITHOUT ROWID"
-        )
-        self._fresh: list[tuple[bytes, bytes]] = []
-
-    def get(self, text: str) -> np.ndarray:
-        """Return the signature of `text`, computed where it is unknown."""
-        key = xxhash.xxh3_128_digest(text.encode("utf-8", "replace"))
-        row = self._connection.execute(
-            "SELECT value FROM signatures WHERE text = ?", (key,)
-        ).fetchone()
-        if row:
-            return np.frombuffer(row[0], dtype="<u4")
-        value = signature(fold(text))
-        self._fresh.append((key, value.tobytes()))
-        return value
-
-    def close(self) -> None:
-        """Store what was computed."""
-        self._connection.executemany("INSERT OR IGNORE INTO signatures VALUES (?, ?)", self._fresh)
-        self._connection.commit()
-        self._connection.close()
+def _distinct(parts: list[np.ndarray]) -> int:
+    return len(np.unique(np.concatenate(parts))) if parts else 0

@@ -30,9 +30,9 @@ from manifold_ocr.resources import progress
 
 SETTLE_NS = 2_000_000_000
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts (
+CREATE TABLE IF NOT EXISTS images (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, hashed_ns INTEGER,
-    sha256 BLOB, width INTEGER, height INTEGER, descriptor BLOB, problem TEXT
+    sha256 BLOB, width INTEGER, height INTEGER, phash BLOB, problem TEXT
 ) WITHOUT ROWID
 """
 
@@ -44,7 +44,7 @@ class ImageFacts:
     sha256: bytes
     width: int
     height: int
-    descriptor: bytes
+    phash: bytes
     problem: str = ""
 
 
@@ -84,8 +84,8 @@ class ImageCache:
     def get(self, name: str, state: FileState) -> ImageFacts | None:
         """Return the facts of the file `name`, or None where they are unknown or stale."""
         row = self._connection.execute(
-            "SELECT size, mtime_ns, hashed_ns, sha256, width, height, descriptor, problem "
-            "FROM facts WHERE path = ?",
+            "SELECT size, mtime_ns, hashed_ns, sha256, width, height, phash, problem "
+            "FROM images WHERE path = ?",
             (name,),
         ).fetchone()
         if row is None or (row[0], row[1]) != (state.size, state.mtime_ns):
@@ -98,7 +98,7 @@ class ImageCache:
         """Store facts and commit."""
         now = time.time_ns()
         self._connection.executemany(
-            "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     name,
@@ -108,7 +108,7 @@ class ImageCache:
                     f.sha256,
                     f.width,
                     f.height,
-                    f.descriptor,
+                    f.phash,
                     f.problem,
                 )
                 for name, s, f in entries
@@ -119,62 +119,62 @@ class ImageCache:
     def forget(self, prefix: str) -> None:
         """Drop all entries whose path starts with `prefix`."""
         self._connection.execute(
-            "DELETE FROM facts WHERE path >= ? AND path < ?", (prefix, prefix + "\U0010ffff")
+            "DELETE FROM images WHERE path >= ? AND path < ?", (prefix, prefix + "\U0010ffff")
         )
         self._connection.commit()
 
     def names(self, prefix: str) -> Iterator[str]:
         """Yield the known paths that start with `prefix`, in order."""
-        query = "SELECT path FROM facts WHERE path >= ? AND path < ? ORDER BY path"
+        query = "SELECT path FROM images WHERE path >= ? AND path < ? ORDER BY path"
         for (name,) in self._connection.execute(query, (prefix, prefix + "\U0010ffff")):
             yield name
 
 
 GRID = 32
 BYTES = GRID * GRID // 8
-DEAD_ZONE = 2  # grey levels
+DEAD_ZONE = 2  # gray levels
 PREFIX = 4  # words compared first: other pages mostly differ enough in these
 
 
-def page_descriptor(image: Image.Image) -> bytes:
-    """Return the 128-byte descriptor of an RGB or grey image."""
+def perceptual_hash(image: Image.Image) -> bytes:
+    """Return the 128-byte perceptual hash of an RGB or gray image."""
     small = image.convert("L").resize((GRID + 1, GRID), Image.Resampling.BILINEAR)
     grid = np.asarray(small, dtype=np.int16)
     return np.packbits(grid[:, 1:] - grid[:, :-1] > DEAD_ZONE).tobytes()
 
 
-def _differing(rows: np.ndarray, descriptor: np.ndarray) -> np.ndarray:
-    counts: np.ndarray = np.bitwise_count(rows ^ descriptor).sum(axis=1, dtype=np.uint16)
+def _differing(rows: np.ndarray, phash: np.ndarray) -> np.ndarray:
+    counts: np.ndarray = np.bitwise_count(rows ^ phash).sum(axis=1, dtype=np.uint16)
     return counts
 
 
-class DescriptorIndex:
-    """Descriptors of evaluation pages, searched exhaustively in order of their bit counts."""
+class HashIndex:
+    """Hashes of evaluation pages, searched exhaustively in order of their bit counts."""
 
-    def __init__(self, descriptors: np.ndarray) -> None:
-        self._bits = np.bitwise_count(descriptors).sum(axis=1, dtype=np.int64)
+    def __init__(self, hashes: np.ndarray) -> None:
+        self._bits = np.bitwise_count(hashes).sum(axis=1, dtype=np.int64)
         self._order = np.argsort(self._bits, kind="stable")
         self._bits = self._bits[self._order]
-        self._descriptors = np.ascontiguousarray(descriptors[self._order])
-        self._prefixes = np.ascontiguousarray(self._descriptors[:, :PREFIX].T)
+        self._hashes = np.ascontiguousarray(hashes[self._order])
+        self._prefixes = np.ascontiguousarray(self._hashes[:, :PREFIX].T)
 
-    def near(self, descriptor: np.ndarray, limit: float) -> list[tuple[float, int]]:
+    def near(self, phash: np.ndarray, limit: float) -> list[tuple[float, int]]:
         """Return (distance, row) of index rows within `limit`, nearest first.
 
         The distance is the number of differing bits over the sum of both bit counts (1 -
         Dice coefficient), in [0, 1]; it cannot be small unless the counts are close.
         """
-        own = int(np.bitwise_count(descriptor).sum())
+        own = int(np.bitwise_count(phash).sum())
         widest = (1 + limit) / (1 - limit)
         low = np.searchsorted(self._bits, own / widest, "left")
         high = np.searchsorted(self._bits, own * widest, "right")
         if not own or low == high:
             return []
         total = self._bits[low:high] + own
-        first = np.bitwise_count(self._prefixes[:, low:high] ^ descriptor[:PREFIX, None])
+        first = np.bitwise_count(self._prefixes[:, low:high] ^ phash[:PREFIX, None])
         first = first.sum(axis=0, dtype=np.uint16)
         rows = low + np.flatnonzero(first <= limit * total)  # a part cannot differ in more
-        differing = _differing(self._descriptors[rows], descriptor)
+        differing = _differing(self._hashes[rows], phash)
         distance = differing / (self._bits[rows] + own)
         hits = np.flatnonzero(distance <= limit)
         found = [(float(distance[i]), int(self._order[rows[i]])) for i in hits]
@@ -207,7 +207,7 @@ def look_at(path: Path) -> ImageFacts:
             reason = "empty_image"
         detail = str(error).replace(f"{path}: ", "").replace(str(path), path.name)
         return ImageFacts(b"", 0, 0, b"", f"{reason}: {detail}")
-    return ImageFacts(digest, image.width, image.height, page_descriptor(image))
+    return ImageFacts(digest, image.width, image.height, perceptual_hash(image))
 
 
 def prepare_images(

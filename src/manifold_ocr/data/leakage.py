@@ -2,14 +2,15 @@
 
 Only evaluation pages are indexed; training pages stream past the index one by one, and so
 do validation pages, which are compared with those of test and benchmarks alone. A pair is
-a leak by its bytes, by its look (descriptors within `image_distance`) or by its text (long
+a leak by its bytes, by its look (perceptual hashes within `image_distance`) or by its text (long
 texts that are one text with scattered errors). Small images, such as single lines, look
 alike when they say the same in one typeface: for these the text must be equal as well.
 
-Splits, duplicates and leaks are judged an image at a time: lines of one page share one
+Splits, duplicates and leaks are judged per image: lines of one page share one
 image file, and its page text is long enough to be compared.
 """
 
+import unicodedata
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,23 +19,20 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+from datasketch import MinHash
+from rapidfuzz.distance import Levenshtein
 
 from manifold_ocr.config import LeakageConfig
 from manifold_ocr.data.dedup import (
     LEAK_EXACT,
     LEAK_IMAGE,
     LEAK_TEXT,
-    PERMUTATIONS,
     VAL_EXACT,
     VAL_IMAGE,
     VAL_TEXT,
-    SignatureCache,
-    fold,
-    same_text,
 )
-from manifold_ocr.data.image_index import BYTES, DescriptorIndex
-from manifold_ocr.data.rows import TEST, TRAIN, VAL, BuiltRow
-from manifold_ocr.records import RawRow
+from manifold_ocr.data.image_index import BYTES, HashIndex
+from manifold_ocr.data.rows import TEST, TRAIN, VAL
 from manifold_ocr.resources import progress
 
 LEAST_SIMILARITY = 0.3  # estimated Jaccard similarity of candidates: 7 % typos leave 0.42
@@ -42,6 +40,26 @@ LENGTH_SLACK = 0.1  # how much white space may change a text's length
 CANDIDATES = 8  # texts compared closely for one training page
 SMALL_SIDE = 96  # pixels: a line, not a page
 FEW_BITS = 48  # a nearly blank page says too little by its look
+
+SHINGLE = 5  # characters
+PERMUTATIONS = 64
+WINDOW = 32  # characters whose errors are looked at together
+BAD_WINDOW = 0.4  # share of errors from which a window counts as other text
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
+
+UNIT = np.dtype(
+    [
+        ("image", "<u8"),
+        ("split", "S5"),
+        ("phash", "<u8", BYTES // 8),
+        ("width", "<u4"),
+        ("height", "<u4"),
+        ("signature", "<u4", PERMUTATIONS),
+        ("characters", "<u4"),
+        ("offset", "<u8"),
+        ("length", "<u4"),
+    ]
+)
 
 Found = dict[tuple[str, int], tuple[int, str]]
 
@@ -144,7 +162,7 @@ class _Index:
         self._test = np.array([unit["split"] == TEST.encode() for unit in units], dtype=bool)
         self._all = np.ones(len(units), dtype=bool)
         self._images = np.array([unit["image"] for unit in units], dtype=np.uint64)  # sorted
-        self._looks = DescriptorIndex(np.array([unit["descriptor"] for unit in units]))
+        self._looks = HashIndex(np.array([unit["phash"] for unit in units]))
         lengths = np.array([int(unit["characters"]) for unit in units])
         self._text_rows = np.flatnonzero(lengths >= config.min_text_length)
         self._lengths = lengths[self._text_rows]
@@ -176,9 +194,9 @@ class _Index:
 
     def _by_look(self, table: _Table, number: int, known: np.ndarray) -> str:
         unit = table.units[number]
-        bits = int(np.bitwise_count(unit["descriptor"]).sum())
+        bits = int(np.bitwise_count(unit["phash"]).sum())
         telling = min(unit["width"], unit["height"]) >= SMALL_SIDE and bits >= FEW_BITS
-        for _, row in self._looks.near(unit["descriptor"], self._config.image_distance):
+        for _, row in self._looks.near(unit["phash"], self._config.image_distance):
             if not known[row]:
                 continue
             name, text = self._content(row)
@@ -212,74 +230,48 @@ class _Index:
         return table.content(number)
 
 
-UNIT = np.dtype(
-    [
-        ("image", "<u8"),
-        ("split", "S5"),
-        ("descriptor", "<u8", BYTES // 8),
-        ("width", "<u4"),
-        ("height", "<u4"),
-        ("signature", "<u4", PERMUTATIONS),
-        ("characters", "<u4"),
-        ("offset", "<u8"),
-        ("length", "<u4"),
-    ]
-)
-
-_NO_SIGNATURE = np.zeros(PERMUTATIONS, dtype="<u4")
+def fold(text: str) -> str:
+    """Return the text's letters, digits and signs: NFKC, case-folded, without white space."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-class UnitCollector:
-    """Collects the text of consecutive rows of one image; packs a record an image."""
+def signature(folded: str) -> np.ndarray:
+    """Return the MinHash signature (Broder, 1997) of a text's character 5-grams."""
+    points = np.frombuffer(folded.encode("utf-32-le", "replace"), dtype="<u4").astype(np.uint64)
+    count = max(1, len(points) - SHINGLE + 1)
+    hashed = np.zeros(count, dtype=np.uint64)
+    for offset in range(min(SHINGLE, len(points))):
+        hashed = hashed * _MIX[0] + points[offset : offset + count]
+    hashed ^= hashed >> np.uint64(29)
+    hashed *= _MIX[1]
+    made = _empty().copy()
+    made.update_batch((hashed >> np.uint64(32)).tolist())
+    values: np.ndarray = made.hashvalues.astype("<u4")
+    return values
 
-    def __init__(self, config: LeakageConfig, signatures: SignatureCache) -> None:
-        self._signatures = signatures
-        self._enabled = config.enabled
-        self._shortest = config.min_text_length
-        self._texts: list[bytes] = []
-        self._records: list[tuple[object, ...]] = []
-        self._offset = 0
-        self._last: BuiltRow | None = None
-        self._lines: list[str] = []
-        self._page = ""
 
-    def add(self, row: BuiltRow, raw: RawRow) -> None:
-        """Take one row; only transcriptions say what an image shows."""
-        if not self._enabled:
-            return
-        if self._last is None or (row.image, row.split) != (self._last.image, self._last.split):
-            self._flush()
-            self._last = row
-        if raw.task != "transcribe":
-            return
-        if raw.granularity == "page":
-            self._page = self._page or raw.text
-        else:
-            self._lines.append(raw.text)
+@lru_cache(maxsize=1)
+def _empty() -> MinHash:
+    return MinHash(num_perm=PERMUTATIONS, scheme="affine32", hashfunc=int)
 
-    def finish(self) -> tuple[bytes, bytes]:
-        """Return the packed `UNIT` records, and the texts into which their offsets point."""
-        self._flush()
-        return np.array(self._records, dtype=UNIT).tobytes(), b"".join(self._texts)
 
-    def _flush(self) -> None:
-        if self._last is None:
-            return
-        row, text = self._last, self._page or "\n".join(self._lines)
-        line = orjson.dumps([row.image, text])
-        self._texts.append(line)
-        self._records.append(
-            (
-                int.from_bytes(row.facts.sha256[:8], "big"),
-                row.split.encode(),
-                np.frombuffer(row.facts.descriptor, dtype="<u8"),
-                row.facts.width,
-                row.facts.height,
-                self._signatures.get(text) if len(text) >= self._shortest else _NO_SIGNATURE,
-                len(text),
-                self._offset,
-                len(line),
-            )
-        )
-        self._offset += len(line)
-        self._lines, self._page, self._last = [], "", None
+def same_text(first: str, second: str, similarity: float) -> bool:
+    """Say whether two folded texts are one text with scattered errors.
+
+    The normalised edit similarity must reach `similarity`, and the errors must be spread as
+    typos are. Two forms of one template, filled in differently, are told from a copy by
+    windows of other text (over one in twenty) or by digits (dates, numbers, amounts) that
+    differ at more than twice the rate of the letters.
+    """
+    if not first or not second:
+        return first == second
+    if Levenshtein.normalized_similarity(first, second, score_cutoff=similarity) < similarity:
+        return False
+    places = [min(edit.src_pos, len(first) - 1) for edit in Levenshtein.editops(first, second)]
+    windows = np.bincount(np.array(places, dtype=int) // WINDOW, minlength=len(first) // WINDOW + 1)
+    if float((windows > BAD_WINDOW * WINDOW).mean()) > 0.05:
+        return False
+    digits = np.array([character.isdigit() for character in first])
+    wrong_digits = int(digits[places].sum()) if places else 0
+    letter_rate = (len(places) - wrong_digits) / max(1, int((~digits).sum()))
+    return wrong_digits <= (2 * letter_rate + 0.05) * int(digits.sum()) + 2

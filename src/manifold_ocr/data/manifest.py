@@ -1,72 +1,39 @@
 """Build the manifests: parts in parallel, verdicts over all rows, one sorted merge."""
 
-import hashlib
-import json
 import os
-import platform
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from manifold_ocr.code_hash import code_fingerprint
 from manifold_ocr.config import ManifestConfig
-from manifold_ocr.data.counts import SplitCounts, count_splits
 from manifold_ocr.data.dedup import (
     KEEP,
     LEAKING,
     OVER_LIMIT,
     REASONS,
-    SignatureCache,
+    Run,
+    SplitCounts,
     Verdicts,
+    count_splits,
     judge,
+    merge,
 )
 from manifold_ocr.data.image_index import CacheReport, prepare_images
 from manifold_ocr.data.leakage import LeakReport, find_leaks
-from manifold_ocr.data.parts import PARTS, PartResult, PartTask, StretchCache, work
+from manifold_ocr.data.parts import PARTS, PartResult, PartTask, work
 from manifold_ocr.data.registry import SelectedCorpus
-from manifold_ocr.data.rows import SPLITS, TEST, TRAIN, VAL, Splitter, length_fingerprint
-from manifold_ocr.data.sorted_runs import Run, merge
+from manifold_ocr.data.rows import SPLITS, TEST, TRAIN, VAL, Splitter
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import cache_root
 from manifold_ocr.records import Rejection, write_lines, write_rows
 from manifold_ocr.resources import progress
-
-LIBRARIES = ("datasketch", "numpy", "orjson", "xxhash")
-WITHOUT_EFFECT = ("workers", "samples_sheet", "shard_rows")
-
-
-def settings_hash(
-    corpus: SelectedCorpus, config: ManifestConfig, splitter: Splitter, max_target_length: int
-) -> bytes:
-    """Return the SHA-256 of code, libraries, configuration and the corpus's options."""
-    chosen = {key: value for key, value in asdict(config).items() if key not in WITHOUT_EFFECT}
-    told = {
-        "code": _code(),
-        "libraries": _versions(LIBRARIES),
-        "config": chosen,
-        "splitter": asdict(splitter),
-        "corpus": [corpus.name, corpus.kind, corpus.role, corpus.licence, dict(corpus.options)],
-        "length": length_fingerprint(config.length_unit, max_target_length),
-    }
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).digest()
-
-
-@lru_cache(maxsize=1)
-def _code() -> str:
-    return code_fingerprint(["manifold_ocr.data.parts"])
-
-
-def _versions(names: Sequence[str]) -> list[str]:
-    return [platform.python_version(), *map(version, names)]
 
 
 @dataclass
@@ -100,7 +67,7 @@ def build_rows(
 
     Rows are sorted by id and hold no clock or path of this machine; equal inputs give equal
     bytes with any number of workers. Memory is bounded by the rows of one run and about 100
-    bytes a row for the verdicts.
+    bytes per row for the verdicts.
 
     Raises:
         UserError: a corpus was not downloaded, or no row is left.
@@ -112,8 +79,6 @@ def build_rows(
     started_ns = time.time_ns()
     names = [corpus.name for corpus in corpora]
     images = prepare_images(raw_root, names, caches / "images.sqlite", started_ns, workers)
-    SignatureCache(caches / "signatures.sqlite").close()  # made before they are shared
-    StretchCache(caches / "stretches.sqlite", started_ns).close()
     clock.lap("images")
     with tempfile.TemporaryDirectory(prefix="manifest-", dir=caches) as scratch:
         shared = PartTask(
@@ -128,7 +93,6 @@ def build_rows(
             part=0,
         )
         results = _run(_tasks(shared, corpora), workers)
-        _trim(caches / "stretches.sqlite", started_ns)
         clock.lap("rows")
         units = [table for result in results for table in result.units]
         leaks = find_leaks(units, config.leakage, workers)
@@ -141,18 +105,10 @@ def build_rows(
 
 def _tasks(shared: PartTask, corpora: Sequence[SelectedCorpus]) -> list[PartTask]:
     return [
-        replace(shared, corpus=corpus, splitter=splitter, part=part, settings=settings)
+        replace(shared, corpus=corpus, splitter=_splitter(corpus, shared.config), part=part)
         for corpus in corpora
-        for splitter in [_splitter(corpus, shared.config)]
-        for settings in [settings_hash(corpus, shared.config, splitter, shared.max_target_length)]
         for part in range(PARTS)
     ]
-
-
-def _trim(cache: Path, started_ns: int) -> None:
-    known = StretchCache(cache, started_ns)
-    known.evict()
-    known.close()
 
 
 def _write(

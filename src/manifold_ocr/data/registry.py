@@ -1,14 +1,15 @@
-"""Which adapter reads a corpus: by its own name, or by its `kind` option."""
+"""What a corpus is to the pipeline, and which adapter reads it: by name or by its `kind`."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-from manifold_ocr.data.corpus import Corpus
 from manifold_ocr.data.fetch import MOUNT
 from manifold_ocr.data.sources import POLICY_KEYS, corpus_licence, licence_of, policy_of
 from manifold_ocr.errors import UserError
+from manifold_ocr.records import RawRow, Rejection
 
 KINDS = (
     "synthetic",
@@ -22,6 +23,39 @@ KINDS = (
     "docvqa",
     "publaynet",
 )
+
+
+class Corpus(Protocol):
+    """A corpus adapter. `options` is its entry under `corpora` in params.yaml."""
+
+    @property
+    def name(self) -> str:
+        """The name under which the corpus stands in params.yaml and data/raw."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """`train`, or `eval_only` for benchmarks."""
+        ...
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Put the raw files below `destination` (an empty folder, swapped in when whole)."""
+        ...
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream the rows of the raw files below `root`, in a stable order."""
+        ...
+
+
+@runtime_checkable
+class PartitionedCorpus(Corpus, Protocol):
+    """A corpus that can read a share of its rows without reading the others."""
+
+    def part_rows(
+        self, root: Path, options: Mapping[str, Any], part: int, parts: int
+    ) -> Iterator[RawRow | Rejection]:
+        """Stream the rows of share `part` of `parts`; the shares are disjoint and complete."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import xxhash
 from manifold_ocr.data.formats import fit_box
 from manifold_ocr.data.image_index import FileState, ImageCache, ImageFacts, look_at
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import sha256_text
 from manifold_ocr.images import scaled_size
 from manifold_ocr.records import Box, RawRow, Rejection, Sample
 
@@ -112,10 +111,6 @@ class RowBuilder:
         self._max_pixels = max_pixels
         self._box_tolerance = box_tolerance
         self._facts = lru_cache(maxsize=8192)(self._read_facts)
-
-    def facts(self, image: str) -> ImageFacts:
-        """Return what is known of an image of the corpus, as `build` sees it."""
-        return self._facts(f"{self._corpus}/{image}")
 
     def build(self, raw: RawRow) -> BuiltRow | Rejection:
         """Return the finished row, or why it cannot be used."""
@@ -257,13 +252,6 @@ def length_check(unit: str, longest: int) -> LengthCheck:
     if unit == "characters":
         return lambda text: len(text) > longest
     return _token_check(unit, longest)
-
-
-def length_fingerprint(unit: str, longest: int) -> str:
-    """Return what decides the answers of `length_check(unit, longest)`."""
-    if longest <= 0 or unit == "characters":
-        return f"{max(0, longest)} {unit}"
-    return f"{longest} {sha256_text(_tokenizer(unit).to_str())}"
 
 
 def _tokenizer(unit: str) -> "Tokenizer":

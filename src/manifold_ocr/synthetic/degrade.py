@@ -8,16 +8,16 @@ from PIL import Image, ImageOps
 from manifold_ocr.augment import ops
 from manifold_ocr.augment.ops import between, chance, paper_level, to_array
 
-LEVELS = 16  # grey levels that are stored: a scan of 4 bits, which keeps the files small
+LEVELS = 16  # gray levels that are stored: a scan of 4 bits, which keeps the files small
 
 
-def wear(subset: str, page: Image.Image, rng: np.random.Generator) -> Image.Image:
+def degrade(subset: str, page: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Return the page as scanned, photographed or shown on a screen."""
-    return quantise(WEAR[subset](page, rng))
+    return quantize(HISTORY_OF[subset](page, rng))
 
 
-def quantise(page: Image.Image) -> Image.Image:
-    """Return the page with 16 evenly spaced grey levels, 0 and 255 among them."""
+def quantize(page: Image.Image) -> Image.Image:
+    """Return the page with 16 evenly spaced gray levels, 0 and 255 among them."""
     return page.point([((value * (LEVELS - 1) + 127) // 255) * 17 for value in range(256)])
 
 
@@ -48,7 +48,7 @@ def _screen(page: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _figure(page: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Charts: pasted into a document, blurred by scaling or grey on grey."""
+    """Charts: pasted into a document, blurred by scaling or gray on gray."""
     if chance(rng, 0.4):
         page = ops.fewer_pixels(page, between(rng, 58, 80))
     if chance(rng, 0.3):
@@ -57,7 +57,7 @@ def _figure(page: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _thermal(page: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Receipts: heat print that pales in patches, worn heads, curled paper."""
+    """Receipts: heat print that pales in patches, worn print heads, curled paper."""
     page = ops.fade(rng, page, between(rng, 80, 215), cell=between(rng, 20, 60))
     if chance(rng, 0.4):
         page = ops.scanline_gaps(rng, page, page.height // between(rng, 12, 30))
@@ -94,7 +94,7 @@ def _copy(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     return ops.grain(rng, page, between(rng, 1, 8))
 
 
-def _degrade(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _several(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     """One of five histories, then the scanner's slant and dust."""
     page = HISTORIES[between(rng, 0, len(HISTORIES) - 1)](page, rng)
     page = ops.specks(rng, page, between(rng, 100, 900))
@@ -142,13 +142,13 @@ def _coarse_scan(page: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 HISTORIES = (_fax, _faded_copy, _thin_paper, _dirty_sheet, _coarse_scan)
 
-WEAR: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
+HISTORY_OF: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
     "printed": _office,
     "receipts": _thermal,
     "code": _screen,
     "forms": _office,
     "handwriting": _notebook,
     "charts": _figure,
-    "degraded": _degrade,
+    "degraded": _several,
     "chinese": _copy,
 }

@@ -13,12 +13,11 @@ from pathlib import Path
 from manifold_ocr.augment.ops import generator
 from manifold_ocr.config import SyntheticConfig
 from manifold_ocr.files import atomic_write
-from manifold_ocr.records import RawRow
+from manifold_ocr.records import PLANTED, RawRow
 from manifold_ocr.resources import progress
-from manifold_ocr.synthetic.degrade import wear
+from manifold_ocr.synthetic.degrade import degrade
 from manifold_ocr.synthetic.grammar import TextSource
 from manifold_ocr.synthetic.layout import PlacedLine, compose, page_style
-from manifold_ocr.synthetic.needle import PLANTED, plant
 from manifold_ocr.synthetic.texts import charts, chinese, code, forms, prose
 from manifold_ocr.synthetic.texts.base import TextLine
 
@@ -114,7 +113,7 @@ def draw_document(destination: Path, config: SyntheticConfig, document: Document
     lines, planted = plant(lines, document.name, config.seed, config.needles)
     style = page_style(document.subset, document.split, rng)
     page, placed = compose(lines, style, rng)
-    page = wear(document.subset, page, generator(config.seed, document.name, "wear"))
+    page = degrade(document.subset, page, generator(config.seed, document.name, "wear"))
     image = f"images/{document.name}.png"
     page.save(destination / image, "PNG", compress_level=6)
     rows = [_line_row(document, image, line, page.size, rng) for line in placed]
@@ -162,3 +161,24 @@ def _page_row(document: Document, image: str, placed: list[PlacedLine]) -> RawRo
         granularity="page",
         license=LICENSE,
     )
+
+
+LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which look like digits
+DIGITS = "23456789"
+
+
+def plant(lines: list[TextLine], name: str, seed: int, share: float) -> tuple[list[TextLine], int]:
+    """Return the lines of document `name` and the place of the planted one (-1: none).
+
+    `share` is the share of documents that get one. The first line, often a heading, stays.
+    The passcode has a generator of its own, so that pages without a needle keep every byte.
+    """
+    digest = hashlib.sha256(f"{seed}:{name}:needle".encode()).digest()
+    rng = random.Random(int.from_bytes(digest[:16], "big"))
+    if len(lines) < 2 or rng.random() >= share:
+        return lines, -1
+    place = rng.randrange(1, len(lines))
+    letters = "".join(rng.choice(LETTERS) for _ in range(5))
+    digits = "".join(rng.choice(DIGITS) for _ in range(4))
+    needle = TextLine((f"Passcode {letters}-{digits}",), indent=lines[place].indent)
+    return [*lines[:place], needle, *lines[place + 1 :]], place

@@ -5,21 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-
-def words(text: str) -> tuple[str, ...]:
-    """Return the words of a block of text."""
-    return tuple(text.split())
-
-
-def phrases(text: str) -> tuple[str, ...]:
-    """Return the phrases of a block of text, which bars part; line ends are spaces."""
-    return tuple(" ".join(phrase.split()) for phrase in text.split("|"))
-
-
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_LONG_MONTHS = words(
-    "January February March April May June July August September October November December"
-)
+_LONG_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 
@@ -197,13 +187,13 @@ def plural(word: str) -> str:
     return word + "s"
 
 
-DOUBLING = frozenset(
-    words(
-        "admit drop equip expel occur permit plan prefer refer rip ship snap step stop submit "
-        "transfer trap travel drum drag clap chat grab hug jog rub scan scrub spot stir tap trim "
-        "wrap control plot patrol cancel"
-    )
-)  # verbs that double their last consonant
+# verbs that double their last consonant
+_DOUBLING = """
+admit drop equip expel occur permit plan prefer refer rip ship snap step stop submit transfer trap
+travel drum drag clap chat grab hug jog rub scan scrub spot stir tap trim wrap control plot patrol
+cancel
+"""
+DOUBLING = frozenset(_DOUBLING.split())
 
 
 def past(verb: str) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 from PIL import Image
 
 from manifold_ocr.config import CommonOptions, corpus_options
-from manifold_ocr.data.corpus import Stretch
 from manifold_ocr.data.download import COMMIT
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.readers.jsonl import ManifestCorpus
@@ -141,14 +140,13 @@ class HfDataset:
 
     def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
         """Stream the rows of the written manifest."""
-        for stretch in self.stretches(root, options, 0, 1):
-            yield from stretch.rows
+        yield from self.part_rows(root, options, 0, 1)
 
-    def stretches(
+    def part_rows(
         self, root: Path, options: Mapping[str, Any], part: int, parts: int
-    ) -> Iterator[Stretch]:
-        """Stream a share of the rows (see `ManifestCorpus.stretches`)."""
+    ) -> Iterator[RawRow | Rejection]:
+        """Stream a share of the rows (see `ManifestCorpus.part_rows`)."""
         parsed = corpus_options(HfDatasetOptions, self.name, options)
         shared = {"manifest": MANIFEST, "image_root": "."}
         shared |= {"language": parsed.language, "license": parsed.license}
-        yield from ManifestCorpus(self.name).stretches(root, shared, part, parts)
+        yield from ManifestCorpus(self.name).part_rows(root, shared, part, parts)

@@ -6,29 +6,25 @@ Older rows have `doc_id`, `text` or `text_path`, `image_path` or `source_path`, 
 """
 
 import csv
-import hashlib
 import io
 import json
 import posixpath
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from manifold_ocr.config import CommonOptions, corpus_options
-from manifold_ocr.data.corpus import Stretch
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import EncodingError, read_text
-from manifold_ocr.data.parts import line_stretches
 from manifold_ocr.data.readers.pairs import FolderView
 from manifold_ocr.errors import UserError
+from manifold_ocr.files import CHUNK
 from manifold_ocr.records import TASKS, RawRow, Rejection, language_tag
 
 _CANDIDATES = ("metadata/text_manifest.jsonl", "manifest.jsonl", "metadata.jsonl")
-_ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|6|7)")
 _SPLITS = {
     "train": "train",
     "train_val": "train_val",
@@ -65,31 +61,62 @@ class ManifestCorpus:
 
     def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
         """Stream the manifest's rows in file order."""
-        for stretch in self.stretches(root, options, 0, 1):
-            yield from stretch.rows
+        yield from self.part_rows(root, options, 0, 1)
 
-    def stretches(
+    def part_rows(
         self, root: Path, options: Mapping[str, Any], part: int, parts: int
-    ) -> Iterator[Stretch]:
-        """Stream share `part` of `parts` of the file by stretches of whole images."""
+    ) -> Iterator[RawRow | Rejection]:
+        """Stream share `part` of `parts` of the file; rows of one image are never divided."""
         parsed = corpus_options(ManifestOptions, self.name, options)
         manifest = _find_manifest(root, parsed)
-        image_root = _image_root(root, parsed)
-        reader = _RowReader(self.name, root, image_root, parsed)
+        reader = _RowReader(self.name, root, _image_root(root, parsed), parsed)
         relative = manifest.relative_to(root).as_posix()
-        place = f"{relative}\0{image_root}\0".encode()
-        for first, lines in line_stretches(manifest, part, parts, _image_of):
-            content = b"".join(lines)
-            rows = reader.read_all(lines, relative, first)
-            alone = not _may_open_files(content)
-            yield Stretch(rows, hashlib.sha256(place + content).digest() if alone else b"", first)
+        for number, line in part_lines(manifest, part, parts):
+            if line.strip():
+                yield reader.read(line, f"{relative}:{number}")
 
 
-def _may_open_files(content: bytes) -> bool:
-    """Say whether rows may have the key `text_path`, however JSON may spell it."""
-    if b"text_path" in content:
-        return True
-    return b"\\u00" in content and _ESCAPED_LETTER.search(content) is not None
+def part_lines(path: Path, part: int, parts: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, line) of share `part` of `parts`; the shares are disjoint and complete.
+
+    A share begins where the image changes; lines that name no image stay with those before.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = _seam(file, size * part // parts)
+        stop = size if part + 1 == parts else _seam(file, size * (part + 1) // parts)
+        first = 1 + _count_lines(file, start)
+        file.seek(start)
+        for number, line in enumerate(file, first):
+            if start >= stop:
+                return
+            start += len(line)
+            yield number, line
+
+
+def _seam(file: BinaryIO, position: int) -> int:
+    """Return where the first image begins that starts after the line across `position`."""
+    if position == 0:
+        return 0
+    file.seek(position - 1)
+    position += len(file.readline()) - 1
+    shown = ""
+    while line := file.readline():
+        image = _image_of(line)
+        if shown and image not in ("", shown):
+            break
+        shown = shown or image
+        position += len(line)
+    return position
+
+
+def _count_lines(file: BinaryIO, stop: int) -> int:
+    file.seek(0)
+    count = position = 0
+    while position < stop and (chunk := file.read(min(CHUNK, stop - position))):
+        count += chunk.count(b"\n")
+        position += len(chunk)
+    return count
 
 
 def _find_manifest(root: Path, options: ManifestOptions) -> Path:
@@ -130,13 +157,6 @@ class _RowReader:
     root: Path
     image_root: str
     options: ManifestOptions
-
-    def read_all(
-        self, lines: Iterable[bytes], file: str, first: int
-    ) -> Iterator[RawRow | Rejection]:
-        for number, line in enumerate(lines, first):
-            if line.strip():
-                yield self.read(line, f"{file}:{number}")
 
     def read(self, line: bytes, where: str) -> RawRow | Rejection:
         try:

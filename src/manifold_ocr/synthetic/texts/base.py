@@ -2,9 +2,17 @@
 
 import random
 from dataclasses import dataclass
-from types import ModuleType
+from pathlib import Path
 
-from manifold_ocr.synthetic.vocabulary import english_test, english_train
+
+def vocabulary(name: str) -> dict[str, tuple[str, ...]]:
+    """Return the words of a file beside this one, by slot: `[slot]`, then words and commas."""
+    found: dict[str, tuple[str, ...]] = {}
+    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    for section in text.split("[")[1:]:
+        slot, _, words = section.partition("]")
+        found[slot] = tuple(word.strip() for word in words.replace(",", "\n").split("\n") if word)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +51,6 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-def english_words(
-    module: ModuleType, companies: tuple[str, ...], streets: tuple[str, ...]
-) -> dict[str, tuple[str, ...]]:
-    """Return the vocabulary of a module of english_*.py under the names of slots."""
-    return {
-        "noun": module.NOUNS,
-        "verb": module.VERBS,
-        "adjective": module.ADJECTIVES,
-        "adverb": module.ADVERBS,
-        "place": module.PLACES,
-        "first": module.FIRST_NAMES,
-        "surname": module.SURNAMES,
-        "product": module.PRODUCTS,
-        "company": companies,
-        "street": streets,
-    }
-
-
 def paragraph(rng: random.Random, sentences: list[str], width: int) -> list[TextLine]:
     """Return sentences as wrapped lines; the first is indented now and then."""
     lines = wrap(" ".join(sentences), width)
@@ -68,25 +58,29 @@ def paragraph(rng: random.Random, sentences: list[str], width: int) -> list[Text
     return [TextLine((line,), indent=first if i == 0 else 0) for i, line in enumerate(lines)]
 
 
-TRAIN_WORDS = english_words(
-    english_train,
-    companies=(
+TRAIN_WORDS = {
+    **vocabulary("english_train.txt"),
+    "company": (
         "{surname} & {surname}",
         "{place} {noun|cap} Co.",
         "{surname} Brothers Ltd.",
         "{adjective|cap} {noun|cap} GmbH",
         "{noun|cap}{noun|cap} Inc.",
     ),
-    streets=("{int} {surname} Street", "{int} {place} Road", "{int} {noun|cap} Lane"),
-)
-TEST_WORDS = english_words(
-    english_test,
-    companies=(
+    "street": ("{int} {surname} Street", "{int} {place} Road", "{int} {noun|cap} Lane"),
+}
+TEST_WORDS = {
+    **vocabulary("english_test.txt"),
+    "company": (
         "{noun|cap} of {place} plc",
         "{surname}, {surname} + Partners",
         "{place} {noun|plural|cap} LLC",
         "{surname} {noun|cap} S.A.",
         "The {adjective|cap} {noun|cap}",
     ),
-    streets=("{surname} Avenue {int}", "{int}-{int} {place} Terrace", "Unit {int}, {noun|cap} Way"),
-)
+    "street": (
+        "{surname} Avenue {int}",
+        "{int}-{int} {place} Terrace",
+        "Unit {int}, {noun|cap} Way",
+    ),
+}

@@ -1,30 +1,16 @@
 """Simplified Chinese: articles, notices, tables of figures."""
 
 import random
-from types import ModuleType
 
 from manifold_ocr.synthetic.grammar import TextSource
-from manifold_ocr.synthetic.texts.base import TextLine
-from manifold_ocr.synthetic.vocabulary import chinese_test, chinese_train
+from manifold_ocr.synthetic.texts.base import TextLine, vocabulary
 
 NO_LINE_START = "，。、；：？！）》”%"
 
 
-def _words(module: ModuleType) -> dict[str, tuple[str, ...]]:
-    return {
-        "n": module.NOUNS,
-        "v": module.VERBS,
-        "a": module.ADJECTIVES,
-        "place": module.PLACES,
-        "surname": module.SURNAMES,
-        "given": module.GIVEN,
-        "unit": module.UNITS,
-    }
-
-
 ARTICLES = TextSource(
     name="articles of a city newspaper",
-    words=_words(chinese_train),
+    words=vocabulary("chinese_train.txt"),
     templates={
         "heading": (
             "关于{v}{n}{n}的通知",
@@ -55,7 +41,7 @@ ARTICLES = TextSource(
 )
 HANDBOOKS = TextSource(
     name="handbooks and household notices",
-    words=_words(chinese_test),
+    words=vocabulary("chinese_test.txt"),
     templates={
         "heading": (
             "{n}使用须知",

@@ -1,8 +1,8 @@
-"""The captions of the samples sheet."""
+"""The captions of the contact sheet."""
 
 import pytest
 
-from manifold_ocr.data.contact_sheet import TYPEFACE, _shown
+from manifold_ocr.data.card import TYPEFACE, _shown
 from manifold_ocr.synthetic.fonts import covers
 
 
