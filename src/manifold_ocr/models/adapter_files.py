@@ -110,6 +110,7 @@ def check_origin(folder: Path, base: Path) -> None:
 CTC_HEAD = ("qkv", "projection", "fc1", "fc2", "head.head")
 CTC_BACKBONE = ("channel_conv1.convolution", "channel_conv2.convolution")
 DECODER = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+BERT = ("query", "key", "value", "dense")  # a decoder of that kind
 ENCODER = ("query", "key", "value", "o_proj", "dense")
 LANGUAGE = (
     *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
@@ -128,7 +129,7 @@ def ctc_scope(*, freeze_backbone: bool) -> Scope:
 
 def encoder_decoder_scope(*, freeze_backbone: bool) -> Scope:
     """Return attention and feed-forward projections of the decoder, and of the encoder."""
-    return (DECODER, "decoder.") if freeze_backbone else ((*DECODER, *ENCODER), "")
+    return ((*DECODER, *BERT), "decoder.") if freeze_backbone else ((*DECODER, *ENCODER), "")
 
 
 def chat_vlm_scope(model: Any, *, freeze_backbone: bool) -> Scope:

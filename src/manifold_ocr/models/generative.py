@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessor
+from transformers.models.trocr.modeling_trocr import (
+    TrOCRDecoder,
+    TrOCRSinusoidalPositionalEmbedding,
+)
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
@@ -101,6 +105,8 @@ def _save_full(model: nn.Module, folder: Path, base: Path) -> None:
     written = read_json(folder / "config.json")
     written["architectures"] = read_json(base / "config.json").get("architectures")
     write_json(folder / "config.json", written)
+    if (base / "generation_config.json").is_file():  # reading drops its rules, others may want them
+        shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
     for path in base.iterdir():
         wanted = path.is_file() and path.suffix not in WEIGHT_SUFFIXES
         if wanted and not (folder / path.name).exists():
@@ -159,6 +165,7 @@ def load_pretrained(kind: Any, folder: Path | str, **options: Any) -> Any:
         raise
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: not a usable {kind.__name__} checkpoint: {error}") from error
+    fill_sinusoidal_positions(model)
     missing = sorted(name for name in found["missing_keys"] if UNUSED not in name)
     if missing:
         print(
@@ -167,6 +174,44 @@ def load_pretrained(kind: Any, folder: Path | str, **options: Any) -> Any:
             file=sys.stderr,
         )
     return model
+
+
+def fill_sinusoidal_positions(model: nn.Module) -> None:
+    """Compute TrOCR's sinusoidal positions again, as buffers that follow the model's device.
+
+    They are in no checkpoint, and the library keeps them as a plain attribute: loading
+    leaves that without data (on the meta device), and moving the model leaves it behind.
+    """
+    for module in model.modules():
+        if not isinstance(module, TrOCRDecoder):
+            continue
+        positions, tokens = module.embed_positions, module.embed_tokens.weight
+        if not isinstance(positions, TrOCRSinusoidalPositionalEmbedding):
+            continue
+        rows = positions.weights.shape[0]
+        table = positions.get_embedding(rows, positions.embedding_dim, positions.padding_idx)
+        positions.__dict__.pop("weights", None)
+        positions.register_buffer("weights", table.to(tokens.device, tokens.dtype), False)
+
+
+def load_tokenizer(path: Path | str) -> Any:
+    """Return the tokenizer of a checkpoint folder: tokenizer.json, vocab and merges, or spm.
+
+    Raises:
+        UserError: the folder has none, or one that needs a package that is not installed.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: its tokenizer needs a package that is not installed ({reason}); install "
+            "it, or set model.processor_id to a checkpoint with a tokenizer.json"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: no usable tokenizer: {error}") from error
 
 
 class ConfidenceRecorder(LogitsProcessor):

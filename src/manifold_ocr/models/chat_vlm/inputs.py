@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.models.generative import load_tokenizer
 from manifold_ocr.models.images import library_processor
 
 # What each checkpoint was trained to be asked for plain transcription (its model card).
@@ -131,12 +132,7 @@ def load_chat_input(model_config: Any, path: Path | str, max_pixels: int = 0) ->
     Raises:
         UserError: tokenizer, image processor or chat template is missing.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: no usable tokenizer: {error}") from error
+    tokenizer = load_tokenizer(path)
     image_processor = library_processor(path)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = _template_file(Path(path))

@@ -201,7 +201,13 @@ def load_base(
     if quantization is None:
         nn.Module.to(model, device)
     accelerate_chat_model(model)
-    return ChatVlm(model.eval(), chat_input, name=config.id)
+    reader = ChatVlm(model.eval(), chat_input, name=config.id)
+    # Rules of a published generation_config (Qwen2.5-VL's repetition_penalty 1.05) would fill
+    # what a greedy reading leaves open, and change repeated digits first of all.
+    model.generation_config = GenerationConfig(
+        eos_token_id=reader.end_ids, pad_token_id=reader.pad_id
+    )
+    return reader
 
 
 def vision_tower(model: Any) -> Any:

@@ -20,7 +20,7 @@ from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder 
     shift_tokens_right,
 )
 
-from manifold_ocr.models.kernels.cross_entropy import answer_loss, mean_over
+from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_loss, mean_over
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
 from manifold_ocr.models.kernels.ops import half_precision_as_is
 
@@ -98,6 +98,7 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
     """
 
     graphs_allowed = False
+    fast_decoder = True  # False: the decoder's own forward, where this file knows none better
     graphs: StepGraphs | None = None
     pixel_scale: Tensor
     pixel_shift: Tensor
@@ -133,9 +134,24 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         """Return the summed loss of a batch; with no `answer_index` every shape is fixed."""
         with half_precision_as_is(self):
             pixels = self.normalise(batch["pixel_values"])
-            hidden = self._decoder_states(self._encode(pixels), batch["labels"])
+            encoded = self._encode(pixels)
+            if not self.fast_decoder:
+                return self._plain_loss(encoded, batch["labels"])
+            hidden = self._decoder_states(encoded, batch["labels"])
             head = self.decoder.get_output_embeddings()
             return answer_loss(hidden, head, batch["labels"], answer_index)
+
+    def _plain_loss(self, encoded: Tensor, labels: Tensor) -> Tensor:
+        """Return the summed loss through the library's own decoder and head (BERT's kind)."""
+        inputs = shift_tokens_right(
+            labels, self.config.pad_token_id, self.config.decoder_start_token_id
+        )
+        logits = self.decoder(
+            input_ids=inputs, encoder_hidden_states=encoded, use_cache=False
+        ).logits.float()
+        return functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
 
     def _replay(self, batch: Mapping[str, Tensor]) -> Tensor | None:
         graphs = self.graphs
@@ -209,8 +225,6 @@ def accelerate_encoder_decoder(
     model: VisionEncoderDecoderModel, mean: list[float], std: list[float]
 ) -> None:
     """Give a loaded model the fast step, in place; `mean` and `std` are of pixels in [0, 1]."""
-    if not hasattr(getattr(model.decoder, "model", None), "decoder"):
-        raise TypeError(f"no fast step for a decoder of {type(model.decoder).__name__}")
     scale = torch.tensor([1 / (255 * s) for s in std]).view(1, -1, 1, 1)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
     device = next(model.parameters()).device
@@ -223,7 +237,11 @@ def accelerate_encoder_decoder(
         for module in model.encoder.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.register_forward_pre_hook(_without_mask, with_kwargs=True)
+    model.__class__ = FastVisionEncoderDecoder
+    fast = hasattr(getattr(model.decoder, "model", None), "decoder")
+    model.fast_decoder = fast  # type: ignore[assignment]
+    if not fast:
+        return
     inner = model.decoder.model.decoder
     if any(isinstance(module, SdpaTrOCRAttention) for module in inner.modules()):
         inner.config._attn_implementation = "sdpa"  # masks only: None where causal suffices
-    model.__class__ = FastVisionEncoderDecoder

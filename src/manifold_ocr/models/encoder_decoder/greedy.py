@@ -10,11 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.models.trocr.modeling_trocr import TrOCRLearnedPositionalEmbedding
+from transformers.models.trocr.modeling_trocr import (
+    TrOCRLearnedPositionalEmbedding,
+    TrOCRSinusoidalPositionalEmbedding,
+)
 
 from manifold_ocr.models.encoder_decoder.fast_step import SdpaTrOCRAttention
 from manifold_ocr.models.kernels.cuda_graphs import OTHER_THREADS_MAY_WORK
 
+POSITIONS = (TrOCRLearnedPositionalEmbedding, TrOCRSinusoidalPositionalEmbedding)
 FIRST_BUCKET = 64  # tokens the first self-attention buffers hold; each next holds twice as many
 ENCODED_TOGETHER = 64  # images: bounds the encoder's transient memory, fills the GPU already
 CHECK_EVERY = 16  # steps between looks whether every text has ended (each waits for the GPU)
@@ -27,7 +31,7 @@ def supports(model: Any) -> bool:
     return (
         layers is not None
         and all(isinstance(getattr(la, "self_attn", None), SdpaTrOCRAttention) for la in layers)
-        and isinstance(inner.embed_positions, TrOCRLearnedPositionalEmbedding)
+        and isinstance(inner.embed_positions, POSITIONS)
         and not getattr(model, "is_quantized", False)
     )
 
@@ -160,9 +164,7 @@ class GreedyDecoder:
     def _step(self, bucket: _Bucket) -> None:
         """Write the token after `self.token` at `self.position`, and move on."""
         decoder = self.decoder
-        offset = decoder.embed_positions.offset
-        place = functional.embedding(self.position + offset, decoder.embed_positions.weight)
-        states = decoder.embed_tokens(self.token[:, None]) + place
+        states = decoder.embed_tokens(self.token[:, None]) + self._place()
         if decoder.layernorm_embedding is not None:
             states = decoder.layernorm_embedding(states)
         reach = torch.arange(bucket.length, device=states.device)[None, None, None] <= self.position
@@ -178,6 +180,18 @@ class GreedyDecoder:
         self.finished |= token == self.end
         self.token.copy_(token)
         self.position += 1
+
+    def _place(self) -> Tensor:
+        """Return the embedding of the present position, [1 or rows, 1, width].
+
+        Sinusoids start after the padding's row, and a padding token takes that row itself.
+        """
+        table = self.decoder.embed_positions
+        if isinstance(table, TrOCRLearnedPositionalEmbedding):
+            return functional.embedding(self.position + table.offset, table.weight)
+        row = (self.position + table.padding_idx + 1).expand(self.rows)
+        row = torch.where(self.token == table.padding_idx, table.padding_idx, row)
+        return functional.embedding(row[:, None], table.weights)
 
     def _layer(
         self,

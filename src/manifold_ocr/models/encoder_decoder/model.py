@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from transformers import AutoTokenizer, GenerationConfig, VisionEncoderDecoderModel
+from transformers import GenerationConfig, VisionEncoderDecoderModel
 
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json
 from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.device import processor_path, quantization_config, weights_dtype
 from manifold_ocr.models.encoder_decoder import greedy
 from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder
 from manifold_ocr.models.encoder_decoder.greedy import GreedyDecoder
-from manifold_ocr.models.generative import ConfidenceRecorder, load_pretrained
+from manifold_ocr.models.generative import ConfidenceRecorder, load_pretrained, load_tokenizer
 from manifold_ocr.models.images import LibraryInput, ResizeInput, load_image_input
 from manifold_ocr.models.lora import base_model
 from manifold_ocr.models.prefetch import batches_from_processes, prepared_batches
@@ -165,7 +167,13 @@ def _pair(size: Any) -> tuple[int, int]:
 
 def max_target_tokens(model: Any) -> int:
     """Return how many label tokens the decoder has positions for."""
-    return int(base_model(model).config.decoder.max_position_embeddings)
+    decoder = base_model(model).config.decoder
+    return label_positions(decoder.model_type, decoder.max_position_embeddings)
+
+
+def label_positions(decoder_type: str, positions: int) -> int:
+    """Return how many tokens `max_position_embeddings` holds: RoBERTa's first two are padding."""
+    return positions - 2 if "roberta" in decoder_type else positions
 
 
 def load_base(
@@ -186,39 +194,70 @@ def load_base(
         dtype=dtype,
         quantization_config=quantization_config(config),
     )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(processor_path(config, base_path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{base_path}: no usable tokenizer: {error}") from error
+    tokenizer = load_tokenizer(processor_path(config, base_path))
     image_input = load_image_input(processor_path(config, base_path))
-    fill_special_tokens(model.config, tokenizer)
+    use_special_tokens(model, special_tokens(base_path, tokenizer))
     accelerate_encoder_decoder(model, list(image_input.mean), list(image_input.std))
     if config.quantization == "none":
         nn.Module.to(model, device)
     return EncoderDecoder(model.eval(), tokenizer, image_input, name=config.id)
 
 
-def fill_special_tokens(config: Any, tokenizer: Any) -> None:
-    """Complete a checkpoint's decoder start, end and padding ids from its tokenizer.
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids of the token a decoder starts from, of the one that ends a text, and of padding."""
+
+    start: int
+    end: int
+    pad: int
+
+
+def special_tokens(folder: Path, tokenizer: Any) -> SpecialTokens:
+    """Return the special tokens of a checkpoint folder.
+
+    Published checkpoints name them in different places: TrOCR's in `decoder` of config.json
+    and in generation_config.json, ViT-BERT's at the top of config.json, others only in the
+    tokenizer. The order is the one that the library's generate() follows.
 
     Raises:
-        UserError: neither the configuration nor the tokenizer names an end of text.
+        UserError: nothing names an end of text.
     """
-    decoder = config.decoder
+    config = read_json(folder / "config.json")
+    generation = folder / "generation_config.json"
+    places = [read_json(generation)] if generation.is_file() else []
+    places += [config, config.get("decoder") or {}]
 
-    def first(*values: int | None) -> int | None:
-        return next((value for value in values if value is not None), None)
+    def first(key: str, *of_tokenizer: str) -> int | None:
+        found = [place.get(key) for place in places]
+        found += [getattr(tokenizer, name, None) for name in of_tokenizer]
+        value = next((value for value in found if value is not None), None)
+        return int(value[0] if isinstance(value, list) else value) if value is not None else None
 
-    config.eos_token_id = first(decoder.eos_token_id, tokenizer.eos_token_id)
-    if config.eos_token_id is None:
-        raise UserError("neither the decoder nor its tokenizer has an end-of-text token")
-    config.pad_token_id = first(
-        config.pad_token_id, decoder.pad_token_id, tokenizer.pad_token_id, config.eos_token_id
+    end = first("eos_token_id", "eos_token_id", "sep_token_id")
+    if end is None:
+        raise UserError(
+            f"{folder}: neither config.json, generation_config.json nor the tokenizer has an "
+            "end-of-text token; add eos_token_id to generation_config.json"
+        )
+    pad = first("pad_token_id", "pad_token_id")
+    begin = first("decoder_start_token_id")
+    if begin is None:
+        begin = first("bos_token_id", "bos_token_id", "cls_token_id")
+    return SpecialTokens(end if begin is None else begin, end, end if pad is None else pad)
+
+
+def use_special_tokens(model: Any, tokens: SpecialTokens) -> None:
+    """Set the ids on a loaded model, and drop every other rule of its generation_config.
+
+    Published rules such as repetition_penalty or no_repeat_ngram_size change what a greedy
+    reading says, repeated digits first of all.
+    """
+    model.config.eos_token_id = tokens.end
+    model.config.pad_token_id = tokens.pad
+    model.config.decoder_start_token_id = tokens.start
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokens.end, pad_token_id=tokens.pad, decoder_start_token_id=tokens.start
     )
-    start = (config.decoder_start_token_id, getattr(decoder, "decoder_start_token_id", None))
-    config.decoder_start_token_id = first(*start, decoder.bos_token_id, tokenizer.bos_token_id)
-    if config.decoder_start_token_id is None:
-        config.decoder_start_token_id = config.eos_token_id
 
 
 def freeze_vision(model: Any) -> None:

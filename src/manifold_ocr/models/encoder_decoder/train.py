@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.adapter_files import encoder_decoder_scope
@@ -19,6 +20,7 @@ from manifold_ocr.models.encoder_decoder import model as encoder_decoder
 from manifold_ocr.models.encoder_decoder.model import EncoderDecoder
 from manifold_ocr.models.generative import (
     audit_labels,
+    load_tokenizer,
     loading_device,
     read_beside_graphs,
     restore_trained,
@@ -32,6 +34,7 @@ from manifold_ocr.models.lora import add_adapter, base_model, wrap_for_training
 from manifold_ocr.records import Sample
 
 Row = tuple[np.ndarray, list[int]]
+TRAINABLE_DECODERS = ("trocr", "mbart", "bart", "bert", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True)
@@ -85,17 +88,21 @@ class EncoderDecoderTraining:
 
     def __init__(self, settings: TrainingSettings) -> None:
         """Load the tokenizer and the image preparation; weights come with `build`."""
-        from transformers import AutoTokenizer
-
         self.settings = settings
         source = processor_path(settings.model, settings.base)
-        self.tokenizer = AutoTokenizer.from_pretrained(source)
+        self.tokenizer = load_tokenizer(source)
         self.image_input = load_image_input(source)
         decoder = read_json(settings.base / "config.json").get("decoder", {})
-        self.positions = int(decoder.get("max_position_embeddings", 512))
+        kind = str(decoder.get("model_type", ""))
+        if kind not in TRAINABLE_DECODERS:
+            raise UserError(
+                f"{settings.base}: its text decoder ({kind or 'without model_type'}) cannot be "
+                f"trained here; decoders that can: {', '.join(TRAINABLE_DECODERS)}"
+            )
+        positions = int(decoder.get("max_position_embeddings", 512))
+        self.positions = encoder_decoder.label_positions(kind, positions)
         self.limit = min(settings.train.max_target_length, self.positions)
-        eos = decoder.get("eos_token_id")
-        self.eos = self.tokenizer.eos_token_id if eos is None else eos
+        self.eos = encoder_decoder.special_tokens(settings.base, self.tokenizer).end
 
     def audit(self, samples: Sequence[Sample]) -> Audit:
         """Count labels that are cut or hold unknown characters; reject empty ones."""
@@ -131,6 +138,7 @@ class EncoderDecoderTraining:
         base_model(model).graphs_allowed = (
             on_gpu()
             and not settings.train.gradient_checkpointing
+            and base_model(model).fast_decoder
             and settings.model.quantization != "8bit"  # bitsandbytes waits for the GPU there
         )
         trained: nn.Module = model.train()
