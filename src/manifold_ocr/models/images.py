@@ -10,7 +10,7 @@ from PIL import Image
 
 from manifold_ocr.errors import UserError
 
-PLAIN_PROCESSORS = ("ViTImageProcessor", "ViTFeatureExtractor", "DeiTImageProcessor")
+PLAIN_PROCESSORS = ("ViTImageProcessor", "DeiTImageProcessor")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _name(settings: dict[str, Any]) -> str:
 
 
 def _is_plain(settings: dict[str, Any]) -> bool:
-    name = _name(settings)
+    name = _name(settings).replace("FeatureExtractor", "ImageProcessor")  # before 2023
     size = settings.get("size")
     square = isinstance(size, int) or (isinstance(size, dict) and {"height", "width"} <= set(size))
     rescale = settings.get("do_rescale", True) and settings.get("rescale_factor", 1 / 255)

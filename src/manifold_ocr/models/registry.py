@@ -69,11 +69,41 @@ def family_of(folder: Path) -> str:
     Raises:
         UserError: no config.json, or a `model_type` that no family reads.
     """
-    model_type = str(read_json(folder / "config.json").get("model_type", ""))
+    model_type = model_type_of(read_json(folder / "config.json"))
     if model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise UserError(f"{folder}: model_type {model_type!r} has no family; known: {known}")
     return FAMILIES[model_type]
+
+
+def model_type_of(config: dict[str, Any]) -> str:
+    """Return the `model_type` of a config.json, by its architecture where another's is named.
+
+    LightOnOCR was published as a kind of Mistral 3 before transformers had a class for it.
+    """
+    architectures = config.get("architectures") or [""]
+    if str(architectures[0]).lower().startswith("lightonocr"):
+        return "lighton_ocr"
+    return str(config.get("model_type", ""))
+
+
+def library_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """Return a checkpoint's configuration as the library's class of it.
+
+    Raises:
+        UserError: a config.json that the library cannot read.
+    """
+    import transformers
+
+    values = read_json(folder / "config.json")
+    model_type = model_type_of(values)
+    try:
+        if model_type != values.get("model_type"):
+            kind = transformers.CONFIG_MAPPING[model_type]
+            return kind.from_dict({**values, "model_type": model_type})
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{folder / 'config.json'}: not a usable configuration: {error}") from error
 
 
 def family(config: ModelConfig) -> str:
@@ -132,7 +162,8 @@ def load_plain(base: Path) -> Any:
     from manifold_ocr.models.generative import load_pretrained
 
     kind = getattr(transformers, LIBRARY_CLASSES[family_of(base)])
-    return load_pretrained(kind, base, dtype="auto", local_files_only=True).eval()
+    config = library_config(base)
+    return load_pretrained(kind, base, config=config, dtype="auto", local_files_only=True).eval()
 
 
 def _load_generative(

@@ -12,7 +12,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.models.adapter_files import chat_vlm_scope, ctc_scope, encoder_decoder_scope
 from manifold_ocr.models.base import TrainingSettings
-from manifold_ocr.models.registry import LIBRARY_CLASSES
+from manifold_ocr.models.registry import LIBRARY_CLASSES, library_config
 from manifold_ocr.resources import gpu_present
 
 
@@ -126,9 +126,8 @@ def module_tree(base: Path, family: str) -> Any:
     kind = getattr(transformers, LIBRARY_CLASSES[family])
     build = getattr(kind, "from_config", kind)
     try:
-        config = transformers.AutoConfig.from_pretrained(base)
         with warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore")  # the same that loading the weights will say
-            return build(config)
+            return build(library_config(base))
     except (OSError, ValueError) as error:
         raise UserError(f"{base / 'config.json'}: no model can be built of it: {error}") from error

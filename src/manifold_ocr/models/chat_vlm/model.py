@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
+from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
@@ -18,6 +18,7 @@ from manifold_ocr.models.device import processor_path, quantization_config, weig
 from manifold_ocr.models.generative import ConfidenceRecorder, load_pretrained
 from manifold_ocr.models.lora import base_model
 from manifold_ocr.models.prefetch import prepared_batches
+from manifold_ocr.models.registry import library_config
 
 FAMILY = "chat_vlm"
 TOWERS = ("visual", "vision_tower", "vision_encoder", "vision_model")
@@ -183,10 +184,7 @@ def load_base(
     dtype = torch.float32 if master_weights else weights_dtype(config.precision)
     quantization = quantization_config(config)
     placement = {"device_map": {"": device}} if quantization is not None else {}
-    try:
-        settings = AutoConfig.from_pretrained(base_path, trust_remote_code=config.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{base_path}: not a usable chat model: {error}") from error
+    settings = library_config(base_path, trust_remote_code=config.trust_remote_code)
     model = load_pretrained(
         AutoModelForImageTextToText,
         base_path,

@@ -29,6 +29,7 @@ from manifold_ocr.models.generative import (
 from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_positions
 from manifold_ocr.models.kernels.cuda_graphs import padded_length
 from manifold_ocr.models.lora import add_adapter, base_model, wrap_for_training
+from manifold_ocr.models.registry import library_config
 from manifold_ocr.records import Sample
 
 Row = tuple[Encoded, list[int]]
@@ -119,10 +120,10 @@ class ChatVlmTraining:
 
     def __init__(self, settings: TrainingSettings) -> None:
         """Load tokenizer, image processor and template; weights come with `build`."""
-        from transformers import AutoConfig, GenerationConfig
+        from transformers import GenerationConfig
 
         self.settings = settings
-        config = AutoConfig.from_pretrained(settings.base)
+        config = library_config(settings.base)
         source = processor_path(settings.model, settings.base)
         self.chat_input = load_chat_input(config, source, settings.model.max_pixels)
         self.limit = settings.train.max_target_length
