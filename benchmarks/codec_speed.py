@@ -1,31 +1,29 @@
-"""Speed of the structural codec and of verification, and memory when streaming.
+"""Speed of the structural codec and of verification.
 
-    OMP_NUM_THREADS=1 python benchmarks/codec_speed.py --stream-gb 5
+    OMP_NUM_THREADS=1 python benchmarks/codec_speed.py
 
 Prints windows/s on one core beside the plain Python loop and beside zstd (levels 3 and 19) on
-the same text, the time to verify 1,000,000 windows against 10,000 documents, and the peak
-memory while a generated stream of --stream-gb GB is summarised (no file is written).
+the same text, and the time to verify 1,000,000 windows against 10,000 documents.
 """
 
 import argparse
-import io
+import itertools
 import random
-import resource
 import time
 from collections.abc import Callable
 
 import numpy as np
 import zstandard
 
-from manifold_ocr.compression.index import SignatureIndex
-from manifold_ocr.compression.manifold import build_document, summarise_stream
+from manifold_ocr.compression.archive import build_document
 from manifold_ocr.compression.signatures import (
     CodecConfig,
     encode,
-    measure,
+    metrics_of_counts,
     pack_code,
     window_starts,
 )
+from manifold_ocr.compression.verify import SignatureIndex
 
 WORDS = [f"{a}{b}" for a in ("der", "in", "of", "to", "the", "and") for b in ("", "s", "ing")]
 
@@ -47,24 +45,17 @@ def best(run: Callable[[], object], repeats: int = 3) -> float:
     return min(times)
 
 
-class GeneratedStream(io.RawIOBase):
-    """A readable stream of `size` bytes made from one block, rotated so that windows differ."""
-
-    def __init__(self, size: int, block: bytes) -> None:
-        self.left, self.block, self.turn = size, block, 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next piece."""
-        size = min(size, self.left, len(self.block))
-        self.left -= size
-        self.turn = (self.turn + 7919) % len(self.block)
-        return (self.block[self.turn :] + self.block[: self.turn])[:size]
-
-
 def by_loop(data: bytes, config: CodecConfig) -> list[int]:
     """Encode one window after the other, bit by bit."""
     starts = window_starts(len(data), config)
-    return [pack_code(measure(data[s : s + config.window]), config) for s in starts]
+    codes = []
+    for start in starts:
+        bits = [
+            byte >> (7 - i) & 1 for byte in data[start : start + config.window] for i in range(8)
+        ]
+        flips = sum(a != b for a, b in itertools.pairwise(bits))
+        codes.append(pack_code(metrics_of_counts(len(bits), sum(bits), flips), config))
+    return codes
 
 
 def encoding(config: CodecConfig) -> None:
@@ -110,32 +101,13 @@ def verification(config: CodecConfig, windows: int, documents: int, tolerance: i
     )
 
 
-def streaming(config: CodecConfig, gigabytes: float) -> None:
-    """Print rate and memory while a long stream is summarised."""
-    block = random.Random(5).randbytes(1 << 20) + text_of(7 << 20, 6)
-    size = int(gigabytes * 1e9)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.perf_counter()
-    document = summarise_stream("stream", GeneratedStream(size, block), config)
-    seconds = time.perf_counter() - begin
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        f"stream: {size / 1e9:g} GB, {document.windows:,} windows, "
-        f"{len(document.entries):,} signatures in {seconds:.1f} s ({size / seconds / 1e6:,.0f} "
-        f"MB/s, generating included); peak memory {before / 1024:,.0f} MiB before, "
-        f"{after / 1024:,.0f} MiB after"
-    )
-
-
 def main() -> None:
-    """Run the three measurements; streaming first, so that its peak memory is its own."""
+    """Run both measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stream-gb", type=float, default=1.0)
     parser.add_argument("--windows", type=int, default=1_000_000)
     parser.add_argument("--documents", type=int, default=10_000)
     options = parser.parse_args()
     config = CodecConfig()
-    streaming(config, options.stream_gb)
     encoding(config)
     for tolerance in (0, 8):
         verification(config, options.windows, options.documents, tolerance)

@@ -18,8 +18,8 @@ import traceback
 from pathlib import Path
 
 from manifold_ocr.compression import archive, lossless
+from manifold_ocr.compression.archive import build
 from manifold_ocr.compression.lossless import DamagedError
-from manifold_ocr.compression.manifold import build
 from manifold_ocr.config import CodecConfig
 
 LONGEST_SECONDS = 15  # of processor time

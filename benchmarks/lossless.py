@@ -7,9 +7,9 @@
 Each text is compressed as a file of its own and decompressed again; a text that does not come
 back bit for bit ends the run with status 1. All bytes of our containers are counted, checksum
 included; no dictionary is shipped with the program. `with signatures` is a manifold.bin record:
-searchable signatures and the exact text. The primer rows read `--primer-bytes` of the first
-texts into the model before the others: sizes without and with the primer counted once; those
-rows, like all others then, leave the primer's own texts out.
+searchable signatures and the exact text. `zstd -19, trained dictionary` compresses each text with
+a dictionary trained on all of them; its bytes are counted once, or once for each text that would
+have to carry it.
 """
 
 import argparse
@@ -18,9 +18,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from manifold_ocr.compression import lossless, text_check
-from manifold_ocr.compression.archive import to_bytes
-from manifold_ocr.compression.manifold import Manifold, build_document
+import zstandard
+
+from manifold_ocr.compression import lossless, sizes
+from manifold_ocr.compression.archive import Manifold, build_document, to_bytes
 from manifold_ocr.compression.pages import read_texts
 from manifold_ocr.config import CodecConfig
 
@@ -45,23 +46,25 @@ def load_texts(source: Path) -> list[bytes]:
     return [text for text in texts if text]
 
 
-def split_primer(texts: Sequence[bytes], wanted: int) -> tuple[bytes, list[bytes]]:
-    """Return (primer of the first texts, the other texts)."""
-    primer, used = b"", 0
-    while wanted and used < len(texts) - 1 and len(primer) < wanted:
-        primer, used = primer + texts[used] + b"\n", used + 1
-    return primer[:wanted], list(texts[used:])
-
-
-def ours(texts: Sequence[bytes], primer: lossless.Primer | None = None) -> list[int]:
+def ours(texts: Sequence[bytes]) -> list[int]:
     """Return our sizes, having checked that every text comes back."""
     found = []
     for text in texts:
-        coded = lossless.compress(text, primer=primer)
-        if lossless.decompress(coded, primer=primer) != text:
+        coded = lossless.compress(text)
+        if lossless.decompress(coded) != text:
             raise SystemExit("a text did not come back")
         found.append(len(coded))
     return found
+
+
+def trained_dictionary(texts: Sequence[bytes]) -> tuple[int, int] | None:
+    """Return (bytes of all texts, bytes of the dictionary); None where there is too little text."""
+    try:
+        dictionary = zstandard.train_dictionary(max(256, sum(map(len, texts)) // 100), list(texts))
+    except zstandard.ZstdError:
+        return None
+    encoder = zstandard.ZstdCompressor(level=19, dict_data=dictionary)
+    return sum(len(encoder.compress(text)) for text in texts), len(dictionary.as_bytes())
 
 
 def with_signatures(texts: Sequence[bytes]) -> int:
@@ -76,31 +79,26 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path)
-    parser.add_argument("--primer-bytes", type=int, default=0)
     parser.add_argument("--most", type=int, default=0, help="texts to measure; 0: all")
     options = parser.parse_args()
     texts = load_texts(options.source)
     if options.most:
         texts = texts[:: max(1, len(texts) // options.most)]
-    primer, texts = split_primer(texts, options.primer_bytes)
     original = sum(map(len, texts))
-    zstd = text_check.page_sizes(texts, text_check.COMPRESSORS["zstd -19"])
+    zstd = sizes.page_sizes(texts, sizes.COMPRESSORS["zstd -19"])
     begin = time.perf_counter()
     plain = ours(texts)
     seconds = time.perf_counter() - begin
-    rows = [
-        (name, sum(text_check.page_sizes(texts, run)))
-        for name, run in text_check.COMPRESSORS.items()
-    ]
+    rows = [(name, sum(sizes.page_sizes(texts, run))) for name, run in sizes.COMPRESSORS.items()]
     rows += [("ours, lossless", sum(plain)), ("ours with signatures", with_signatures(texts))]
-    if primer:
-        primed = sum(ours(texts, lossless.Primer.of(primer)))
-        rows.append((f"ours, primed with {len(primer):,} bytes, primer not counted", primed))
-        counted = primed + len(lossless.compress(primer))
-        rows.append(("ours, primed, compressed primer counted once", counted))
+    if found := trained_dictionary(texts):
+        coded, size = found
+        title = "zstd -19, trained dictionary"
+        rows.append((f"{title} ({size:,} bytes) counted once", coded + size))
+        rows.append((f"{title} counted for each text", coded + size * len(texts)))
     joined = b"\x00".join(texts)
     for name in ("zstd -19", "brotli -11", "PPMd"):
-        rows.append((f"one archive: {name}", len(text_check.COMPRESSORS[name](joined))))
+        rows.append((f"one archive: {name}", len(sizes.COMPRESSORS[name](joined))))
     rows.append(("one archive: ours", len(lossless.compress(joined))))
     base = sum(zstd)
     print(f"{len(texts)} texts, {original:,} bytes, mean {original / len(texts):,.0f}")

@@ -1,19 +1,16 @@
-import io
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_signatures import measure, signature_text
 
 from manifold_ocr.compression.signatures import (
     CodecConfig,
     encode,
-    encode_stream,
-    measure,
     metrics_of_counts,
     pack_code,
-    signature_text,
     unpack_code,
     window_starts,
 )
@@ -49,18 +46,6 @@ def test_fast_kernel_equals_the_definition_on_default_windows(data):
     starts = window_starts(len(data), config)
     hazards = [measure(data[s : s + 512]).hazard for s in starts]
     assert windows.hazards.tolist() == hazards
-
-
-@given(st.binary(max_size=500), configs, st.integers(1, 300))
-@settings(max_examples=150, deadline=None)
-def test_streaming_in_any_pieces_equals_encoding_at_once(data, config, chunk):
-    pieces = list(encode_stream(io.BytesIO(data), config, chunk_bytes=chunk))
-    joined = [code for windows, _ in pieces for code in windows.codes.tolist()]
-    assert joined == encode(data, config).codes.tolist()
-    for windows, view in pieces:
-        for i, code in enumerate(windows.codes.tolist()):
-            span = bytes(view[i * config.stride : i * config.stride + windows.bits // 8])
-            assert pack_code(measure(span), config) == code
 
 
 @given(st.integers(0, 3000), configs)

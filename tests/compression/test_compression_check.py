@@ -5,24 +5,29 @@ import math
 import pytest
 from typer.testing import CliRunner
 
-from manifold_ocr.compression import archive as archives
 from manifold_ocr.compression import check as compression_check
-from manifold_ocr.compression import index, optical
+from manifold_ocr.compression import optical
+from manifold_ocr.compression.archive import build, build_document
 from manifold_ocr.compression.check import run_check
 from manifold_ocr.compression.fidelity import (
     PairCounts,
     compare,
+    membership,
     perturb,
+    pooled,
     prototype_scores,
     random_text,
     shuffled_text,
 )
-from manifold_ocr.compression.figures import metrics
-from manifold_ocr.compression.index import SignatureIndex
-from manifold_ocr.compression.manifold import build, build_document
 from manifold_ocr.compression.pages import gather, gather_system, read_replay, reading_order
-from manifold_ocr.compression.report import markdown, write_check
-from manifold_ocr.compression.verify import Verifier, VerifierSettings, undetected_changes
+from manifold_ocr.compression.report import markdown, metrics, write_check
+from manifold_ocr.compression.sizes import account, total
+from manifold_ocr.compression.verify import (
+    SignatureIndex,
+    Verifier,
+    VerifierSettings,
+    undetected_changes,
+)
 from manifold_ocr.config import CompressConfig, Targets, load_section
 from manifold_ocr.config import build as build_config
 from manifold_ocr.errors import UserError
@@ -134,19 +139,17 @@ def test_the_files_are_the_same_each_time(check, tmp_path):
 def test_signature_ratio_of_any_long_text_tends_to_the_same_value():
     config = CompressConfig().codec
     pages = [random_text(4000, 1, str(i)).encode() for i in range(20)]
-    accounts = [archives.account(build_document("n", page, config), config) for page in pages]
-    account = archives.total(accounts)
-    assert account.signature_ratio > 40  # noise "compresses" as well as any text
-    assert account.decodable_ratio < 1
-    assert account.stored_ratio < 1
+    size = total([account(build_document("n", page, config), config) for page in pages])
+    assert size.signature_ratio > 40  # noise "compresses" as well as any text
+    assert size.stored_ratio < 1
 
 
 def test_prototype_verification_has_recall_one_whatever_the_texts():
     pages = [("a", page_text(1).encode()), ("b", page_text(2).encode())]
     documents = build(pages, CompressConfig().codec).documents
-    pooled = index.pooled(index.membership(documents))
-    assert pooled.recall == 1.0
-    assert pooled.positives == sum(d.windows for d in documents)
+    found = pooled(membership(documents))
+    assert found.recall == 1.0
+    assert found.positives == sum(d.windows for d in documents)
 
 
 def archive(settings):
@@ -157,10 +160,10 @@ def archive(settings):
 @pytest.mark.parametrize("few_lookups", [0, 10**9])
 @pytest.mark.parametrize("tolerance", [0, 2, 4])
 def test_index_equals_a_plain_loop_over_windows(tolerance, few_lookups, monkeypatch):
-    from manifold_ocr.compression import index as index_module
+    from manifold_ocr.compression import verify
     from manifold_ocr.compression.signatures import encode, unpack_code
 
-    monkeypatch.setattr(index_module, "FEW_LOOKUPS", few_lookups)
+    monkeypatch.setattr(verify, "FEW_LOOKUPS", few_lookups)
     config = CompressConfig(precision=2).codec
     documents = build([(f"p{i}", page_text(i).encode()) for i in range(4)], config).documents
     index = SignatureIndex(documents, config, percentile=80, tolerance=tolerance)
@@ -259,7 +262,8 @@ def test_predictions_of_pages_are_found_by_image_name(tmp_path):
     [
         ("{", "not valid JSON"),
         ("[]", "must be a JSON object"),
-        ('{"id": "a"}', "needs an id"),
+        ('{"id": "a"}', "no text"),
+        ('{"text": "a"}', "nothing names"),
         ('{"id": "a", "text": "b", "vision_tokens": -1}', "whole number"),
     ],
 )
@@ -285,8 +289,6 @@ def test_published_modes_and_rows_are_complete():
     assert {n: (m.vision_tokens, m.positions) for n, m in modes.items()} == {
         "tiny": (64, 73), "small": (100, 111), "base": (256, 273), "large": (400, 421),
     }  # fmt: skip
-    assert modes["base"].valid_tokens(1000, 710) == 182
-    assert modes["tiny"].valid_tokens(1000, 710) == 64
     assert [row["pages"] for row in optical.reference()["fox"]] == [7, 28, 28, 14, 11, 8, 4]
     assert len(optical.reference_points()) == 14
 
@@ -382,144 +384,27 @@ def test_command_reports_any_predictions(tmp_path, monkeypatch):
     )
 
 
-OVERALL = {
-    "optical_ratio": 2.0, "optical_pages": 3, "vision_tokens_per_page": 90.5,
-    "token_accuracy": 0.9, "token_f1": 0.95,
-}  # fmt: skip
-
-
-def shown(name, state, params, overall=OVERALL, pid=None):
-    """One experiment as `dvc exp show --json` has it; unfinished ones show the commit's metrics."""
-    data = {
-        "params": {"params.yaml": {"data": params}},
-        "metrics": {"metrics/compress.json": {"data": {"adapter": {"overall": overall}}}},
-    }
-    executor = {"state": state, "local": {"pid": pid}} if state else None
-    revs = [{"rev": "0" * 40, "name": name, "data": data}]
-    return {"name": name, "executor": executor, "revs": revs}
-
-
-@pytest.mark.parametrize(
-    ("state", "rank", "overall", "expected"),
-    [
-        ("success", 4, OVERALL, "done"),
-        (None, 4, OVERALL, "done"),  # run by hand, or the queue's records were cleaned
-        ("success", 8, OVERALL, "run with other settings (lora.rank 8, now 4); `dvc exp remove"),
-        ("success", 4, {"token_accuracy": 0.9}, "run, but its predictions carry no vision tokens"),
-        ("queued", 4, OVERALL, "queued: --start"),
-        ("queued", 8, OVERALL, "queued with other settings (lora.rank 8, now 4)"),
-        ("running", 4, OVERALL, "running: `dvc queue logs -f preset-tiny`"),
-        ("failed", 4, OVERALL, "failed: `dvc queue logs preset-tiny`"),
-    ],
-)
-def test_a_preset_counts_as_done_only_with_results_of_its_own(
-    state, rank, overall, expected, tmp_path, monkeypatch
-):
-    from manifold_ocr.cli.experiments import experiments_of
-    from manifold_ocr.cli.sweep import state_of, with_values
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "dvc.yaml").write_text("stages: {}")
-    params = {"lora": {"rank": 16, "alpha": 16}, "monitor": {"limits": {}}}
-    wanted = with_values(params, [("lora.rank", 4)])
-    assert params["lora"]["rank"] == 16
-    had = {"lora": {"rank": rank, "alpha": 16}}
-    commits = [{"rev": "workspace"}, {"experiments": [shown("preset-tiny", state, had, overall)]}]
-    (found,) = experiments_of(commits)
-    assert bool(found.metrics) == (state in (None, "success"))
-    assert state_of(found, wanted).startswith(expected)
-    assert state_of(None, wanted) == "not queued"
-
-
-def test_a_running_experiment_is_alive_while_its_process_is(tmp_path, monkeypatch):
-    import os
-    import subprocess
-
-    from manifold_ocr.cli.experiments import Experiment, worker_runs
-
-    monkeypatch.chdir(tmp_path)
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    assert Experiment("a", "running", "", pid=os.getpid()).alive
-    assert not Experiment("a", "running", "", pid=gone.pid).alive
-    assert not Experiment("a", "running", "").alive
-    place = tmp_path / ".dvc/tmp/exps/celery/dvc-exp-worker-1.pid"
-    place.parent.mkdir(parents=True)
-    place.write_text(str(os.getpid()))
-    assert worker_runs() and Experiment("a", "running", "").alive
-
-
-def test_a_bad_preset_name_or_key_queues_nothing(tmp_path, monkeypatch):
-    from manifold_ocr.cli import sweep
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("lora: {rank: 8}")
-    (tmp_path / "presets").mkdir()
-    (tmp_path / "presets/good.yaml").write_text("lora: {rank: 4}")
-    (tmp_path / "presets/odd.yaml").write_text("lora: {rnak: 4}")
-    monkeypatch.setattr(sweep, "dvc", lambda *words: pytest.fail(f"ran {words}"))
-    monkeypatch.setattr(sweep, "known_experiments", dict)
-    for names, problem in (
-        (["good", "none"], "none.yaml: no such preset; valid: good, odd"),
-        (["good", "odd"], "'lora.rnak' is no key"),
-        ([" "], "name at least one"),
-    ):
-        with pytest.raises(UserError, match=problem):
-            sweep.sweep(names, tmp_path / "out", start=True)
-
-
-def test_the_code_of_the_pipeline_is_what_its_stages_depend_on(tmp_path):
-    from manifold_ocr.cli.experiments import pipeline_code
-
-    path = tmp_path / "dvc.yaml"
-    path.write_text(
-        "stages: {a: {foreach: [x], do: {deps: [src/b.py, data/raw]}}, c: {deps: [src/a.py]}}"
-    )
-    assert pipeline_code(path) == [str(path), "src/a.py", "src/b.py"]
-
-
-def test_a_sweep_is_a_table_and_a_plot(tmp_path):
-    from manifold_ocr.compression import sweep
-
-    results = {
-        name: {"adapter": {"overall": {**OVERALL, "optical_ratio": ratio}}}
-        for name, ratio in (("tiny", 2.0), ("dense", 1.0))
-    }
-    rows = sweep.sweep_rows(results)
-    assert not sweep.same_compression(rows)
-    assert sweep.same_compression([rows[0], rows[0]]) and not sweep.same_compression(rows[:1])
-    lines = sweep.table(rows).splitlines()
-    assert [line.split()[0] for line in lines] == ["preset", "tiny", "dense"]
-    assert len(set(map(len, lines))) == 1 and "2.00x" in lines[1]
-    sweep.write_sweep(rows, tmp_path)
-    found = list(csv.DictReader((tmp_path / "sweep.csv").open()))
-    assert [float(row["compression"]) for row in found] == [2.0, 1.0]
-    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_efficiency_is_relative_to_the_baseline_and_names_its_costs(check, tmp_path):
-    from manifold_ocr.compression import efficiency
-
     path = tmp_path / "costs.json"
     path.write_text('{"good": {"seconds_per_page": 2.0}, "bad": {"seconds_per_page": 1.0}}')
-    costs = efficiency.read_costs(path)
-    good, bad = efficiency.compare(check, costs, baseline="bad")
+    costs = optical.read_costs(path)
+    good, bad = optical.compare(check.optical, costs, baseline="bad")
     assert bad.relative == 1.0
     assert good.relative == pytest.approx(good.accuracy / bad.accuracy)
     assert good.on_front and bad.on_front  # each is better in one value
-    shown = efficiency.section([good, bad])
-    assert "seconds a page" in shown and shown.count("not measured") == 4  # memory and energy
-    assert "seconds a page" not in efficiency.section([good, bad], with_costs=False)
-    assert not efficiency.compare(check, {})[1].on_front
+    shown = markdown(check, costs, baseline="bad")
+    assert "seconds per page" in shown and shown.count("not measured |") == 4  # memory and energy
+    assert "seconds per page" not in markdown(check)
+    assert not optical.compare(check.optical, {})[1].on_front
     with pytest.raises(UserError, match="baseline"):
-        efficiency.compare(check, {}, baseline="nobody")
+        optical.compare(check.optical, {}, baseline="nobody")
     path.write_text('{"good": {"second_per_page": 2.0}}')
     with pytest.raises(UserError, match="seconds_per_page"):
-        efficiency.read_costs(path)
+        optical.read_costs(path)
 
 
 def test_costs_of_a_page_come_from_what_evaluate_noted():
-    from manifold_ocr.compression.efficiency import Cost, costs_of_perf
+    from manifold_ocr.compression.optical import Cost, costs_of_perf
 
     perf = {
         "evaluate_adapter": {
@@ -533,18 +418,6 @@ def test_costs_of_a_page_come_from_what_evaluate_noted():
     assert cost["adapter"] == Cost(seconds_per_page=2.0, peak_memory_gib=3.0, joules_per_page=120.0)
     assert cost["base"] == Cost(seconds_per_page=4.0, peak_memory_gib=1.5)
     assert cost["other"] == Cost()
-
-
-def test_the_document_states_the_thresholds_of_the_params():
-    from manifold_ocr.compression import docs
-
-    text = docs.DOCUMENT.read_text(encoding="utf-8")
-    config = load_section(CompressConfig, "compress")
-    assert docs.replaced(text, config) == text
-    changed = build_config(CompressConfig, {"tolerance": 7}, "compress")
-    assert docs.replaced(text, changed) != text
-    with pytest.raises(UserError, match="put them back"):
-        docs.replaced("no markers", config)
 
 
 @pytest.mark.parametrize("enforce", [False, True])

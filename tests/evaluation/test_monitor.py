@@ -1,4 +1,4 @@
-"""The monitor: alerts where a model got worse, none where chance explains it, one a cause."""
+"""The monitor: alerts where a model got worse, none where chance explains it."""
 
 import json
 import random
@@ -11,13 +11,10 @@ from typer.testing import CliRunner
 
 from manifold_ocr.cli import review as command
 from manifold_ocr.errors import UserError
-from manifold_ocr.evaluation import monitor_report
+from manifold_ocr.evaluation import monitor as module
 from manifold_ocr.evaluation.monitor import (
-    WATCHED,
-    Check,
     MonitorConfig,
     Tolerances,
-    attribute,
     correct,
     monitor,
 )
@@ -67,11 +64,13 @@ def test_an_unchanged_model_on_fresh_documents_raises_nothing(baseline):
     assert verdict.alerts == () and len(verdict.checks) == 3 * 7
 
 
-def test_the_damaged_language_is_named_once_and_its_echoes_with_it(baseline, damaged):
-    (alert,) = monitor(damaged, baseline, MonitorConfig()).alerts
-    assert alert.name == "language zh" and alert.kind == "drift"
-    assert {check.metric for check in alert.checks} == {"cer", "insertion_rate", "deletion_rate"}
-    assert "overall" in alert.echoes
+def test_the_damaged_language_is_named_with_every_metric_and_the_others_are_not(baseline, damaged):
+    alerts = {alert.name: alert for alert in monitor(damaged, baseline, MonitorConfig()).alerts}
+    assert {alert.kind for alert in alerts.values()} == {"drift"}
+    found = {check.metric for check in alerts["language zh"].checks}
+    assert found == {"cer", "insertion_rate", "deletion_rate"}
+    assert {"overall", "corpus c"} <= set(alerts)
+    assert not {"language en", "language de"} & set(alerts)
 
 
 def test_a_model_that_got_better_raises_nothing(baseline, damaged):
@@ -132,7 +131,7 @@ def test_the_command_writes_metrics_and_report_and_fails_on_an_alert(
     done = run_command(tmp_path, monkeypatch, "--current", "new.json", "--baseline", "old.json")
     assert done.exit_code == 1 and "ALERT language zh" in done.output
     metrics = json.loads((tmp_path / "metrics/monitor.json").read_text())
-    assert metrics["alerts"] == 1
+    assert metrics["alerts"] >= 1
     assert metrics["groups"]["by_language"]["zh"]["cer"]["alert"] == 1
     text = (tmp_path / "output/monitor/report.md").read_text()
     assert "language zh got worse" in text and "old.json" in text
@@ -150,34 +149,14 @@ def test_the_webhook_gets_the_alerts_and_its_address_is_never_said(monkeypatch, 
         sent.append((request.full_url, json.loads(request.data)))
         raise OSError(f"cannot reach {secret}")
 
-    monkeypatch.setattr(monitor_report.urllib.request, "urlopen", refuse)
-    said = monitor_report.post(alerts, MonitorConfig())
+    monkeypatch.setattr(module.urllib.request, "urlopen", refuse)
+    said = module.post(alerts, MonitorConfig())
     assert sent[0][0] == secret and "language zh" in sent[0][1]["text"]
     assert "secret" not in said and "could not be reached" in said
     monkeypatch.setenv("MANIFOLD_OCR_WEBHOOK", "http://example.invalid/secret")
-    assert "https" in monitor_report.post(alerts, MonitorConfig()) and len(sent) == 1
+    assert "https" in module.post(alerts, MonitorConfig()) and len(sent) == 1
     monkeypatch.delenv("MANIFOLD_OCR_WEBHOOK")
-    assert monitor_report.post(alerts, MonitorConfig()) == ""
-
-
-def test_thresholds_are_written_between_markers_and_nothing_else_changes(tmp_path):
-    document = tmp_path / "doc.md"
-    document.write_text("# Title\n\ntext\n")
-    config = MonitorConfig()
-    assert monitor_report.write_docs(document, config)
-    assert "0.5 percentage points" in document.read_text() and document.read_text().startswith(
-        "# Title\n\ntext"
-    )
-    assert not monitor_report.write_docs(document, config)
-    changed = replace(config, drift=Tolerances(cer=0.02, insertion_rate=0.01, deletion_rate=0.01))
-    assert monitor_report.write_docs(document, changed)
-    assert (
-        "2 percentage points" in document.read_text()
-        and "0.5 percentage points" not in document.read_text()
-    )
-    document.write_text(monitor_report.BEGIN)
-    with pytest.raises(UserError, match="markers"):
-        monitor_report.write_docs(document, config)
+    assert module.post(alerts, MonitorConfig()) == ""
 
 
 def test_revisions_that_do_not_exist_are_one_clear_error(tmp_path, monkeypatch):
@@ -226,51 +205,6 @@ def test_series_are_named_by_what_sets_them_apart(keys, names):
     assert series_names([f"metrics/evaluate.json:{key}" for key in keys]) == names
 
 
-def _checks(rises):
-    """Checks of {(grouping, group): (rise, characters)} for every watched metric."""
-    return [
-        Check(grouping=grouping, group=group, metric=metric, value=0.05 + rise, baseline=0.05,
-              standard_error=0.002, weight=weight, p=0.0, adjusted=0.0, drifted=rise > 0.01)
-        for (grouping, group), (rise, weight) in rises.items() for metric in WATCHED
-    ]  # fmt: skip
-
-
-def _named(rises):
-    checks = _checks(rises)
-    return attribute([check for check in checks if check.drifted], checks)
-
-
-def _subsets(rises, weight=100.0):
-    return {("by_subset", f"s{n}"): (rise, weight) for n, rise in enumerate(rises)}
-
-
-def test_a_language_whose_subsets_all_got_worse_is_one_alert():
-    alerts = _named({
-        ("overall", "overall"): (0.03 * 7 / 8, 800.0), ("by_language", "en"): (0.03, 700.0),
-        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.035, *[0.03] * 5, 0.025, 0.0]),
-    })  # fmt: skip
-    assert [alert.name for alert in alerts] == ["language en"]
-    assert "subset s0" in alerts[0].echoes and "overall" in alerts[0].echoes
-
-
-def test_two_of_seven_subsets_are_those_subsets_and_not_their_language():
-    alerts = _named({
-        ("overall", "overall"): (0.015, 800.0), ("by_language", "en"): (0.12 / 7, 700.0),
-        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.06, 0.06, *[0.0] * 6]),
-    })  # fmt: skip
-    assert [alert.name for alert in alerts] == ["subset s0", "subset s1"]
-    assert set(alerts[0].echoes) == {"language en", "overall"}
-
-
-def test_rises_that_no_grouping_explains_are_all_named():
-    alerts = _named({
-        ("overall", "overall"): (0.04, 800.0), ("by_language", "en"): (0.02, 400.0),
-        ("by_language", "zh"): (0.0, 100.0), **_subsets([0.03, *[0.0] * 7]),
-    })  # fmt: skip
-    assert [alert.name for alert in alerts] == ["subset s0", "language en"]
-    assert all(alert.echoes == () for alert in alerts)
-
-
 def test_the_detectable_rise_separates_alerts_from_the_rest(baseline):
     config = MonitorConfig()
     current = population(3)
@@ -285,7 +219,7 @@ def test_the_detectable_rise_separates_alerts_from_the_rest(baseline):
             found = correct([replace(moved, p=p), *others], config)
             assert len(found) == judged and found[0].drifted is alert
     assert not any(check.drifted for check in found[1:])
-    text = monitor_report.report(
+    text = module.report(
         monitor(current, baseline, config), config, [("a", baseline), ("b", current)]
     )
-    assert "Seen from" in text and monitor_report.points(checks[0].detectable) in text
+    assert "Seen from" in text and module.points(checks[0].detectable) in text

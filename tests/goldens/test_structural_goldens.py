@@ -4,21 +4,27 @@ import json
 import lzma
 import os
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from reference_signatures import measure, signature_text
 
-from manifold_ocr.compression import archive, index
-from manifold_ocr.compression.fidelity import PairCounts, prototype_scores
-from manifold_ocr.compression.manifold import build, rebuild
+from manifold_ocr.compression.archive import build, rebuild
+from manifold_ocr.compression.fidelity import (
+    PairCounts,
+    gated,
+    membership,
+    pooled,
+    prototype_scores,
+)
 from manifold_ocr.compression.signatures import (
     CodecConfig,
     encode,
-    measure,
     pack_code,
-    signature_text,
     window_starts,
 )
+from manifold_ocr.compression.sizes import account, total
 
 pytestmark = pytest.mark.real_data
 REAL = os.environ.get("MANIFOLD_OCR_REAL_DATA", "")
@@ -73,20 +79,22 @@ def test_windows(row):
 @corpora
 def test_sizes_as_the_prototype_counts_them_and_with_everything(name):
     golden, found = EVALUATED[name], documents(name)
-    total = archive.total([archive.account(item, CONFIG) for item in found])
-    assert total.documents == golden["documents"]
-    assert total.windows == golden["windows"]
-    assert total.signatures == golden["unique_signatures"]
-    assert archive.shared_signatures(found) == golden["shared_signatures"]
-    assert total.original_bytes == golden["original_size_bytes"]
-    assert total.signature_bytes == golden["compressed_size_bytes"]
-    assert total.signature_ratio == close(golden["compression_ratio"])
+    whole = total([account(item, CONFIG) for item in found])
+    assert whole.documents == golden["documents"]
+    assert whole.windows == golden["windows"]
+    assert whole.signatures == golden["unique_signatures"]
+    owners = Counter(code for item in found for code in item.codes)
+    assert sum(count > 1 for count in owners.values()) == golden["shared_signatures"]
+    assert whole.original_bytes == golden["original_size_bytes"]
+    assert whole.signature_bytes == golden["compressed_size_bytes"]
+    assert whole.signature_ratio == close(golden["compression_ratio"])
     uncounted = golden["not_counted_by_prototype"]
-    assert total.span_bytes == uncounted["prototype_span_bytes"]
-    assert -(-total.order_bits // 8) == uncounted["signature_order_bytes_min"]
-    assert total.decodable_bytes == golden["honest"]["bytes_with_prototypes_and_order"]
-    assert total.decodable_ratio == close(golden["honest"]["ratio"])
-    assert total.stored_ratio < total.decodable_ratio < 1
+    assert whole.span_bytes == uncounted["prototype_span_bytes"]
+    assert -(-whole.order_bits // 8) == uncounted["signature_order_bytes_min"]
+    decodable = whole.signature_bytes + whole.span_bytes + -(-whole.order_bits // 8)
+    assert decodable == golden["honest"]["bytes_with_prototypes_and_order"]
+    assert whole.original_bytes / decodable == close(golden["honest"]["ratio"])
+    assert whole.stored_ratio < whole.original_bytes / decodable < 1
 
 
 @corpora
@@ -135,12 +143,12 @@ def test_rebuilding_tokens(name):
     assert sum(pair.m for pair in pairs) == golden["reconstructed_tokens_total"]
     assert sum(pair.d for pair in pairs) == golden["token_edit_distance_total"]
     assert_scores(prototype_scores(pairs), golden, "token")
-    total = archive.total([archive.account(item, CONFIG) for item in found])
+    whole = total([account(item, CONFIG) for item in found])
     tokens = sum(pair.n for pair in pairs)
-    assert total.windows == golden["manifold_tokens_stream"]
-    assert total.signatures == golden["manifold_tokens_unique"]
-    assert tokens / total.windows == close(golden["token_compression_stream"])
-    assert tokens / total.signatures == close(golden["token_compression_unique"])
+    assert whole.windows == golden["manifold_tokens_stream"]
+    assert whole.signatures == golden["manifold_tokens_unique"]
+    assert tokens / whole.windows == close(golden["token_compression_stream"])
+    assert tokens / whole.signatures == close(golden["token_compression_unique"])
 
 
 def assert_verification(found, golden):
@@ -157,14 +165,14 @@ def assert_verification(found, golden):
 @corpora
 def test_verification_as_the_prototype_counts_it(name):
     golden = EVALUATED[name]
-    pooled = index.pooled(index.membership(documents(name)))
-    assert_verification(pooled, golden["verification"])
+    whole = pooled(membership(documents(name)))
+    assert_verification(whole, golden["verification"])
     scored = golden["verifier.score_documents"]
-    assert pooled.precision == close(scored["precision"])
-    assert pooled.recall == close(scored["recall"])
-    assert pooled.false_positive_rate == close(scored["false_positive_rate"])
-    ratio = pooled.negatives / pooled.positives
-    predicted = 1 / (1 + pooled.false_positive_rate * ratio)
+    assert whole.precision == close(scored["precision"])
+    assert whole.recall == close(scored["recall"])
+    assert whole.false_positive_rate == close(scored["false_positive_rate"])
+    ratio = whole.negatives / whole.positives
+    predicted = 1 / (1 + whole.false_positive_rate * ratio)
     assert predicted == close(golden["identity_checks"]["precision_predicted_1/(1+FPR*N/P)"])
     for row in golden.get("per_document", {}).values():
         assert row["verification"]["recall"] == 1.0  # by construction, which is the point
@@ -173,14 +181,14 @@ def test_verification_as_the_prototype_counts_it(name):
 @corpora
 def test_hazard_gate(name):
     golden = EVALUATED[name]["hazard_gated_80"]
-    gated = index.gated(texts(name), documents(name), CONFIG, 80)
-    assert gated.positives == golden["positives"]
-    assert gated.true_positive == golden["accepted_positives"]
-    assert gated.negatives == golden["negatives"]
-    assert gated.negatives - gated.false_positive == golden["rejected_negatives"]
-    assert gated.precision == close(golden["precision"])
-    assert gated.recall == close(golden["recall"])
-    assert gated.false_positive_rate == close(golden["false_positive_rate"])
+    found = gated(texts(name), documents(name), CONFIG, 80)
+    assert found.positives == golden["positives"]
+    assert found.true_positive == golden["accepted_positives"]
+    assert found.negatives == golden["negatives"]
+    assert found.negatives - found.false_positive == golden["rejected_negatives"]
+    assert found.precision == close(golden["precision"])
+    assert found.recall == close(golden["recall"])
+    assert found.false_positive_rate == close(golden["false_positive_rate"])
 
 
 @corpora
@@ -188,13 +196,13 @@ def test_each_document(name):
     for key, golden in EVALUATED[name].get("per_document", {}).items():
         place = list(GOLDEN["corpora_text"][name]).index(key.split("__")[0])
         found = documents(name)
-        account = archive.account(found[place], CONFIG)
-        assert account.original_bytes == golden["original_size_bytes"]
-        assert account.signature_bytes == golden["compressed_size_bytes"]
-        assert account.signature_ratio == close(golden["compression_ratio"])
-        assert account.signatures == golden["unique_signatures"]
-        assert account.windows == golden["stream_windows"]
-        assert_verification(index.membership(found)[place], golden["verification"])
+        size = account(found[place], CONFIG)
+        assert size.original_bytes == golden["original_size_bytes"]
+        assert size.signature_bytes == golden["compressed_size_bytes"]
+        assert size.signature_ratio == close(golden["compression_ratio"])
+        assert size.signatures == golden["unique_signatures"]
+        assert size.windows == golden["stream_windows"]
+        assert_verification(membership(found)[place], golden["verification"])
         text = texts(name)[place].decode()
         rebuilt = rebuild(found[place], CONFIG).decode()
         scores = prototype_scores([PairCounts.of(text, rebuilt)])

@@ -168,7 +168,7 @@ def test_rapidocr_gives_a_line_or_the_lines_of_a_page(monkeypatch, granularity, 
 
 
 def test_a_manifest_in_shards_is_read_and_named_like_a_file(tmp_path):
-    from manifold_ocr.evaluation.samples import load_manifest
+    from manifold_ocr.evaluation.report import load_manifest
     from manifold_ocr.records import manifest_sha256, write_rows
 
     one, shards = tmp_path / "one.jsonl", tmp_path / "test.jsonl"

@@ -1,4 +1,4 @@
-"""`manifold-ocr compress`: the compression report for any predictions; archives; preset sweeps."""
+"""`manifold-ocr compress`: the compression report for any predictions; archives."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,10 +34,9 @@ def check_predictions(
 ) -> None:
     """Write the report of some prediction files on a manifest below `out`; print a summary."""
     from manifold_ocr.compression.check import run_check
-    from manifold_ocr.compression.efficiency import costs_of_perf, read_costs, rows_per_page
-    from manifold_ocr.compression.figures import metrics, summary
+    from manifold_ocr.compression.optical import costs_of_perf, read_costs, rows_per_page
     from manifold_ocr.compression.pages import read_replay
-    from manifold_ocr.compression.report import write_check
+    from manifold_ocr.compression.report import metrics, summary, write_check
     from manifold_ocr.config import CompressConfig, load_section
     from manifold_ocr.files import read_json, write_json
     from manifold_ocr.records import iter_manifest
@@ -55,7 +54,7 @@ def check_predictions(
     )
     known = read_costs(costs) if costs else {}
     if PERF_FILE.is_file():  # what evaluate noted of the files it wrote
-        noted = costs_of_perf(read_json(PERF_FILE), rows_per_page(check))
+        noted = costs_of_perf(read_json(PERF_FILE), rows_per_page(check.pages))
         for name, path in zip(names, predictions, strict=True):
             if path.parent == OUR_READINGS:
                 known.setdefault(name, noted[name])
@@ -68,8 +67,7 @@ def check_predictions(
 
 def build_archive(source: Path, output: Path, effort: str) -> None:
     """Write an archive of the texts in a folder or manifest, and say how large it became."""
-    from manifold_ocr.compression.archive import save
-    from manifold_ocr.compression.manifold import build
+    from manifold_ocr.compression.archive import build, save
     from manifold_ocr.compression.pages import read_texts
     from manifold_ocr.config import CompressConfig, load_section
     from manifold_ocr.resources import progress
@@ -111,10 +109,7 @@ def register_compress(app: typer.Typer) -> None:
         ] = None,
         out: Annotated[
             Path | None,
-            typer.Option(
-                help="Folder of the report [default: output/compress_replay; with --presets: "
-                "output/compress_sweep]."
-            ),
+            typer.Option(help="Folder of the report [default: output/compress_replay]."),
         ] = None,
         vision_tokens: Annotated[
             str, typer.Option(help="Per row where a file has none: a number or tiny ... large.")
@@ -133,28 +128,18 @@ def register_compress(app: typer.Typer) -> None:
             "manifold.bin"
         ),
         effort: Annotated[
-            str, typer.Option(help="Of the archive: fast, or best (smaller, 15 kB/s).")
+            str, typer.Option(help="Of the archive: fast, or best (smaller).")
         ] = "fast",
-        presets: Annotated[
-            str, typer.Option(help="Presets to run as queued experiments: tiny,small,dense.")
-        ] = "",
-        start: Annotated[
-            bool, typer.Option(help="With --presets: run the queue now and wait for it.")
-        ] = False,
     ) -> None:
-        """Report compression of any predictions, build an archive, or sweep presets."""
-        if presets:
-            from manifold_ocr.cli.sweep import sweep
-
-            sweep(presets.split(","), out or Path("output/compress_sweep"), start)
-        elif build is not None:
+        """Report compression of any predictions, or build an archive."""
+        if build is not None:
             build_archive(build, output, effort)
         elif predictions:
             tokens = vision_tokens_of(vision_tokens)
             folder = out or Path("output/compress_replay")
             check_predictions(predictions, manifest, other or [], folder, tokens, costs, baseline)
         else:
-            raise UserError("give --predictions FILE, --build FOLDER or --presets tiny,small,dense")
+            raise UserError("give --predictions FILE or --build FOLDER")
 
 
 def register_verify(app: typer.Typer) -> None:

@@ -5,8 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-DOCUMENT = Path("docs/optical_structural_compression.md")
-
 
 def register_monitor(app: typer.Typer) -> None:
     """Add the command."""
@@ -35,25 +33,13 @@ def register_monitor(app: typer.Typer) -> None:
         report: Annotated[Path, typer.Option(help="Markdown report to write.")] = Path(
             "output/monitor/report.md"
         ),
-        write_docs: Annotated[
-            bool,
-            typer.Option(
-                "--write-docs", help="Only write the thresholds of params.yaml into the document."
-            ),
-        ] = False,
-        document: Annotated[Path, typer.Option(help="Where --write-docs writes.")] = DOCUMENT,
     ) -> None:
         """Compare runs by corpus, subset and language; status 1 when something got worse."""
         from manifold_ocr.config import load_section
         from manifold_ocr.evaluation.monitor import MonitorConfig
-        from manifold_ocr.evaluation.monitor_report import write_docs as write_thresholds
         from manifold_ocr.evaluation.past_runs import load_evaluation, past_revisions
 
         config = load_section(MonitorConfig, "monitor", params)
-        if write_docs:
-            changed = write_thresholds(document, config)
-            typer.echo(f"{document}: {'thresholds written' if changed else 'already up to date'}")
-            return
         names = [*past_revisions(history), *(baseline or ([] if history else ["HEAD"]))]
         runs = [(name, load_evaluation(name)) for name in [*names, current]]
         if len(runs) < 2:
@@ -64,20 +50,20 @@ def register_monitor(app: typer.Typer) -> None:
 
 def judge(runs: list[tuple[str, Any]], config: Any, metrics: Path, report: Path) -> int:
     """Compare the last run with the one before, write and say what was found; return alerts."""
-    from manifold_ocr.evaluation import monitor_report
-    from manifold_ocr.evaluation.monitor import monitor as compare
-    from manifold_ocr.files import write_json
+    from manifold_ocr.evaluation import monitor
+    from manifold_ocr.files import atomic_write, write_json
 
     (before, baseline), (name, current) = runs[-2:]
-    verdict = compare(current, baseline, config)
-    write_json(metrics, monitor_report.metrics(verdict))
-    monitor_report.write_report(report, monitor_report.report(verdict, config, runs))
+    verdict = monitor.monitor(current, baseline, config)
+    write_json(metrics, monitor.metrics(verdict))
+    with atomic_write(report) as file:
+        file.write(monitor.report(verdict, config, runs))
     judged = sum(check.p is not None for check in verdict.checks)
     found = f"{judged} checks, {len(verdict.alerts)} alerts"
     typer.echo(f"monitor: {name} against {before}: {found}; {report}")
     for alert in verdict.alerts:
-        typer.echo(f"ALERT {monitor_report.alert_line(alert)}", err=True)
-    if said := monitor_report.post(verdict.alerts, config):
+        typer.echo(f"ALERT {alert.line()}", err=True)
+    if said := monitor.post(verdict.alerts, config):
         typer.echo(said, err=True)
     return len(verdict.alerts)
 
@@ -136,7 +122,7 @@ def joined_systems(paths: list[Path], manifest: Path, profile: str) -> tuple[Any
     """Return the rows that were read and each file's readings of them; say what did not fit."""
     from manifold_ocr.evaluation.explorer.build import build_system
     from manifold_ocr.evaluation.limitations import of_granularities_read
-    from manifold_ocr.evaluation.samples import load_manifest
+    from manifold_ocr.evaluation.report import load_manifest
     from manifold_ocr.reading.engines.predictions import import_predictions
 
     samples = load_manifest(manifest).samples

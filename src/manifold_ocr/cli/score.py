@@ -36,8 +36,7 @@ def register_eval(app: typer.Typer) -> None:
     ) -> None:
         """Score a model, or a file of predictions, on any manifest."""
         from manifold_ocr.evaluation.engine_scores import evaluate_config, import_or_read
-        from manifold_ocr.evaluation.report import evaluate_predictions, write_eval
-        from manifold_ocr.evaluation.samples import load_manifest
+        from manifold_ocr.evaluation.report import evaluate_predictions, load_manifest, write_eval
 
         loaded = load_manifest(manifest, granularity)
         config = evaluate_config(params)
@@ -100,7 +99,7 @@ def register_engines(app: typer.Typer) -> None:
             slug,
             some_documents,
         )
-        from manifold_ocr.evaluation.samples import load_manifest
+        from manifold_ocr.evaluation.report import load_manifest
         from manifold_ocr.files import write_json
         from manifold_ocr.records import write_rows
 
@@ -182,6 +181,7 @@ def _register_robustness(app: typer.Typer) -> None:
         """Damage test lines step by step and read them again."""
         from manifold_ocr.errors import UserError
         from manifold_ocr.evaluation.engine_scores import evaluate_config
+        from manifold_ocr.evaluation.report import load_manifest
         from manifold_ocr.evaluation.robustness import (
             SWEEPS,
             as_metrics,
@@ -189,7 +189,6 @@ def _register_robustness(app: typer.Typer) -> None:
             sweep_all,
             write_curves,
         )
-        from manifold_ocr.evaluation.samples import load_manifest
         from manifold_ocr.files import write_json
 
         names = sweep or list(SWEEPS)

@@ -1,4 +1,6 @@
-"""manifold.bin: manifolds on disk. Whatever is accepted is whole, consistent and canonical.
+"""The manifold of a text, and manifold.bin, its form on disk.
+
+Whatever is accepted is whole, consistent and canonical.
 
 Version 1, integers little-endian unless said, "v" = LEB128 varint, "s" = v length + UTF-8:
 
@@ -25,14 +27,12 @@ The honest count, `stored_ratio`, is the size of the manifold.bin that really de
 """
 
 import hashlib
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from manifold_ocr.compression import lossless
 from manifold_ocr.compression.lossless import Reader, pack_bits, text_field, varint
-from manifold_ocr.compression.manifold import Document, Entry, Manifold, build_document
 from manifold_ocr.compression.signatures import encode, quantise, unpack_code, window_starts
 from manifold_ocr.config import COUNT_BYTES, CodecConfig
 from manifold_ocr.errors import UserError
@@ -42,6 +42,110 @@ MAGIC = b"MNFD"
 VERSION = 1
 DIGEST_BYTES = 16
 SUMMARY, ORDERED, TEXT = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A signature of one document.
+
+    `count` windows have it; `flips` is the sum of their bit changes, which fixes the mean
+    hazard exactly; `span` is the raw bytes of the first of them (the prototype).
+    """
+
+    code: int
+    count: int
+    flips: int
+    span: bytes
+
+    @property
+    def hazard(self) -> float:
+        """Mean hazard of the windows: bit changes over neighbouring bit pairs."""
+        return self.flips / (self.count * max(1, 8 * len(self.span) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The manifold of one text of `length` bytes.
+
+    `entries` stand in the order of first appearance; `order` names the entry of each window,
+    or is None for a summary that cannot be decoded. `packed` is the text itself in a lossless
+    container, where the archive keeps it: then `rebuild` is exact.
+    """
+
+    id: str
+    length: int
+    entries: tuple[Entry, ...]
+    order: tuple[int, ...] | None
+    packed: bytes | None = None
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return sum(entry.count for entry in self.entries)
+
+    @property
+    def codes(self) -> frozenset[int]:
+        """The set of signatures."""
+        return frozenset(entry.code for entry in self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifold:
+    """Documents encoded with one configuration: the content of a manifold.bin."""
+
+    config: CodecConfig
+    documents: tuple[Document, ...]
+
+
+def build_document(
+    name: str, data: bytes, config: CodecConfig, *, keep: lossless.Effort | None = None
+) -> Document:
+    """Return the decodable manifold of one text; `keep` stores the text with that effort."""
+    windows = encode(data, config)
+    starts = window_starts(len(data), config)
+    size = min(len(data), config.window)
+    places: dict[int, int] = {}
+    order = [places.setdefault(code, len(places)) for code in windows.codes.tolist()]
+    counts, flips, spans = [0] * len(places), [0] * len(places), [b""] * len(places)
+    for start, place, flip in zip(starts, order, windows.flips.tolist(), strict=True):
+        if not counts[place]:
+            spans[place] = data[start : start + size]
+        counts[place] += 1
+        flips[place] += flip
+    entries = (Entry(*row) for row in zip(places, counts, flips, spans, strict=True))
+    packed = None if keep is None else lossless.compress(data, effort=keep)
+    return Document(name, len(data), tuple(entries), tuple(order), packed)
+
+
+def build(
+    documents: Iterable[tuple[str, bytes]],
+    config: CodecConfig,
+    *,
+    keep: lossless.Effort | None = None,
+) -> Manifold:
+    """Return the manifold of (id, bytes) pairs, in the order given."""
+    built = (build_document(name, data, config, keep=keep) for name, data in documents)
+    return Manifold(config, tuple(built))
+
+
+def rebuild(document: Document, config: CodecConfig) -> bytes:
+    """Return the text: exactly where it is kept, else what the prototypes give.
+
+    Each window contributes the bytes of its prototype beyond those already written, which is
+    right where no two windows share a signature.
+
+    Raises:
+        ValueError: the document is a summary without window order.
+    """
+    if document.packed is not None:
+        return lossless.decompress(document.packed, name=document.id)
+    if document.order is None:
+        raise ValueError(f"{document.id}: a summary without window order cannot be rebuilt")
+    text = bytearray()
+    starts = window_starts(document.length, config)
+    for start, place in zip(starts, document.order, strict=True):
+        text += document.entries[place].span[len(text) - start :]
+    return bytes(text)
 
 
 def to_bytes(manifold: Manifold) -> bytes:
@@ -252,96 +356,3 @@ def _window_count(length: int, config: CodecConfig) -> int:
         return 0
     beyond = max(0, length - config.window)
     return beyond // config.stride + 1 + (beyond % config.stride > 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """Sizes of one document or the sum over many, in bytes unless said.
-
-    `signature_bytes` is the prototype's count, `span_bytes` the raw prototypes and
-    `order_bits` the window order that decoding needs besides; `stored_bytes` is the part
-    of a manifold.bin that the documents take, everything included.
-    """
-
-    documents: int
-    windows: int
-    signatures: int
-    original_bytes: int
-    signature_bytes: int
-    span_bytes: int
-    order_bits: int
-    stored_bytes: int
-
-    @property
-    def signature_ratio(self) -> float | None:
-        """Original bytes over the prototype's count of signature bytes (compat_bytes)."""
-        return ratio(self.original_bytes, self.signature_bytes)
-
-    @property
-    def decodable_bytes(self) -> int:
-        """Signatures, raw spans and window order: the least that the scheme needs to decode."""
-        return self.signature_bytes + self.span_bytes + math.ceil(self.order_bits / 8)
-
-    @property
-    def decodable_ratio(self) -> float | None:
-        """Original bytes over `decodable_bytes`."""
-        return ratio(self.original_bytes, self.decodable_bytes)
-
-    @property
-    def stored_ratio(self) -> float | None:
-        """Original bytes over the bytes of the file that decodes (honest_bytes)."""
-        return ratio(self.original_bytes, self.stored_bytes)
-
-
-def ratio(before: float, after: float) -> float | None:
-    """Return before / after, None where nothing was stored."""
-    return before / after if after else None
-
-
-def account(document: Document, config: CodecConfig) -> Account:
-    """Count one document.
-
-    Raises:
-        ValueError: the document has no window order, so it could not be decoded.
-    """
-    if document.order is None:
-        raise ValueError(f"{document.id}: a summary cannot be decoded, so it has no honest size")
-    empty = len(to_bytes(Manifold(config, ())))
-    return Account(
-        documents=1,
-        windows=document.windows,
-        signatures=len(document.entries),
-        original_bytes=document.length,
-        signature_bytes=config.payload_bytes * len(document.entries),
-        span_bytes=sum(len(entry.span) for entry in document.entries),
-        order_bits=document.windows * order_width(len(document.entries)),
-        stored_bytes=len(to_bytes(Manifold(config, (document,)))) - empty,
-    )
-
-
-def total(accounts: Sequence[Account]) -> Account:
-    """Return the sum of accounts."""
-    return Account(
-        **{
-            name: sum(getattr(item, name) for item in accounts)
-            for name in (
-                "documents",
-                "windows",
-                "signatures",
-                "original_bytes",
-                "signature_bytes",
-                "span_bytes",
-                "order_bits",
-                "stored_bytes",
-            )
-        }
-    )
-
-
-def shared_signatures(documents: Sequence[Document]) -> int:
-    """Return how many distinct signatures occur in more than one document."""
-    seen: dict[int, int] = {}
-    for document in documents:
-        for code in document.codes:
-            seen[code] = seen.get(code, 0) + 1
-    return sum(count > 1 for count in seen.values())

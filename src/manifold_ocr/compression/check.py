@@ -1,23 +1,201 @@
-"""The compression check: manifest and predictions in; figures, gates, report and plots out."""
+"""The compression check: manifest and predictions in; figures and gates out."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from manifold_ocr.compression.archive import ratio
-from manifold_ocr.compression.fidelity import micro_ned
+from manifold_ocr.compression import lossless
+from manifold_ocr.compression.archive import Document, Manifold, build_document
+from manifold_ocr.compression.fidelity import Fidelity, compare, micro_ned, perturb
+from manifold_ocr.compression.optical import OpticalPage
 from manifold_ocr.compression.pages import Page, Pages, gather, gather_system
-from manifold_ocr.compression.system_check import (
-    SystemCheck,
-    VerificationCheck,
-    check_system,
-    check_verification,
+from manifold_ocr.compression.sizes import OURS, Text, TextCheck, account, check_texts, ratio, total
+from manifold_ocr.compression.verify import (
+    QuerySet,
+    Rate,
+    Roc,
+    Verifier,
+    VerifierSettings,
+    roc,
+    score_foreign,
+    score_own,
+    undetected_changes,
 )
-from manifold_ocr.compression.text_check import OURS, Text, TextCheck, check_texts
 from manifold_ocr.config import CompressConfig, Targets
 from manifold_ocr.errors import UserError
-from manifold_ocr.metrics.tokens import load_tokenizer
+from manifold_ocr.metrics.tokens import MetricTokenizer, load_tokenizer
 from manifold_ocr.records import Prediction, Sample
+
+SHIFTS = (1, 128)  # bytes cut off the front: neither is a multiple of the stride
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemCheck:
+    """One system's readings of one corpus against the reference texts."""
+
+    system: str
+    corpus: str
+    pages: int
+    fidelity: list[Fidelity] = field(repr=False)
+    signature_ratio: float | None
+    optical: list[OpticalPage] = field(repr=False)
+    readings: dict[str, QuerySet] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationCheck:
+    """Recall and false positives of one corpus's archive, by method and query set.
+
+    `methods` maps "signatures, gated", "signatures, tolerant" and "with text check" to query
+    sets. `undetected` maps a noise rate to changed windows whose signature stayed the same.
+    """
+
+    corpus: str
+    archived: int
+    too_short: int
+    unseen: int
+    methods: dict[str, list[QuerySet]] = field(repr=False)
+    curves: dict[str, Roc | None] = field(repr=False)
+    undetected: dict[float, Rate] = field(repr=False)
+    verifiers: dict[str, Verifier] = field(repr=False)
+    places: dict[str, int] = field(repr=False)
+
+
+def methods(config: CompressConfig) -> dict[str, VerifierSettings]:
+    """Return the three ways to decide that the report compares.
+
+    The hazard gate serves the exact membership it was made for; the others compare all
+    windows, because errors raise the hazard and the gate then hides what they could match.
+    """
+    gated = VerifierSettings(
+        percentile=config.hazard_percentile,
+        match_share=config.match_share,
+        tolerance=0,
+        max_ned=None,
+    )
+    tolerant = dataclasses.replace(gated, percentile=100.0, tolerance=config.tolerance)
+    return {
+        "signatures, gated": gated,
+        "signatures, tolerant": tolerant,
+        "with text check": dataclasses.replace(tolerant, max_ned=config.confirm_ned),
+    }
+
+
+def check_verification(
+    corpus: str,
+    pages: Sequence[tuple[str, str]],
+    documents: Sequence[Document],
+    unseen: Sequence[str],
+    config: CompressConfig,
+) -> VerificationCheck:
+    """Archive the pages that fill a window and ask with texts that were never indexed.
+
+    `pages` are (id, reference text) in the order of `documents`; `unseen` are texts of
+    pages that are not in the archive.
+    """
+    encoded = [text.encode("utf-8") for _, text in pages]
+    kept = [page for page, data in zip(pages, encoded, strict=True) if len(data) >= config.window]
+    archive = Manifold(
+        config.codec,
+        tuple(
+            dataclasses.replace(document, packed=lossless.compress(data, effort="fast"))
+            for document, data in zip(documents, encoded, strict=True)
+            if len(data) >= config.window
+        ),
+    )
+    foreign = [
+        text.encode("utf-8") for text in unseen if len(text.encode("utf-8")) >= config.window
+    ]
+    copies = {
+        rate: [perturb(text, rate, config.seed, name).encode("utf-8") for name, text in kept]
+        for rate in config.noise
+    }
+    verifiers = {name: Verifier(archive, item) for name, item in methods(config).items()}
+    outcome = {name: _ask(kept, copies, foreign, verifier) for name, verifier in verifiers.items()}
+    return VerificationCheck(
+        corpus=corpus,
+        archived=len(kept),
+        too_short=len(pages) - len(kept),
+        unseen=len(foreign),
+        methods=outcome,
+        curves={name: _curve(sets) for name, sets in outcome.items()},
+        undetected={
+            rate: undetected_changes(
+                [(text.encode("utf-8"), copy) for (_, text), copy in zip(kept, items, strict=True)],
+                config.codec,
+            )
+            for rate, items in copies.items()
+        },
+        verifiers=verifiers,
+        places={name: place for place, (name, _) in enumerate(kept)},
+    )
+
+
+def _curve(sets: Sequence[QuerySet]) -> Roc | None:
+    return roc([item for item in sets if item.positive], [i for i in sets if not i.positive])
+
+
+def _ask(
+    kept: Sequence[tuple[str, str]],
+    copies: dict[float, list[bytes]],
+    foreign: Sequence[bytes],
+    verifier: Verifier,
+) -> list[QuerySet]:
+    data = [text.encode("utf-8") for _, text in kept]
+    sets = [
+        score_own(
+            f"first {shift} byte{'s' * (shift > 1)} missing",
+            ((i, item[shift:]) for i, item in enumerate(data)),
+            verifier,
+        )
+        for shift in SHIFTS
+    ]
+    sets += [
+        score_own(f"{rate:.0%} of characters wrong", enumerate(items), verifier)
+        for rate, items in copies.items()
+    ]
+    sets.append(score_foreign("other archived pages", list(enumerate(data)), verifier))
+    sets.append(score_foreign("unseen pages", [(None, item) for item in foreign], verifier))
+    return sets
+
+
+def check_system(
+    system: str,
+    corpus: str,
+    pages: Sequence[Page],
+    verification: VerificationCheck,
+    config: CompressConfig,
+    tokenizer: MetricTokenizer,
+) -> SystemCheck:
+    """Compare a system's readings of one corpus with the references and with the archive."""
+    fidelity = [compare(page.reference, page.reading, tokenizer) for page in pages]
+    documents = [
+        build_document(page.id, page.reading.encode("utf-8"), config.codec) for page in pages
+    ]
+    accounts = [account(document, config.codec) for document in documents]
+    queries = [
+        (verification.places[page.id], page.reading.encode("utf-8"))
+        for page in pages
+        if page.id in verification.places
+    ]
+    return SystemCheck(
+        system=system,
+        corpus=corpus,
+        pages=len(pages),
+        fidelity=fidelity,
+        signature_ratio=total(accounts).signature_ratio,
+        optical=[
+            OpticalPage(page.id, corpus, page.vision_tokens, counts)
+            for page, counts in zip(pages, fidelity, strict=True)
+            if page.vision_tokens
+        ],
+        readings={
+            name: score_own(f"read by {system}", queries, verifier)
+            for name, verifier in verification.verifiers.items()
+        },
+    )
+
 
 Verdict = Literal["pass", "fail", "not applicable"]
 
@@ -75,16 +253,6 @@ def judge(measured: Measured, targets: Targets) -> list[Gate]:
     return gates
 
 
-def absent(corpus: str, targets: Targets) -> list[Gate]:
-    """Return `not applicable` for every gate of a corpus that the manifest does not hold."""
-    return judge(Measured(corpus=corpus, why="no page of it in this manifest"), targets)
-
-
-def failures(gates: list[Gate]) -> list[Gate]:
-    """Return the enforced gates that fail."""
-    return [gate for gate in gates if gate.enforced and gate.verdict == "fail"]
-
-
 def shown(name: str, value: float) -> str:
     """Return a value of a gate in its unit: `1.61x` of ratios, `86.4 %` of shares."""
     return f"{value:.4g}x" if name.endswith("ratio") else f"{100 * value:.4g} %"
@@ -114,9 +282,17 @@ class Check:
     gates: list[Gate]
 
     @property
+    def optical(self) -> dict[str, list[OpticalPage]]:
+        """The pages of each system whose vision tokens are known."""
+        return {
+            name: [page for item in items for page in item.optical]
+            for name, items in self.systems.items()
+        }
+
+    @property
     def failed(self) -> list[Gate]:
         """Enforced gates that fail."""
-        return failures(self.gates)
+        return [gate for gate in self.gates if gate.enforced and gate.verdict == "fail"]
 
 
 def run_check(
@@ -191,7 +367,8 @@ def _gates(
         found += judge(measured, config.targets_of(text.corpus))
     present = {text.corpus for text in texts}
     for corpus in sorted(set(config.targets) - present - {"default"}):
-        found += absent(corpus, config.targets[corpus])
+        none = Measured(corpus=corpus, why="no page of it in this manifest")
+        found += judge(none, config.targets[corpus])
     return found
 
 

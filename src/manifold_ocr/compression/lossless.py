@@ -3,25 +3,22 @@
 Version 1 of the container:
 
     magic `ML`, version and method u8 (version * 16 + method), text length v (LEB128),
-    primer BLAKE2b (4 bytes; methods with a primer only), coded text,
-    BLAKE2b over the text and all of the above, 4 bytes
+    coded text, BLAKE2b over the text and all of the above, 4 bytes
 
-Methods: 0 stored; 1 zstd -19; 2 brotli -11; 3 context mixing (`mixing`); 4 context mixing of
-the text transcoded to GB 18030, which spends two bytes on a Chinese character where UTF-8
-spends three; 5 and 6 are 3 and 4 after the model has read a primer: text that encoder and
-decoder both have, such as other pages of the same archive. Without a primer nothing but this
-program is needed to decode: no dictionary is shipped, so there is none to leave uncounted.
+Methods: 0 stored; 1 zstd -19; 2 brotli -11; 7 PPMd (variant H); 8 PPMd of the text transcoded
+to GB 18030, which spends two bytes on a Chinese character where UTF-8 spends three. Nothing but
+this program is needed to decode: no dictionary is shipped, so there is none to leave uncounted.
+(A dictionary trained for one page and stored with it never made that page smaller: it holds at
+least what it saves.) Methods 3 to 6 were a context mixer of our own, which is gone.
 """
 
-import codecs
 import hashlib
-from dataclasses import dataclass
 from typing import Literal
 
 import brotli
+import pyppmd
 import zstandard
 
-from manifold_ocr.compression import mixing
 from manifold_ocr.errors import UserError
 
 
@@ -129,89 +126,67 @@ def _unpack(packed: bytes, count: int, width: int) -> list[int]:
 MAGIC = b"ML"
 VERSION = 1
 DIGEST_BYTES = 4
-STORED, ZSTD, BROTLI, MIX, MIX_GB, PRIMED, PRIMED_GB = range(7)
-GB_METHODS = (MIX_GB, PRIMED_GB)
-PRIMED_METHODS = (PRIMED, PRIMED_GB)
-MIX_LIMIT = 1 << 16  # bytes; beyond a page the model is too slow and library codecs do well
-MIX_MOST_RATIO = 256  # output per coded byte above which a file is refused: bounds the work
+STORED, ZSTD, BROTLI, PPMD, PPMD_GB = 0, 1, 2, 7, 8
+MIXING = (3, 4, 5, 6)  # methods of earlier releases
 LENGTH_LIMIT = 1 << 32
 STEP = 1 << 16
+PPMD_LIMIT = 1 << 20  # bytes of text; bounds the work that a damaged length can ask for
+PPMD_ORDER = 5
+PPMD_MEMORY = 1 << 24
+# A decoder that runs out of input waits for more and dies on exit, so that a damaged file could
+# crash the program. Zeros behind the input prevent it: a symbol takes at most one code and one
+# escape an order, each below 14 bits.
+PPMD_SPARE = (PPMD_ORDER + 1) * 2
 
 Effort = Literal["fast", "best"]
 
 
-@dataclass(frozen=True, slots=True)
-class Primer:
-    """Text that both sides have, read once by a model; `digest` names it in the container."""
-
-    digest: bytes
-    model: mixing.Model
-    model_gb: mixing.Model
-
-    @classmethod
-    def of(cls, text: bytes) -> "Primer":
-        """Let models read `text` (about 15 kB/s; a few kB are enough)."""
-        plain, transcoded = mixing.Model(), mixing.Model()
-        plain.learn(text)
-        transcoded.learn(_to_gb(text) or text)
-        return cls(_blake(text), plain, transcoded)
-
-
-def compress(data: bytes, *, effort: Effort = "best", primer: Primer | None = None) -> bytes:
-    """Return the smallest container of `data`.
-
-    `fast` tries zstd and brotli; `best` adds context mixing up to 64 KiB (about 15 kB/s).
-    With a primer the same primer is needed to decompress.
-    """
+def compress(data: bytes, *, effort: Effort = "best") -> bytes:
+    """Return the smallest container of `data`: `fast` tries zstd and brotli, `best` PPMd too."""
     coded = {
         STORED: data,
         ZSTD: zstandard.ZstdCompressor(level=19, write_content_size=False).compress(data),
         BROTLI: bytes(brotli.compress(data, quality=11)),
     }
-    if effort == "best" and 0 < len(data) <= MIX_LIMIT:
-        coded.update(_mix(data, primer))
-    method = min(coded, key=lambda key: (len(coded[key]) + 4 * (key in PRIMED_METHODS), key))
-    head = MAGIC + bytes([VERSION << 4 | method]) + varint(len(data))
-    if primer is not None and method in PRIMED_METHODS:
-        head += primer.digest
-    body = head + coded[method]
+    if effort == "best" and 0 < len(data) <= PPMD_LIMIT:
+        coded[PPMD] = ppmd(data)
+        if (transcoded := _to_gb(data)) is not None:
+            coded[PPMD_GB] = varint(len(transcoded)) + ppmd(transcoded)
+    method = min(coded, key=lambda key: (len(coded[key]), key))
+    body = MAGIC + bytes([VERSION << 4 | method]) + varint(len(data)) + coded[method]
     return body + _blake(data, body)
 
 
-def decompress(data: bytes, *, name: str = "text", primer: Primer | None = None) -> bytes:
+def ppmd(data: bytes) -> bytes:
+    """Return the PPMd coding of `data`, without length or end mark."""
+    coded: bytes = pyppmd.compress(data, max_order=PPMD_ORDER, mem_size=PPMD_MEMORY, variant="H")
+    return coded
+
+
+def decompress(data: bytes, *, name: str = "text") -> bytes:
     """Return the text of a container; `name` stands in messages.
 
     Raises:
-        DamagedError: not exactly what `compress` wrote, or the primer is another.
+        DamagedError: not exactly what `compress` wrote, or coded by a method that is gone.
     """
     reader = Reader(data[: -DIGEST_BYTES or None], name)
     if reader.take(2) != MAGIC:
         raise reader.damaged("it does not begin with ML")
     version, method = divmod(reader.integer(1), 16)
-    if version != VERSION or method > PRIMED_GB:
+    if version == VERSION and method in MIXING:
+        raise DamagedError(
+            f"{name}: coded by context mixing (method {method}), which this release no longer "
+            "reads; build the archive again from its texts with `manifold-ocr compress --build`"
+        )
+    if version != VERSION or method not in (STORED, ZSTD, BROTLI, PPMD, PPMD_GB):
         raise reader.damaged(f"version {version} method {method} is not known to this program")
     length = reader.varint()
     if length > LENGTH_LIMIT:
         raise reader.damaged(f"a text of {length} bytes")
-    if method in PRIMED_METHODS:
-        wanted = reader.take(DIGEST_BYTES)
-        if primer is None or primer.digest != wanted:
-            raise reader.damaged("it needs the primer it was made with, and this is not it")
-    text = _decode(reader, method, length, reader.take(reader.left), primer)
+    text = _decode(reader, method, length, reader.take(reader.left))
     if len(text) != length or data[-DIGEST_BYTES:] != _blake(text, data[:-DIGEST_BYTES]):
         raise reader.damaged("the checksum does not match")
     return text
-
-
-def _mix(data: bytes, primer: Primer | None) -> dict[int, bytes]:
-    transcoded = _to_gb(data)
-    if transcoded is None:
-        model = mixing.Model() if primer is None else primer.model.copy()
-        coded = {MIX if primer is None else PRIMED: mixing.encode(data, model)}
-    else:
-        model = mixing.Model() if primer is None else primer.model_gb.copy()
-        coded = {MIX_GB if primer is None else PRIMED_GB: mixing.encode(transcoded, model)}
-    return {key: item for key, item in coded.items() if len(data) <= MIX_MOST_RATIO * len(item)}
 
 
 def _to_gb(data: bytes) -> bytes | None:
@@ -224,7 +199,7 @@ def _to_gb(data: bytes) -> bytes | None:
     return transcoded if same and len(transcoded) < 0.9 * len(data) else None
 
 
-def _decode(reader: Reader, method: int, length: int, coded: bytes, primer: Primer | None) -> bytes:
+def _decode(reader: Reader, method: int, length: int, coded: bytes) -> bytes:
     try:
         if method == STORED:
             return coded
@@ -234,7 +209,9 @@ def _decode(reader: Reader, method: int, length: int, coded: bytes, primer: Prim
             return _unbrotli(coded, length)
     except (zstandard.ZstdError, brotli.error) as error:
         raise reader.damaged(str(error)) from error
-    return _unmix(reader, method, length, coded, primer)
+    if length > PPMD_LIMIT:
+        raise reader.damaged(f"{length} bytes of text promised, PPMd holds at most {PPMD_LIMIT}")
+    return _unppmd(reader, coded, length, gb=method == PPMD_GB)
 
 
 def _unzstd(coded: bytes, length: int) -> bytes:
@@ -258,31 +235,22 @@ def _unbrotli(coded: bytes, length: int) -> bytes:
     return bytes(out) if decoder.is_finished() else b""
 
 
-def _unmix(reader: Reader, method: int, length: int, coded: bytes, primer: Primer | None) -> bytes:
-    gb = method in GB_METHODS
-    if length > min(MIX_LIMIT, MIX_MOST_RATIO * len(coded)):
-        raise reader.damaged(f"{length} bytes of text promised by {len(coded)} bytes")
-    if method in PRIMED_METHODS and primer is not None:
-        model = (primer.model_gb if gb else primer.model).copy()
-    else:
-        model = mixing.Model()
-    if not gb:
-        return mixing.decode(coded, length, model)
-    return _decode_gb(reader, coded, length, model)
-
-
-def _decode_gb(reader: Reader, coded: bytes, length: int, model: mixing.Model) -> bytes:
-    """Decode characters until their UTF-8 form has the promised length."""
-    decoder, text, size = codecs.getincrementaldecoder("gb18030")(), [], 0
-    source = mixing.Decoder(coded, model)
+def _unppmd(reader: Reader, coded: bytes, length: int, *, gb: bool) -> bytes:
+    """Decode; of a transcoded text the length in GB 18030 stands before it."""
+    wanted = length
+    if gb:
+        inner = Reader(coded, reader.name)
+        wanted, coded = inner.varint(), inner.data[inner.position :]
+        if wanted > length:
+            raise reader.damaged("a transcoded text that is longer than the text")
+    if not wanted:
+        return b""
+    padded = coded + bytes(PPMD_SPARE * wanted + 64)
     try:
-        while size < length:
-            char = decoder.decode(bytes([source.byte()]))
-            text.append(char)
-            size += len(char.encode("utf-8"))
-    except UnicodeError as error:
-        raise reader.damaged("the text is not GB 18030") from error
-    return "".join(text).encode("utf-8")
+        text: bytes = pyppmd.Ppmd7Decoder(PPMD_ORDER, PPMD_MEMORY).decode(padded, wanted)
+        return text.decode("gb18030").encode("utf-8") if gb else text
+    except (ValueError, SystemError, pyppmd.PpmdError) as error:  # UnicodeError is a ValueError
+        raise reader.damaged("the PPMd coding is broken") from error
 
 
 def _blake(*parts: bytes) -> bytes:
@@ -290,6 +258,3 @@ def _blake(*parts: bytes) -> bytes:
     for part in parts:
         digest.update(part)
     return digest.digest()
-
-
-__all__ = ["DamagedError", "Primer", "compress", "decompress"]

@@ -1,14 +1,13 @@
 """The text unit of compression, the page: lines of one page joined by newlines."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.reading.engines.predictions import read_candidates
 from manifold_ocr.records import Prediction, Sample, iter_manifest
 
 TRANSCRIBE = "transcribe"
@@ -176,54 +175,17 @@ def read_text_file(path: Path) -> bytes:
     return data
 
 
-ID_KEYS = ("id", "image_path", "image", "source_path", "doc_id", "document")
-TEXT_KEYS = ("text", "prediction", "answer", "output", "markdown")
-TOKEN_KEYS = ("vision_tokens", "image_tokens")
+def read_replay(path: Path, vision_tokens: int | None = None) -> Iterator[Prediction]:
+    """Stream the predictions of a file of this program or of another, as the importer reads it.
 
-
-def read_replay(path: Path | str, vision_tokens: int | None = None) -> Iterator[Prediction]:
-    """Stream the predictions of a JSON Lines file of this program or of another.
-
-    The id may stand under any of `ID_KEYS` (`doc_id` is joined with `page_id` where there is
-    one), the text under any of `TEXT_KEYS`. `vision_tokens` fills in for rows that carry none.
+    `vision_tokens` fills in for rows that carry none.
 
     Raises:
         UserError: missing file, not UTF-8, a broken row, or one without id or text.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _prediction(line, f"{path}:{number}", vision_tokens)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-
-
-def _prediction(line: str, where: str, vision_tokens: int | None) -> Prediction:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg}); mend or remove the row") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: a row must be a JSON object")
-    name, text = _first(row, ID_KEYS), _first(row, TEXT_KEYS)
-    if name == row.get("doc_id") and row.get("page_id"):
-        name = f"{name}/{row['page_id']}"
-    if not isinstance(name, str) or not isinstance(text, str):
-        raise UserError(
-            f"{where}: needs an id ({', '.join(ID_KEYS)}) and a text ({', '.join(TEXT_KEYS)}), "
-            "both strings"
-        )
-    tokens = _first(row, TOKEN_KEYS)
-    if tokens is not None and (type(tokens) is not int or tokens < 0):
-        raise UserError(f"{where}: vision tokens must be a whole number, not {tokens!r}")
-    return Prediction(id=name, text=text, vision_tokens=vision_tokens if tokens is None else tokens)
-
-
-def _first(row: dict[str, Any], keys: Sequence[str]) -> Any:
-    return next((row[key] for key in keys if row.get(key) is not None), None)
+    for row in read_candidates(path):
+        tokens = vision_tokens if row.vision_tokens is None else row.vision_tokens
+        yield Prediction(id=row.keys[0], text=row.text, vision_tokens=tokens)
 
 
 def gather_system(name: str, samples: Sequence[Sample], rows: Iterable[Prediction]) -> Pages:

@@ -7,7 +7,6 @@ from typing import Any
 
 from manifold_ocr.compression import optical
 from manifold_ocr.compression.check import Check
-from manifold_ocr.compression.efficiency import Efficiency
 from manifold_ocr.compression.fidelity import micro_ned
 from manifold_ocr.compression.verify import Rate
 from manifold_ocr.files import atomic_write
@@ -18,11 +17,10 @@ TEXT = "with text check"
 Rows = list[dict[str, Any]]
 
 
-def write_plots(check: Check, compared: Sequence[Efficiency], folder: Path) -> None:
+def write_plots(check: Check, compared: Sequence[optical.Efficiency], folder: Path) -> None:
     """Write the plot data (optical, roc, sizes, documents) and optical, front and roc.png."""
     points = optical.reference_points()
-    for name, items in check.systems.items():
-        pages = [page for item in items for page in item.optical]
+    for name, pages in check.optical.items():
         points += optical.points(name, optical.bucket_pages(pages))
     write_csv(folder / "optical.csv", [_point_row(point) for point in points])
     curves = roc_rows(check)
@@ -189,7 +187,7 @@ def draw_optical(points: Sequence[optical.Point], path: Path) -> None:
     _save(figure, path, title, COMPRESSION, "precision of the tokens read (%)")
 
 
-def draw_front(rows: Sequence[Efficiency], path: Path) -> None:
+def draw_front(rows: Sequence[optical.Efficiency], path: Path) -> None:
     """Draw accuracy against compression, one point a system, those on the front joined."""
     figure, axes = _figure()
     for row in rows:
@@ -234,24 +232,3 @@ def draw_roc(rows: Rows, decided: Rows, path: Path) -> None:
     title = "Signatures as evidence: all thresholds of the share of matching windows"
     x = "false positive rate: foreign pages called the same (%)"
     _save(figure, path, title, x, "recall: altered copies recognised (%)")
-
-
-def draw_sweep(rows: Rows, path: Path) -> None:
-    """Draw token accuracy and token F1 against optical compression, two points a preset."""
-    figure, axes = _figure()
-    ordered = sorted(rows, key=lambda row: row["compression"])
-    x = [row["compression"] for row in ordered]
-    style = "-" if len(set(x)) == len(x) else ""  # presets of one compression: points alone
-    for key, marker, label in (
-        ("token_accuracy", "o", "token accuracy"),
-        ("token_f1", "s", "token F1"),
-    ):
-        y = [100 * row[key] for row in ordered]
-        axes.plot(x, y, marker=marker, linestyle=style, label=label)
-    for row in ordered:
-        place = (row["compression"], 100 * row["token_accuracy"])
-        axes.annotate(row["preset"], place, xytext=(6, 6), textcoords="offset points")
-    axes.margins(0.12)
-    axes.ticklabel_format(useOffset=False)
-    title = "Presets: reading accuracy against optical compression"
-    _save(figure, path, title, COMPRESSION, "share of tokens (%)")

@@ -8,12 +8,9 @@ signature are indistinguishable to whoever holds signatures only. A signature is
 of k and t alone, which is why the fast kernel needs two sums per window and no loop.
 """
 
-import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,16 +57,6 @@ class Windows:
         return self.flips / max(1, self.bits - 1)
 
 
-def measure(window: bytes) -> WindowMetrics:
-    """Return the statistics of one window by the definition; an empty window gives zeros.
-
-    This is the reference that the fast kernel must equal bit for bit.
-    """
-    bits = [byte >> (7 - i) & 1 for byte in window for i in range(8)]
-    flips = sum(a != b for a, b in itertools.pairwise(bits))
-    return metrics_of_counts(len(bits), sum(bits), flips)
-
-
 def metrics_of_counts(bits: int, ones: int, flips: int) -> WindowMetrics:
     """Return the statistics of a window of `bits` bits with `ones` ones and `flips` changes."""
     if bits == 0:
@@ -104,15 +91,6 @@ def unpack_code(code: int, config: CodecConfig) -> tuple[int, int, int]:
     return code >> 2 * width, code >> width & mask, code & mask
 
 
-def signature_text(code: int, config: CodecConfig) -> str:
-    """Return a packed signature as text, for example `c0.002_s0.462_e0.998`."""
-    scale = 10**config.precision
-    return "_".join(
-        f"{name}{value / scale}"
-        for name, value in zip("cse", unpack_code(code, config), strict=True)
-    )
-
-
 def window_starts(length: int, config: CodecConfig) -> list[int]:
     """Return the byte offsets of the windows of a text of `length` bytes.
 
@@ -139,33 +117,6 @@ def encode(data: bytes | memoryview, config: CodecConfig) -> Windows:
         tail_ones, tail_flips = _count_regular(array[length - size :], size, config.stride, 1)
         ones, flips = np.append(ones, tail_ones), np.append(flips, tail_flips)
     return Windows(_codes(8 * size, ones, flips, config), flips, 8 * size)
-
-
-def encode_stream(
-    stream: BinaryIO, config: CodecConfig, *, chunk_bytes: int = 1 << 22
-) -> Iterator[tuple[Windows, memoryview]]:
-    """Yield (signatures, bytes) of a text of any length, in order, in bounded memory.
-
-    Window i of a piece starts at byte i * stride of its bytes. Joined together the
-    signatures equal `encode` of the whole text; memory is a few `chunk_bytes`.
-    """
-    window, stride = config.window, config.stride
-    kept, offset, total = b"", 0, 0  # `kept` starts at text offset `total - len(kept)`
-    while piece := stream.read(max(chunk_bytes, window)):
-        kept, total = kept + piece, total + len(piece)
-        base = total - len(kept)
-        ready = (total - window - offset) // stride + 1 if total - window >= offset else 0
-        if ready > 0:
-            view = memoryview(kept)[offset - base :]
-            array = np.frombuffer(view, dtype=np.uint8)
-            ones, flips = _count_regular(array, window, stride, ready)
-            yield Windows(_codes(8 * window, ones, flips, config), flips, 8 * window), view
-            offset += ready * stride
-        kept = kept[max(0, min(offset, total - window) - base) :]
-    if total < window or offset - stride != total - window:
-        final = encode(kept[-window:], config)
-        if len(final.codes):
-            yield final, memoryview(kept)[-window:]
 
 
 def _count_regular(

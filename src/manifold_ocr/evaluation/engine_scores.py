@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr.config import load_section
-from manifold_ocr.evaluation.samples import EvalManifest
+from manifold_ocr.evaluation.report import EvalManifest
 from manifold_ocr.files import sha256_file, sha256_text
 from manifold_ocr.metrics.row_score import RowScore
 from manifold_ocr.metrics.score import EvaluateConfig, compare, score_rows, summarise

@@ -13,7 +13,7 @@ from typing import Any
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.explorer.build import ExplorerConfig, confusions, thumbnail
-from manifold_ocr.evaluation.markdown import interval, md_table
+from manifold_ocr.evaluation.markdown import interval, render, whole
 from manifold_ocr.files import atomic_directory, atomic_write
 from manifold_ocr.metrics.normalize import normalise
 from manifold_ocr.metrics.row_score import RowScore
@@ -161,40 +161,31 @@ def _worst(
 def markdown(findings: Findings, images: Mapping[str, str], private: Path) -> str:
     """Return the report; `images` maps sample ids to the image files that may be shown."""
     total = sum(findings.classes.values())
-    hidden = sum(example.sample.id not in images for example in findings.examples)
-    parts = [
-        "# Limitations",
-        "Written by `manifold-ocr limitations` from metrics/evaluate.json and the predictions "
-        f"on the test split (`{findings.name}`); do not edit. Shares in percent with 95 % "
-        "bootstrap intervals by document.",
-        "## Groups, worst first",
-        "A model is only as good as its worst group: a difference here is a bias that an "
-        "average hides. Groups with few documents have wide intervals; read them before ranks.",
-        _groups(findings.section),
-        "## Failure cohorts",
-        _cohorts(findings.section),
-        "## Classes of errors",
-        md_table(
-            ("Class", "Characters", "Share"),
-            [
-                (k, f"{v:,}", f"{v / total:.1%}" if total else "-")
-                for k, v in findings.classes.items()
-            ],
-        ),
-        "## Most frequent confusions",
-        md_table(
-            ("Reference", "Read", "Count"),
-            [(_shown(a), _shown(b), f"{n:,}") for (a, b), n in findings.pairs],
-        ),
-        "## Worst lines",
-        _examples(findings.examples, images),
-    ]
-    if hidden:
-        parts.append(
-            f"{hidden} examples show documents of users and are not published; "
-            f"`manifold-ocr limitations` writes them to {private.as_posix()}/."
-        )
-    return "\n\n".join(part for part in parts if part) + "\n"
+    shown = [e for e in findings.examples if e.sample.id in images]
+    return render(
+        "evaluation/templates/limitations.md.j2",
+        findings=findings,
+        group_rows=_group_rows(findings.section),
+        cohort_titles=["Group", *(n.removesuffix("_rate").replace("_", " ") for n in COHORTS)],
+        cohort_rows=_cohort_rows(findings.section),
+        class_rows=[
+            (name, whole(count), f"{count / total:.1%}" if total else "-")
+            for name, count in findings.classes.items()
+        ],
+        pair_rows=[(_shown(a), _shown(b), whole(count)) for (a, b), count in findings.pairs],
+        shown=[
+            {
+                "subset": example.sample.subset,
+                "errors": example.errors,
+                "image": images[example.sample.id],
+                "reference": _quoted(example.sample.text),
+                "read": _quoted(example.prediction),
+            }
+            for example in shown
+        ],
+        hidden=len(findings.examples) - len(shown),
+        private=private.as_posix(),
+    )
 
 
 def _shown(character: str) -> str:
@@ -203,42 +194,27 @@ def _shown(character: str) -> str:
     return "space" if character == " " else f"`{character}`" if character != "`" else "backtick"
 
 
-def _groups(section: Mapping[str, Any]) -> str:
+def _group_rows(section: Mapping[str, Any]) -> list[tuple[str, ...]]:
     groups = []
     for grouping in ("by_subset", "by_language", "by_corpus"):
         for name, values in section.get(grouping, {}).items():
             if "cer" in values:
                 groups.append((values["cer"], f"{grouping.removeprefix('by_')} {name}", values))
-    rows = [
+    return [
         (
             name,
-            f"{int(values.get('documents', 0)):,}",
-            f"{int(values['n']):,}",
+            whole(values.get("documents", 0)),
+            whole(values["n"]),
             *(interval(values, key) for key in ("cer", "insertion_rate", "deletion_rate")),
         )
         for _, name, values in sorted(groups, key=lambda group: (-group[0], group[1]))
     ]
-    return md_table(("Group", "Documents", "Rows", "CER", "Insertion rate", "Deletion rate"), rows)
 
 
-def _cohorts(section: Mapping[str, Any]) -> str:
+def _cohort_rows(section: Mapping[str, Any]) -> list[tuple[str, ...]]:
     groups = [("overall", section.get("overall", {}))]
     groups += [(f"subset {name}", values) for name, values in section.get("by_subset", {}).items()]
-    header = ("Group", *(name.removesuffix("_rate").replace("_", " ") for name in COHORTS))
-    rows = [(name, *(interval(values, key) for key in COHORTS)) for name, values in groups]
-    return md_table(header, rows)
-
-
-def _examples(examples: Sequence[Example], images: Mapping[str, str]) -> str:
-    parts = [
-        f"![{example.sample.subset}]({images[example.sample.id]})\n\n"
-        f"- subset {example.sample.subset}, {example.errors} wrong characters\n"
-        f"- reference: {_quoted(example.sample.text)}\n"
-        f"- read: {_quoted(example.prediction)}"
-        for example in examples
-        if example.sample.id in images
-    ]
-    return "\n\n".join(parts)
+    return [(name, *(interval(values, key) for key in COHORTS)) for name, values in groups]
 
 
 def _quoted(text: str) -> str:

@@ -1,6 +1,36 @@
-"""Markdown tables and the few number formats of the reports."""
+"""Reports are Jinja2 templates beside their modules; here are the tables and number formats."""
 
+import importlib.resources
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template of this package, such as `compression/templates/report.md.j2`, filled in.
+
+    Beside `values` a template has `table`, `md_table` and `interval`, and the filters `times`,
+    `percent`, `whole` and `digits`. A name that is not defined is an error, never an empty text.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    package = importlib.resources.files("manifold_ocr")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (package / name).read_text(encoding="utf-8")),
+        undefined=jinja2.StrictUndefined,
+        autoescape=jinja2.select_autoescape(("html", "html.j2")),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(times=times, percent=percent, whole=whole, digits=digits)
+    environment.globals.update(table=table, md_table=md_table, interval=interval)
+    return environment
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -15,16 +45,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a plain table for a terminal, aligned like that of `table`."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (headings, *rows)
-    )
+def md_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; cells are escaped, the first column is left-aligned."""
+    lines = [" | ".join(header), "|".join([":--", *["--:"] * (len(header) - 1)])]
+    lines += [" | ".join(_cell(cell) for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" if i != 1 else f"|{line}|" for i, line in enumerate(lines))
 
 
 def times(value: float | None) -> str:
@@ -37,9 +62,14 @@ def percent(value: float | None) -> str:
     return "n/a" if value is None else f"{100 * value:.1f} %"
 
 
-def whole(value: int) -> str:
+def whole(value: float) -> str:
     """Return an integer with thousands separators."""
-    return f"{value:,}"
+    return f"{int(value):,}"
+
+
+def digits(value: float | None, form: str = ".4f", absent: str = "-") -> str:
+    """Return a number in the given form, or `absent` for None."""
+    return absent if value is None else format(value, form)
 
 
 def interval(values: Mapping[str, float], key: str) -> str:
@@ -50,13 +80,6 @@ def interval(values: Mapping[str, float], key: str) -> str:
     if f"{key}_low" in values:
         text += f" [{100 * values[f'{key}_low']:.2f}, {100 * values[f'{key}_high']:.2f}]"
     return text
-
-
-def md_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; cells are escaped, the first column is left-aligned."""
-    lines = [" | ".join(header), "|".join([":--", *["--:"] * (len(header) - 1)])]
-    lines += [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in r) for r in rows]
-    return "\n".join(f"| {line} |" if i != 1 else f"|{line}|" for i, line in enumerate(lines))
 
 
 def _numeric(cell: str) -> bool:

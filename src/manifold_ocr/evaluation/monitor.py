@@ -1,4 +1,4 @@
-"""What the monitor watches and what it finds: settings, checks of single metrics, alerts.
+"""Has the model got worse? Checks of single metrics, alerts, and what is written of them.
 
 Each corpus, subset and language is watched for CER, insertion rate (text that is not there:
 false positives) and deletion rate (text that was missed: false negatives). Two things raise
@@ -14,15 +14,22 @@ an alert:
 Torch-free: reads metrics files only.
 """
 
+import json
 import math
+import os
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.evaluation.markdown import digits, render
 
 WATCHED = ("cer", "insertion_rate", "deletion_rate")
 OVERALL = "overall"
+WEBHOOK_TIMEOUT = 10  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +90,6 @@ class Check:
     standard_error: float = 0.0
     freedom: float = 0.0
     detectable: float | None = None
-    weight: float = 0.0
     p: float | None = None
     adjusted: float | None = None
     over_limit: bool = False
@@ -98,18 +104,31 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One group that got worse, with every metric that says so, and the groups it explains."""
+    """One group that got worse, with every metric that says so."""
 
     grouping: str
     group: str
     kind: Literal["drift", "limit"]
     checks: tuple[Check, ...]
-    echoes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Such as `language zh`."""
         return group_name(self.grouping, self.group)
+
+    def line(self) -> str:
+        """Return one sentence."""
+        parts = []
+        for check in self.checks:
+            change = f", {points(check.change)} points" if check.baseline is not None else ""
+            parts.append(f"{check.metric} {100 * check.value:.2f} %{change}")
+        what = "above its limit" if self.kind == "limit" else "got worse"
+        return f"{self.name} {what}: {'; '.join(parts)}"
+
+
+def points(share: float) -> str:
+    """Return a share as percentage points with a sign."""
+    return f"{100 * share:+.2f}"
 
 
 def group_name(grouping: str, group: str) -> str:
@@ -123,14 +142,6 @@ class Verdict:
 
     checks: tuple[Check, ...]
     alerts: tuple[Alert, ...]
-
-
-def by_group(checks: Sequence[Check]) -> dict[tuple[str, str], list[Check]]:
-    """Return the checks of each (grouping, group), in order of appearance."""
-    groups: dict[tuple[str, str], list[Check]] = {}
-    for check in checks:
-        groups.setdefault((check.grouping, check.group), []).append(check)
-    return groups
 
 
 Z95 = 1.959963984540054
@@ -189,74 +200,6 @@ def correct(checks: Sequence[Check], config: MonitorConfig) -> list[Check]:
     ]
 
 
-def attribute(drifted: Sequence[Check], checks: Sequence[Check]) -> list[Alert]:
-    """Turn drifted checks into alerts, one a cause.
-
-    A fault in one language also lifts the figures of every subset that holds it, and the
-    overall one. A grouping explains the fault when its drifted groups account for the whole
-    rise (what is left of the overall excess of errors is within two standard errors of none);
-    the drifted groups of the other groupings are then echoes (see `_cause`). Where no grouping
-    explains it all, every drifted group is an alert of its own.
-    """
-    groups = by_group(drifted)
-    ordered = sorted(groups, key=lambda key: (-_evidence(groups[key]), key))
-    causes = [key for key in ordered if key[0] != OVERALL]
-    if not causes:
-        return [_alert(key, groups[key], ()) for key in ordered]
-    leading = _cause(causes, checks)
-    if not leading:
-        return [_alert(key, groups[key], ()) for key in causes]
-    echoes = tuple(group_name(*key) for key in ordered if key not in leading)
-    return [_alert(key, groups[key], echoes) for key in leading]
-
-
-def _cause(causes: Sequence[tuple[str, str]], checks: Sequence[Check]) -> list[tuple[str, str]]:
-    """Return the drifted groups that explain the rise best, or none.
-
-    Among the groupings that explain it the one of fewest groups is preferred, then the one of
-    the strongest evidence (`causes` is sorted by it): seven subsets of one language are that
-    language. But groups that explain as much with less than half of the text are where the
-    fault sits: two of seven subsets are those subsets.
-    """
-    size = {(c.grouping, c.group): c.weight for c in checks if c.metric == WATCHED[0]}
-    groupings = dict.fromkeys(grouping for grouping, _ in causes)
-    candidates = [[key for key in causes if key[0] == grouping] for grouping in groupings]
-    candidates = [found for found in candidates if _explains(found, checks)]
-    best: list[tuple[str, str]] = []
-    for found in sorted(candidates, key=len):
-        if not best or 2 * _text(found, size) < _text(best, size):
-            best = found
-    return best
-
-
-def _text(groups: Sequence[tuple[str, str]], size: Mapping[tuple[str, str], float]) -> float:
-    """Return how many reference characters the groups hold."""
-    return sum(size.get(key, 0.0) for key in groups)
-
-
-def _evidence(checks: Sequence[Check]) -> float:
-    return max(c.change / c.standard_error if c.standard_error else math.inf for c in checks)
-
-
-def _alert(key: tuple[str, str], checks: Sequence[Check], echoes: tuple[str, ...]) -> Alert:
-    return Alert(grouping=key[0], group=key[1], kind="drift", checks=tuple(checks), echoes=echoes)
-
-
-def _explains(leading: Sequence[tuple[str, str]], checks: Sequence[Check]) -> bool:
-    """Tell whether the excess errors of the leading groups make up the overall excess."""
-    table = {(c.grouping, c.group, c.metric): c for c in checks}
-    for metric in WATCHED:
-        whole = table.get((OVERALL, OVERALL, metric))
-        if whole is None or whole.baseline is None:
-            continue
-        found = [table.get((*key, metric)) for key in leading]
-        excess = sum(c.change * c.weight for c in found if c is not None)
-        rest = whole.change * whole.weight - excess
-        if rest > 2 * whole.standard_error * whole.weight:
-            return False
-    return True
-
-
 def monitor(
     current: Mapping[str, Any], baseline: Mapping[str, Any], config: MonitorConfig
 ) -> Verdict:
@@ -268,14 +211,20 @@ def monitor(
     now, then = _system(current, config, "current"), _system(baseline, config, "baseline")
     _same_settings(now, then)
     checks = correct(_checks(now, then, config), config)
-    drifted = [check for check in checks if check.drifted]
-    alerts = attribute(drifted, checks)
-    over = by_group([check for check in checks if check.over_limit])
-    alerts += [
-        Alert(grouping=key[0], group=key[1], kind="limit", checks=tuple(found))
-        for key, found in over.items()
+    drift = _alerts("drift", [check for check in checks if check.drifted])
+    limit = _alerts("limit", [check for check in checks if check.over_limit])
+    return Verdict(tuple(checks), (*drift, *limit))
+
+
+def _alerts(kind: Literal["drift", "limit"], checks: Sequence[Check]) -> list[Alert]:
+    """Return one alert per group, in the order of the checks."""
+    groups: dict[tuple[str, str], list[Check]] = {}
+    for check in checks:
+        groups.setdefault((check.grouping, check.group), []).append(check)
+    return [
+        Alert(grouping=key[0], group=key[1], kind=kind, checks=tuple(found))
+        for key, found in groups.items()
     ]
-    return Verdict(tuple(checks), tuple(alerts))
 
 
 def _system(evaluation: Mapping[str, Any], config: MonitorConfig, which: str) -> Mapping[str, Any]:
@@ -290,7 +239,7 @@ def _system(evaluation: Mapping[str, Any], config: MonitorConfig, which: str) ->
 
 def _same_settings(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
     for key in ("profile", "metric_tokenizer", "granularity"):
-        a, b = now.get("settings", {}).get(key), then.get("settings", {}).get(key)
+        a, b = (run.get("settings", {}).get(key) for run in (now, then))
         if a != b:
             raise UserError(
                 f"the two evaluations were measured differently ({key}: {b!r} then, {a!r} now); "
@@ -325,7 +274,6 @@ def _group_checks(
             "group": group,
             "metric": metric,
             "value": value,
-            "weight": _weight(metric, now),
             "over_limit": over,
         }
         reason = _not_judged(metric, now, then, config)
@@ -336,11 +284,6 @@ def _group_checks(
         base |= {"baseline": then[metric], "standard_error": error, "freedom": freedom}
         checks.append(Check(**base, p=p))
     return checks
-
-
-def _weight(metric: str, values: Mapping[str, float]) -> float:
-    unit = "reference_characters" if metric == "cer" else "reference_tokens"
-    return float(values.get(unit, values.get("n", 0)))
 
 
 def _not_judged(
@@ -358,3 +301,103 @@ def _not_judged(
         if f"{metric}_low" not in values:
             return f"no interval {which}"
     return ""
+
+
+def metrics(verdict: Verdict) -> dict[str, Any]:
+    """Return metrics/monitor.json: finite scalars, rises in shares of characters or tokens."""
+    judged = [check for check in verdict.checks if check.p is not None]
+    groups: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for check in judged:
+        values = {
+            "value": check.value,
+            "baseline": check.baseline or 0.0,
+            "change": check.change,
+            "p_adjusted": check.adjusted if check.adjusted is not None else 1.0,
+            "detectable": check.detectable or 0.0,
+            "alert": int(check.drifted or check.over_limit),
+        }
+        groups.setdefault(check.grouping, {}).setdefault(check.group, {})[check.metric] = values
+    return {
+        "alerts": len(verdict.alerts),
+        "drift_alerts": sum(alert.kind == "drift" for alert in verdict.alerts),
+        "limit_alerts": sum(alert.kind == "limit" for alert in verdict.alerts),
+        "checks": len(judged),
+        "not_judged": len(verdict.checks) - len(judged),
+        "groups": groups,
+    }
+
+
+def report(
+    verdict: Verdict, config: MonitorConfig, history: Sequence[tuple[str, Mapping[str, Any]]]
+) -> str:
+    """Return the Markdown report; `history` is (run name, evaluation), oldest first."""
+    return render(
+        "evaluation/templates/monitor.md.j2",
+        verdict=verdict,
+        config=config,
+        baseline=history[-2][0],
+        judged=sum(check.p is not None for check in verdict.checks),
+        check_rows=[_check_row(check) for check in verdict.checks],
+        runs=[name for name, _ in history],
+        trend_rows=_trend(history, config),
+    )
+
+
+def _check_row(check: Check) -> tuple[str, ...]:
+    state = "limit" if check.over_limit else "alert" if check.drifted else check.reason or "ok"
+    return (
+        group_name(check.grouping, check.group),
+        check.metric,
+        "-" if check.baseline is None else f"{100 * check.baseline:.2f}",
+        f"{100 * check.value:.2f}",
+        "-" if check.baseline is None else points(check.change),
+        digits(check.adjusted, ".3g"),
+        "-" if check.detectable is None else points(check.detectable),
+        state,
+    )
+
+
+def _trend(
+    history: Sequence[tuple[str, Mapping[str, Any]]], config: MonitorConfig
+) -> list[list[str]]:
+    groups: list[tuple[str, str]] = [(OVERALL, OVERALL)]
+    for grouping in config.groupings:
+        names = {n for _, run in history for n in run[config.system].get(grouping, {})}
+        groups += [(grouping, name) for name in sorted(names)]
+    rows = []
+    for grouping, group in groups:
+        cells = [group_name(grouping, group)]
+        for section in (run[config.system] for _, run in history):
+            values = section if grouping == OVERALL else section.get(grouping, {})
+            cells.append(f"{100 * values[group]['cer']:.2f}" if group in values else "-")
+        rows.append(cells)
+    return rows
+
+
+def post(alerts: Sequence[Alert], config: MonitorConfig) -> str:
+    """Post the alerts to the configured webhook; return one line that never holds the URL.
+
+    The body is `{"text": ..., "alerts": [...]}`, which chat services show as it is.
+    """
+    url = os.environ.get(config.webhook_env, "").strip()
+    if not url or not alerts:
+        return ""
+    parts = urlsplit(url)
+    local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1")
+    if parts.scheme != "https" and not local:
+        return f"webhook: not posted, ${config.webhook_env} must hold an https address"
+    lines = [alert.line() for alert in alerts]
+    body = {"text": "manifold-ocr monitor:\n" + "\n".join(lines), "alerts": lines}
+    request = urllib.request.Request(  # noqa: S310 - the scheme is checked above
+        url,
+        data=json.dumps(body).encode("utf-8"),
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT) as answer:  # noqa: S310
+            return f"webhook: posted {len(alerts)} alerts (status {answer.status})"
+    except urllib.error.HTTPError as error:
+        return f"webhook: refused with status {error.code}"
+    except (urllib.error.URLError, OSError, ValueError):
+        return "webhook: could not be reached; the alerts stand in the report"

@@ -1,21 +1,139 @@
-"""Reports on any manifest: our scorer, Fox's metrics and OmniDocBench's, as JSON and Markdown.
+"""Any manifest as samples, and the report on it: our scorer, Fox's metrics and OmniDocBench's.
 
 Beside every text score stands the whole-page insertion rate, since some scores do not see
 invented text; names carry the evaluator's version and Fox's two orientations.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.evaluation.markdown import interval, md_table
-from manifold_ocr.evaluation.samples import EvalManifest
-from manifold_ocr.files import atomic_write, write_json
+from manifold_ocr.data.readers.jsonl import ManifestCorpus
+from manifold_ocr.errors import UserError
+from manifold_ocr.evaluation.markdown import digits, interval, render, whole
+from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.metrics.fox import fox_mean, fox_metrics, fox_metrics_swapped
+from manifold_ocr.metrics.omnidocbench.blocks import reference_page
 from manifold_ocr.metrics.omnidocbench.evaluate import score_page, summarise_pages
 from manifold_ocr.metrics.score import EvaluateConfig, score, summarise
-from manifold_ocr.records import Prediction, write_rows
+from manifold_ocr.records import (
+    Prediction,
+    Rejection,
+    Sample,
+    iter_manifest,
+    manifest_sha256,
+    write_rows,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalManifest:
+    """Samples, the rows that could not be used, and OmniDocBench's pages by sample id."""
+
+    samples: tuple[Sample, ...]
+    rejected: tuple[Rejection, ...] = ()
+    omnidocbench: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def load_manifest(path: Path, granularity: str = "") -> EvalManifest:
+    """Read a manifest, keeping only rows of `granularity` where one is given.
+
+    Raises:
+        UserError: missing, not understood, or no row left.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such manifest")
+    manifest = _omnidocbench(path) if path.suffix == ".json" else _rows(path)
+    samples = tuple(s for s in manifest.samples if granularity in ("", s.granularity))
+    if not samples:
+        reason = manifest.rejected[0].detail if manifest.rejected else "it is empty"
+        raise UserError(f"{path}: no usable row ({len(manifest.samples)} read; {reason})")
+    return EvalManifest(
+        samples=samples,
+        rejected=manifest.rejected,
+        omnidocbench=manifest.omnidocbench,
+        sha256=manifest_sha256(path),
+    )
+
+
+def _omnidocbench(path: Path) -> EvalManifest:
+    pages = read_json(path)
+    if not isinstance(pages, list) or not all(
+        isinstance(page, dict) and "layout_dets" in page and "page_info" in page for page in pages
+    ):
+        raise UserError(f"{path}: a .json manifest must be an OmniDocBench.json; rows are .jsonl")
+    samples = []
+    for page in pages:
+        info = page["page_info"]
+        attribute = info.get("page_attribute", {})
+        samples.append(
+            Sample(
+                id=info["image_path"],
+                document=info["image_path"],
+                corpus="omnidocbench",
+                subset=str(attribute.get("data_source", "all")),
+                language=_language(str(attribute.get("language", ""))),
+                image=info["image_path"],
+                text=reference_page(page).text,
+                granularity="page",
+                role="eval_only",
+            )
+        )
+    return EvalManifest(
+        samples=tuple(samples),
+        omnidocbench={s.id: page for s, page in zip(samples, pages, strict=True)},
+    )
+
+
+def _language(name: str) -> str:
+    known = {"english": "en", "simplified_chinese": "zh", "traditional_chinese": "zh-Hant"}
+    return known.get(name, name or "und")
+
+
+def _rows(path: Path) -> EvalManifest:
+    if path.is_dir() or _is_ours(path):
+        return EvalManifest(samples=tuple(iter_manifest(path)))
+    samples: list[Sample] = []
+    rejected: list[Rejection] = []
+    options = {"manifest": path.name, "image_root": "."}
+    for row in ManifestCorpus(path.stem).rows(path.parent, options):
+        if isinstance(row, Rejection):
+            rejected.append(row)
+            continue
+        samples.append(
+            Sample(
+                id=f"{row.document}:{row.source.rsplit(':', 1)[-1]}",
+                document=row.document,
+                corpus=path.stem,
+                subset=row.subset,
+                tags=row.tags,
+                language=row.language,
+                image=row.image,
+                text=row.text,
+                box=row.box,
+                granularity=row.granularity,
+                task=row.task,
+                question=row.question,
+                answers=row.answers,
+                license=row.license,
+            )
+        )
+    return EvalManifest(samples=tuple(samples), rejected=tuple(rejected))
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell by the first row whether it has an id, a document and a corpus."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            first = next((line for line in file if line.strip()), "")
+        value = json.loads(first) if first else {}
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        return False
+    return isinstance(value, dict) and {"id", "document", "corpus"} <= set(value)
+
 
 GROUPS = ("by_corpus", "by_subset", "by_language", "by_granularity")
 
@@ -144,89 +262,45 @@ def write_eval(out: Path, report: EvalReport, predictions: Sequence[Prediction])
 
 def markdown(report: EvalReport) -> str:
     """Return the report for people."""
-    settings = report.summary["settings"]
-    counts = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in report.counts.items())
-    parts = [
-        f"# {report.name} on {report.manifest}",
-        f"Rows: {counts}. A row without a prediction counts as an empty text. Profile "
-        f"`{settings['profile']}`, metric tokenizer `{settings['metric_tokenizer']}`; shares in "
-        "percent with 95 % bootstrap intervals by document.",
-        "## Text",
-        _text_table(report.summary),
-    ]
-    if report.omnidocbench:
-        parts += ["## OmniDocBench", _omnidocbench(report)]
-    if report.fox:
-        parts += ["## Fox", _fox_table(report)]
-    if report.failures:
-        shown = "\n".join(f"- {failure}" for failure in report.failures[:50])
-        parts += [f"## Images that could not be read ({len(report.failures)})", shown]
-    return "\n\n".join(parts) + "\n"
+    counts = (f"{key.replace('_', ' ')} {value:,}" for key, value in report.counts.items())
+    fox = [n for n in report.fox if n != "pages" and not n.startswith("compat_swapped_")]
+    return render(
+        "evaluation/templates/report.md.j2",
+        report=report,
+        counts=", ".join(counts),
+        settings=report.summary["settings"],
+        text_rows=_text_rows(report.summary),
+        omnidocbench_rows=[(name, digits(value)) for name, value in report.omnidocbench.items()],
+        page_rows=[
+            (
+                str(page["page"]),
+                digits(page["text_edit_distance"]),
+                digits(page["insertion_rate"]),
+                digits(page["reading_order_distance"]),
+            )
+            for page in report.omnidocbench_pages
+        ],
+        fox_rows=[
+            (
+                name,
+                digits(report.fox[name]),
+                digits(report.fox.get(f"compat_swapped_{name}")),
+                str(report.fox_missing.get(name, 0)),
+            )
+            for name in fox
+        ],
+    )
 
 
-def _text_table(summary: Mapping[str, Any]) -> str:
-    header = ("Group", "Rows", "CER", "NED", "WER", "Token F1", "Insertion rate", "Deletion rate")
+def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
     keys = ("cer", "ned", "wer", "token_f1", "insertion_rate", "deletion_rate")
-    rows = []
     groups = [("overall", summary["overall"])] if "overall" in summary else []
     for grouping in GROUPS:
         groups += [
             (f"{grouping.removeprefix('by_')} {name}", values)
             for name, values in summary[grouping].items()
         ]
-    for name, values in groups:
-        rows.append((name, f"{int(values['n']):,}", *(interval(values, key) for key in keys)))
-    return md_table(header, rows)
-
-
-def _omnidocbench(report: EvalReport) -> str:
-    lines = md_table(
-        ("Metric", "Value"),
-        [(name, f"{value:.4f}") for name, value in report.omnidocbench.items()],
-    )
-    undefined = ", ".join(report.omnidocbench_undefined)
-    note = (
-        "The text-block distance does not see invented paragraphs: read it with the whole-page "
-        "insertion rate. CDM is not computed (it needs TeX)."
-    )
-    pages = md_table(
-        ("Page", "Text-block distance", "Insertion rate", "Reading order"),
-        [
-            (
-                str(page["page"]),
-                *(
-                    _number(page[k])
-                    for k in ("text_edit_distance", "insertion_rate", "reading_order_distance")
-                ),
-            )
-            for page in report.omnidocbench_pages
-        ],
-    )
-    return "\n\n".join(
-        part for part in (lines, f"Undefined here: {undefined}." if undefined else "", note, pages)
-        if part
-    )  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _fox_table(report: EvalReport) -> str:
-    names = [n for n in report.fox if n != "pages" and not n.startswith("compat_swapped_")]
-    rows = [
-        (
-            name,
-            f"{report.fox[name]:.4f}",
-            _number(report.fox.get(f"compat_swapped_{name}")),
-            str(report.fox_missing.get(name, 0)),
-        )
-        for name in names
+    return [
+        (name, whole(values["n"]), *(interval(values, key) for key in keys))
+        for name, values in groups
     ]
-    pages = report.summary["by_granularity"]["page"]
-    return (
-        md_table(("Metric", "Mean of pages", "As Fox's script prints it", "Pages without"), rows)
-        + f"\n\n{int(report.fox['pages'])} pages. Fox's script swaps reference and prediction, so "
-        "its precision is our recall. Whole-page insertion rate of the same pages: "
-        f"{interval(pages, 'insertion_rate')} %."
-    )

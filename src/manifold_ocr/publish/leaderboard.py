@@ -5,10 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from manifold_ocr.evaluation.gate import GateConfig, Verdict, describe
-from manifold_ocr.evaluation.markdown import interval, md_table
+from manifold_ocr.evaluation.markdown import digits, interval, render, whole
 from manifold_ocr.publish.ranking import HEADLINE, Entry
 
 TITLES = {"line": "Ranking: lines", "page": "Ranking: whole pages"}
+IMPORTED = ("rows", "matched", "unmatched", "ambiguous", "repeated", "missing")
+SIZES = (
+    ("signature_ratio", "signatures alone"),
+    ("random_signature_ratio", "the same on random text"),
+    ("stored_ratio_of_signatures", "signatures, all bytes"),
+    ("stored_ratio", "lossless, all bytes"),
+    ("zstd_ratio", "zstd -19"),
+    ("brotli_ratio", "brotli -11"),
+)
+Rows = list[tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,32 +49,42 @@ def page(
     gate: GateConfig,
 ) -> str:
     """Return the whole page; every figure comes from the arguments."""
-    parts = [
-        f"# {title}",
-        "Written by `dvc repro leaderboard` from the files under metrics/; do not edit. All shares "
-        "are in percent, with 95 % bootstrap intervals by document. Systems whose intervals "
-        "overlap with that of the best of their group share its rank, unless a paired comparison "
-        "on the same rows tells them apart. Lines and whole pages are different tasks and are "
-        "ranked apart.",
-        *_rankings(systems.ranked),
-        *_partial(systems.partial),
-        *_pairs(systems.compared()),
-        *_imported(systems.imported()),
-        "## Adapter against base, by subset",
-        _differences(evaluation),
-        describe(verdicts, gate),
-        "## Character error rate by subset",
-        _subsets(systems.ranked),
-        "## Compression",
-        _compression(compress),
-    ]
-    if systems.apart:
-        names = ", ".join(dict.fromkeys(entry.name for entry in systems.apart))
-        parts += ["## Not ranked", f"Read other test rows than the current test split: {names}."]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    subsets = sorted({name for _, entry in systems.ranked for name in entry.by_subset})
+    return render(
+        "publish/templates/leaderboard.md.j2",
+        title=title,
+        titles=[key.replace("_", " ").upper() for key in HEADLINE],
+        rankings=_rankings(systems.ranked),
+        partial_rows=[
+            (_linked(e), e.kind, f"{_rows(e)} {e.granularity}s", *_headline(e))
+            for e in systems.partial
+        ],
+        pair_rows=_pairs(systems.compared()),
+        import_rows=[
+            (e.name, *(whole(e.imported.get(key, 0)) for key in IMPORTED))
+            for e in systems.imported()
+        ],
+        difference_rows=[
+            (name, whole(base.get("n", 0)), *(interval(v, "cer") for v in (base, adapter, change)))
+            for name, base, adapter, change in groups(evaluation)
+        ],
+        gate=describe(verdicts, gate),
+        subsets=subsets,
+        subset_rows=_subsets(systems.ranked, subsets),
+        size_titles=[heading for _, heading in SIZES],
+        size_rows=[
+            (
+                name,
+                whole(values.get("pages", 0)),
+                *(digits(values[key], ".2f") + "x" if key in values else "-" for key, _ in SIZES),
+            )
+            for name, values in sorted(compress.get("reference", {}).get("by_corpus", {}).items())
+        ],
+        apart=list(dict.fromkeys(entry.name for entry in systems.apart)),
+    )
 
 
-def _rankings(ranked: Sequence[tuple[int, Entry]]) -> list[str]:
+def _rankings(ranked: Sequence[tuple[int, Entry]]) -> list[tuple[str, Rows]]:
     parts = []
     for granularity in sorted({entry.granularity for _, entry in ranked}):
         rows = [
@@ -72,58 +92,23 @@ def _rankings(ranked: Sequence[tuple[int, Entry]]) -> list[str]:
             for position, entry in ranked
             if entry.granularity == granularity
         ]
-        header = ("System", "Rank", "Kind", "Rows", *_titles())
-        parts += [f"## {TITLES.get(granularity, granularity)}", md_table(header, rows)]
+        parts.append((TITLES.get(granularity, granularity), rows))
     return parts
 
 
-def _partial(entries: Sequence[Entry]) -> list[str]:
-    if not entries:
-        return []
-    rows = [(_linked(e), e.kind, f"{_rows(e)} {e.granularity}s", *_headline(e)) for e in entries]
-    return [
-        "## On some rows of the test split",
-        "Not ranked, since other rows are easier or harder; the paired comparison below is on the "
-        "same rows.",
-        md_table(("System", "Kind", "Rows", *_titles()), rows),
-    ]
-
-
-def _pairs(entries: Sequence[Entry]) -> list[str]:
+def _pairs(entries: Sequence[Entry]) -> Rows:
     """Compare the other systems with ours on the rows that both read."""
-    if not entries:
-        return []
-    rows = [
+    return [
         (
             entry.name,
             ours,
-            f"{int(pair['n']):,}",
+            whole(pair["n"]),
             f"{100 * pair['theirs']:.2f}",
             f"{100 * pair['ours']:.2f}",
             interval(pair, "difference"),
         )
         for entry in entries
         for ours, pair in entry.pairs.items()
-    ]
-    header = ("System", "Against", "Common rows", "CER of the system", "CER of ours", "Difference")
-    return [
-        "## In pairs, on common rows",
-        "Difference: the system less ours, positive where ours is better; paired bootstrap by "
-        "document.",
-        md_table(header, rows),
-    ]
-
-
-def _imported(entries: Sequence[Entry]) -> list[str]:
-    if not entries:
-        return []
-    keys = ("rows", "matched", "unmatched", "ambiguous", "repeated", "missing")
-    titles = ("Rows", "Joined", "Fit no row", "Fit several", "Repeated", "Test rows without")
-    rows = [(e.name, *(f"{int(e.imported.get(key, 0)):,}" for key in keys)) for e in entries]
-    return [
-        "## Imported prediction files",
-        "A test row without a prediction counts as an empty text.",
-        md_table(("System", *titles), rows),
     ]
 
 
@@ -137,27 +122,19 @@ def _rows(entry: Entry) -> str:
     return f"{read} of {entry.rows:,}" if entry.partial else read
 
 
-def _titles() -> tuple[str, ...]:
-    return tuple(key.replace("_", " ").upper() for key in HEADLINE)
-
-
 def _headline(entry: Entry) -> tuple[str, ...]:
     return tuple(interval(entry.values, key) for key in HEADLINE)
 
 
-def _differences(evaluation: Mapping[str, Any]) -> str:
-    rows = []
-    for name, base, adapter, difference in groups(evaluation):
-        rows.append(
-            (
-                name,
-                f"{int(base.get('n', 0)):,}",
-                interval(base, "cer"),
-                interval(adapter, "cer"),
-                interval(difference, "cer"),
-            )
+def _subsets(ranked: Sequence[tuple[int, Entry]], names: Sequence[str]) -> Rows:
+    return [
+        (
+            entry.name if entry.granularity == "line" else f"{entry.name}, {entry.granularity}s",
+            *(interval(entry.by_subset.get(name, {}), "cer") for name in names),
         )
-    return md_table(("Subset", "Rows", "Base CER", "Adapter CER", "Difference"), rows)
+        for _, entry in ranked
+        if entry.by_subset
+    ]
 
 
 def groups(
@@ -179,45 +156,3 @@ def _group(part: Mapping[str, Any], name: str) -> Mapping[str, float]:
         part.get("overall", {}) if name == "overall" else part.get("by_subset", {}).get(name, {})
     )
     return found
-
-
-def _subsets(ranked: Sequence[tuple[int, Entry]]) -> str:
-    names = sorted({name for _, entry in ranked for name in entry.by_subset})
-    rows = [
-        (
-            entry.name if entry.granularity == "line" else f"{entry.name}, {entry.granularity}s",
-            *(interval(entry.by_subset.get(name, {}), "cer") for name in names),
-        )
-        for _, entry in ranked
-        if entry.by_subset
-    ]
-    return md_table(("System", *names), rows) if names else ""
-
-
-SIZES = (
-    ("signature_ratio", "signatures alone"),
-    ("random_signature_ratio", "the same on random text"),
-    ("stored_ratio_of_signatures", "signatures, all bytes"),
-    ("stored_ratio", "lossless, all bytes"),
-    ("zstd_ratio", "zstd -19"),
-    ("brotli_ratio", "brotli -11"),
-)
-
-
-def _compression(compress: Mapping[str, Any]) -> str:
-    corpora = sorted(compress.get("reference", {}).get("by_corpus", {}).items())
-    if not corpora:
-        return "See output/compress/report.md."
-    rows = [
-        (
-            name,
-            f"{int(values.get('pages', 0)):,}",
-            *(f"{values[key]:.2f}x" if key in values else "-" for key, _ in SIZES),
-        )
-        for name, values in corpora
-    ]
-    return md_table(("Corpus", "Pages", *(title for _, title in SIZES)), rows) + (
-        "\n\nThe first ratio counts signature bytes only and measures the length of documents, as "
-        "the one on random text shows; the others count every byte that decoding needs. See "
-        "[optical_structural_compression.md](../optical_structural_compression.md)."
-    )

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from manifold_ocr import resources
 from manifold_ocr.compression.check import Check, run_check, shown
-from manifold_ocr.compression.efficiency import compare, costs_of_perf, describe, rows_per_page
-from manifold_ocr.compression.figures import metrics, summary
-from manifold_ocr.compression.report import write_check
+from manifold_ocr.compression.optical import compare, costs_of_perf, describe, rows_per_page
+from manifold_ocr.compression.report import metrics, summary, write_check
 from manifold_ocr.config import CompressConfig, load_section
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
@@ -56,8 +55,8 @@ def _record_costs(check: Check) -> None:
     """Put what a page costs beside the efficiency product into metrics/perf.json, and print it."""
     if not resources.PERF_FILE.is_file():
         return
-    costs = costs_of_perf(read_json(resources.PERF_FILE), rows_per_page(check))
-    for row in compare(check, costs):
+    costs = costs_of_perf(read_json(resources.PERF_FILE), rows_per_page(check.pages))
+    for row in compare(check.optical, costs):
         print(f"compress_check: {describe(row)}")
         known = {
             key: value for key, value in dataclasses.asdict(row.cost).items() if value is not None

@@ -19,6 +19,7 @@ from manifold_ocr.records import Prediction, Sample
 
 TEXT_KEYS = ("prediction", "text", "pred", "output", "answer")
 IMAGE_KEYS = ("image_path", "image", "img_path", "image_name", "file_name", "source_path")
+TOKEN_KEYS = ("vision_tokens", "image_tokens")
 CONFIDENCE_KEYS = ("confidence", "score")
 
 
@@ -219,13 +220,15 @@ def _json_row(line: str, where: str) -> Candidate:
     keys = _keys(value)
     if not keys:
         raise UserError(f"{where}: nothing names the image; give id, image_path or doc_id")
-    tokens = value.get("vision_tokens")
+    tokens = next((value[k] for k in TOKEN_KEYS if value.get(k) is not None), None)
+    if tokens is not None and (type(tokens) is not int or tokens < 0):
+        raise UserError(f"{where}: vision tokens must be a whole number, not {tokens!r}")
     confidence = next((value[k] for k in CONFIDENCE_KEYS if value.get(k) is not None), None)
     return Candidate(
         tuple(keys),
         text,
         float(confidence) if isinstance(confidence, (int, float)) else None,
-        tokens if isinstance(tokens, int) else None,
+        tokens,
         where,
     )
 

@@ -3,24 +3,99 @@
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import brotli
-import pyppmd
 import zstandard
 
-from manifold_ocr.compression import archive, index, lossless
-from manifold_ocr.compression.archive import Account, to_bytes
-from manifold_ocr.compression.fidelity import Fidelity, compare, random_text, shuffled_text
-from manifold_ocr.compression.manifold import Document, Manifold, build_document, rebuild
-from manifold_ocr.config import CompressConfig
+from manifold_ocr.compression import lossless
+from manifold_ocr.compression.archive import (
+    Document,
+    Manifold,
+    build_document,
+    order_width,
+    rebuild,
+    to_bytes,
+)
+from manifold_ocr.compression.fidelity import (
+    Fidelity,
+    PrototypeVerification,
+    compare,
+    gated,
+    membership,
+    micro_ned,
+    pooled,
+    random_text,
+    shuffled_text,
+)
+from manifold_ocr.config import CodecConfig, CompressConfig
 from manifold_ocr.metrics.tokens import MetricTokenizer
 from manifold_ocr.resources import progress
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Sizes of one document or the sum over many, in bytes unless said.
+
+    `signature_bytes` is the prototype's count, `span_bytes` the raw prototypes and
+    `order_bits` the window order that decoding needs besides; `stored_bytes` is the part
+    of a manifold.bin that the documents take, everything included.
+    """
+
+    documents: int
+    windows: int
+    signatures: int
+    original_bytes: int
+    signature_bytes: int
+    span_bytes: int
+    order_bits: int
+    stored_bytes: int
+
+    @property
+    def signature_ratio(self) -> float | None:
+        """Original bytes over the prototype's count of signature bytes (compat_bytes)."""
+        return ratio(self.original_bytes, self.signature_bytes)
+
+    @property
+    def stored_ratio(self) -> float | None:
+        """Original bytes over the bytes of the file that decodes (honest_bytes)."""
+        return ratio(self.original_bytes, self.stored_bytes)
+
+
+def ratio(before: float, after: float) -> float | None:
+    """Return before / after, None where nothing was stored."""
+    return before / after if after else None
+
+
+def account(document: Document, config: CodecConfig) -> Account:
+    """Count one document.
+
+    Raises:
+        ValueError: the document has no window order, so it could not be decoded.
+    """
+    if document.order is None:
+        raise ValueError(f"{document.id}: a summary cannot be decoded, so it has no honest size")
+    empty = len(to_bytes(Manifold(config, ())))
+    return Account(
+        documents=1,
+        windows=document.windows,
+        signatures=len(document.entries),
+        original_bytes=document.length,
+        signature_bytes=config.payload_bytes * len(document.entries),
+        span_bytes=sum(len(entry.span) for entry in document.entries),
+        order_bits=document.windows * order_width(len(document.entries)),
+        stored_bytes=len(to_bytes(Manifold(config, (document,)))) - empty,
+    )
+
+
+def total(accounts: Sequence[Account]) -> Account:
+    """Return the sum of accounts."""
+    names = [item.name for item in fields(Account)]
+    return Account(**{name: sum(getattr(item, name) for item in accounts) for name in names})
+
+
 DICTIONARY_BYTES = 32768  # the reach of zlib; enough for page-sized texts
-PPMD_ORDER = 5
-PPMD_MEMORY = 1 << 24
 
 Compressor = Callable[[bytes], bytes]
 
@@ -30,9 +105,7 @@ COMPRESSORS: Mapping[str, Compressor] = {
     "xz -9e": lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
     "zstd -19": lambda data: zstandard.ZstdCompressor(level=19).compress(data),
     "brotli -11": lambda data: brotli.compress(data, quality=11),
-    "PPMd": lambda data: pyppmd.compress(
-        data, max_order=PPMD_ORDER, mem_size=PPMD_MEMORY, variant="H"
-    ),
+    "PPMd": lossless.ppmd,
 }
 
 
@@ -109,17 +182,17 @@ class Control:
     @property
     def zlib_ratio(self) -> float | None:
         """Original bytes over zlib -9 bytes."""
-        return archive.ratio(self.account.original_bytes, self.zlib_bytes)
+        return ratio(self.account.original_bytes, self.zlib_bytes)
 
     @property
     def lossless_ratio(self) -> float | None:
         """Original bytes over bytes of the lossless mode."""
-        return archive.ratio(self.sampled_bytes, self.lossless_bytes)
+        return ratio(self.sampled_bytes, self.lossless_bytes)
 
     @property
     def tokens_unique(self) -> float | None:
         """Text tokens over unique signatures (compat)."""
-        return archive.ratio(self.tokens, self.account.signatures)
+        return ratio(self.tokens, self.account.signatures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +220,8 @@ class TextCheck:
     short_pages: int
     tokens: int
     rebuilt: list[Fidelity] = field(repr=False)
-    membership: index.PrototypeVerification
-    gated: index.PrototypeVerification
+    membership: PrototypeVerification
+    gated: PrototypeVerification
     controls: list[Control]
     table: SizeTable
     documents: list[Document] = field(repr=False)
@@ -156,12 +229,7 @@ class TextCheck:
     @property
     def tokens_unique(self) -> float | None:
         """Text tokens over unique signatures (compat; a signature is no model input)."""
-        return archive.ratio(self.tokens, self.account.signatures)
-
-    @property
-    def tokens_stream(self) -> float | None:
-        """Text tokens over windows (compat)."""
-        return archive.ratio(self.tokens, self.account.windows)
+        return ratio(self.tokens, self.account.signatures)
 
 
 def check_texts(
@@ -181,12 +249,12 @@ def check_texts(
     data = [text.data for text in texts]
     return TextCheck(
         corpus=corpus,
-        account=archive.total([archive.account(item, codec) for item in documents]),
+        account=total([account(item, codec) for item in documents]),
         short_pages=sum(len(item) < codec.window for item in data),
         tokens=sum(item.tokens.n for item in rebuilt),
         rebuilt=rebuilt,
-        membership=index.pooled(index.membership(documents)),
-        gated=index.gated(data, documents, codec, config.hazard_percentile),
+        membership=pooled(membership(documents)),
+        gated=gated(data, documents, codec, config.hazard_percentile),
         controls=make_controls(texts, config, tokenizer),
         table=size_table(corpus, data, [text.encode("utf-8") for text in others], config),
         documents=documents,
@@ -210,7 +278,7 @@ def _control(
 ) -> Control:
     data = [text.encode("utf-8") for text in texts]
     codec = config.codec
-    accounts = [archive.account(build_document(name, item, codec), codec) for item in data]
+    accounts = [account(build_document(name, item, codec), codec) for item in data]
     sample = sampled(data, config.lossless_pages)
     packed = [
         lossless.compress(item, effort=config.lossless)
@@ -218,7 +286,7 @@ def _control(
     ]
     return Control(
         name=name,
-        account=archive.total(accounts),
+        account=total(accounts),
         tokens=sum(len(item) for item in tokenizer.encode_batch(texts)),
         zlib_bytes=sum(page_sizes(data, COMPRESSORS["zlib -9"])),
         sampled_bytes=sum(map(len, sample)),
@@ -260,3 +328,48 @@ def size_table(
         dictionary_bytes=len(dictionary),
         wins=sum(a < b for a, b in zip(ours, zstd, strict=True)),
     )
+
+
+def text_values(items: Sequence[TextCheck]) -> dict[str, float | None]:
+    """Pool the text figures of some corpora."""
+    whole = total([item.account for item in items])
+    rebuilt = [pair for item in items for pair in item.rebuilt]
+    tokens = sum(item.tokens for item in items)
+    original = sum(item.table.original_bytes for item in items)
+    random = total([item.controls[0].account for item in items])
+    shuffled = total([item.controls[1].account for item in items])
+    values: dict[str, float | None] = {
+        "pages": whole.documents,
+        "pages_shorter_than_a_window": sum(item.short_pages for item in items),
+        "bytes": whole.original_bytes,
+        "windows": whole.windows,
+        "signatures": whole.signatures,
+        "signature_ratio": whole.signature_ratio,
+        "stored_ratio_of_signatures": whole.stored_ratio,
+        "stored_ratio": ratio(original, _sum(items, OURS)),
+        "stored_ratio_with_signatures": ratio(original, _sum(items, OURS_WITH_SIGNATURES)),
+        "random_stored_ratio": ratio(
+            sum(item.controls[0].sampled_bytes for item in items),
+            sum(item.controls[0].lossless_bytes for item in items),
+        ),
+        "random_signature_ratio": random.signature_ratio,
+        "random_stored_ratio_of_signatures": random.stored_ratio,
+        "shuffled_signature_ratio": shuffled.signature_ratio,
+        "tokens": tokens,
+        "tokens_per_unique_signature": ratio(tokens, whole.signatures),
+        "random_tokens_per_unique_signature": ratio(
+            sum(item.controls[0].tokens for item in items), random.signatures
+        ),
+        "tokens_per_window": ratio(tokens, whole.windows),
+        "rebuilt_ned": micro_ned(pair.characters for pair in rebuilt),
+        "rebuilt_token_accuracy": 1 - micro_ned(pair.tokens for pair in rebuilt),
+        "pages_smaller_than_zstd": sum(item.table.wins for item in items),
+    }
+    for name in ("zlib -9", "xz -9e", "zstd -19", "brotli -11", "PPMd"):
+        key = name.split()[0].lower()
+        values[f"{key}_ratio"] = ratio(original, _sum(items, name))
+    return values
+
+
+def _sum(items: Iterable[TextCheck], name: str) -> int:
+    return sum(item.table.sizes[name] for item in items)
