@@ -29,7 +29,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import shapes
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.records import Sample
 
@@ -114,7 +114,7 @@ def settings_of(args: argparse.Namespace, root: Path) -> TrainingSettings:
             precision=recipe["precision"],
             quantization=recipe.get("quantization", "none"),
         ),
-        lora=LoraSettings(rank=8, alpha=16, dropout=0.05),
+        lora=LoraConfig(rank=8, alpha=16, dropout=0.05),
         train=config,
         base=root / "base",
         image_root=root / "images",

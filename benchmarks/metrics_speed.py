@@ -21,8 +21,9 @@ import jiwer
 import numpy as np
 import reference_conventions as conventions
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.metrics import bootstrap, tokens
-from manifold_ocr.metrics.score import EvaluateConfig, score_rows
+from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.records import Prediction, Sample
 
 CHARACTERS = 2000

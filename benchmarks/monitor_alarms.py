@@ -24,8 +24,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from manifold_ocr.evaluation.monitor import MonitorConfig, Verdict, monitor
-from manifold_ocr.metrics.score import EvaluateConfig, RowScore, score_rows, summarise
+from manifold_ocr.config import EvaluateConfig, MonitorConfig
+from manifold_ocr.evaluation.monitor import Verdict, monitor
+from manifold_ocr.metrics.score import RowScore, score_rows, summarise
 from manifold_ocr.records import Prediction, Sample, read_predictions, read_samples
 
 LATIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import shapes
-from manifold_ocr.config import LoraSettings
+from manifold_ocr.config import LoraConfig
 from manifold_ocr.models.adapter_files import chat_vlm_scope
 from manifold_ocr.models.chat_vlm import model as chat_vlm
 from manifold_ocr.models.chat_vlm.fast_step import accelerate_chat_model, freeze_graph_below
@@ -73,11 +73,13 @@ def model_for(args: argparse.Namespace, quantised: bool, *, fast: bool, dtype: t
     if fast:
         accelerate_chat_model(model)
         freeze_graph_below(chat_vlm.vision_tower(model))
-        return wrap_for_training(model, LoraSettings(rank=8, alpha=16), targets, within).train()
-    from peft import LoraConfig, get_peft_model
+        return wrap_for_training(model, LoraConfig(rank=8, alpha=16), targets, within).train()
+    import peft
 
     names = match_targets(model, targets, within)
-    return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=names)).train()
+    return peft.get_peft_model(
+        model, peft.LoraConfig(r=8, lora_alpha=16, target_modules=names)
+    ).train()
 
 
 def peak() -> dict[str, float]:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from manifold_ocr.metrics.score import EvaluateConfig, score_rows, summarise
+from manifold_ocr.config import EvaluateConfig
+from manifold_ocr.metrics.score import score_rows, summarise
 from manifold_ocr.records import read_predictions, read_samples, write_rows
 
 PROJECT = Path(__file__).resolve().parents[1]

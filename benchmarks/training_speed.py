@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import shapes
-from manifold_ocr.config import LoraSettings
+from manifold_ocr.config import LoraConfig
 from manifold_ocr.models.adapter_files import encoder_decoder_scope
 from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder
 from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
@@ -43,15 +43,15 @@ def lora_model(size: str, device: str, dtype: torch.dtype, *, fast: bool) -> Any
     model = shapes.trocr(size, device, dtype)
     model.requires_grad_(False)
     targets, within = encoder_decoder_scope(freeze_backbone=True)
-    settings = LoraSettings(rank=8, alpha=16, dropout=0.0)
+    settings = LoraConfig(rank=8, alpha=16, dropout=0.0)
     if fast:
         accelerate_encoder_decoder(model, list(HALF), list(HALF))
         return wrap_for_training(model, settings, targets, within).train()
-    from peft import LoraConfig, get_peft_model
+    import peft
 
     names = match_targets(model, targets, within)
-    config = LoraConfig(r=8, lora_alpha=16, target_modules=names)
-    return get_peft_model(model, config).train()
+    config = peft.LoraConfig(r=8, lora_alpha=16, target_modules=names)
+    return peft.get_peft_model(model, config).train()
 
 
 def endless(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:

@@ -1,5 +1,10 @@
 import errno
 import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +74,43 @@ def test_cache_is_shared_with_temporary_experiments(tmp_path, monkeypatch):
     assert files.cache_root() == workspace / "output" / "cache"
     monkeypatch.chdir(workspace)
     assert files.cache_root().resolve() == workspace / "output" / "cache"
+
+
+def test_a_clone_below_another_tmp_exps_is_its_own_workspace(tmp_path, monkeypatch):
+    """Only DVC's .dvc/tmp/exps holds temporary experiments; other folders may have such names."""
+    monkeypatch.delenv("MANIFOLD_OCR_CACHE", raising=False)
+    clone = tmp_path / "any" / "tmp" / "exps" / "manifold-ocr"
+    (clone / "src").mkdir(parents=True)
+    monkeypatch.chdir(clone)
+    assert files.cache_root().resolve() == clone / "output" / "cache"
+
+
+@pytest.mark.parametrize(
+    ("sent", "left"), [(signal.SIGKILL, 1), (signal.SIGTERM, 0), (signal.SIGINT, 0)]
+)
+def test_a_stopped_stage_leaves_nothing_that_git_sees(tmp_path, sent, left):
+    """SIGTERM and Ctrl-C remove the temporary folder; what kill -9 leaves is ignored by git."""
+    code = (
+        "import time\nfrom manifold_ocr.files import atomic_directory\n"
+        "from manifold_ocr.stages.runner import run_stage\n"
+        "def main():\n"
+        "    with atomic_directory('data/augmented') as folder:\n"
+        "        (folder / 'a.png').write_bytes(b'x')\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
+        "run_stage('augment', main)"
+    )
+    shutil.copy(Path(__file__).parents[1] / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    stage = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert stage.stdout.readline() == b"ready\n"
+    stage.send_signal(sent)
+    _, told = stage.communicate(timeout=20)
+    assert stage.returncode == (-sent if left else 130)
+    assert b"Traceback" not in told and (left or b"augment: interrupted" in told)
+    assert len(list((tmp_path / "data").iterdir())) == left
+    status = ["git", "status", "--porcelain", "--untracked-files=all"]
+    shown = subprocess.run(status, cwd=tmp_path, check=True, capture_output=True).stdout
+    assert shown == b"?? .gitignore\n"

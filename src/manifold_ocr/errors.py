@@ -1,9 +1,64 @@
 """The one error type whose message is written for the person at the keyboard."""
 
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 
 class UserError(Exception):
-    """Bad input or a state that the user can mend.
+    """Bad input or a state that the user can fix.
 
     The message names the file, the row where there is one, and the remedy. The command
     line prints it as one line without a traceback and exits with status 2.
     """
+
+
+def nearest(key: str, valid: Iterable[str]) -> str:
+    """Return "; did you mean X?" for a key close to a valid one, else the valid ones."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(names)}"
+
+
+TYPES = {
+    "int_type": "int", "float_type": "a number", "bool_type": "true or false", "string_type": "str",
+    "tuple_type": "a list", "list_type": "a list", "dict_type": "a mapping",
+    "dataclass_type": "a mapping", "invalid_key": "a mapping with words as keys",
+}  # fmt: skip
+
+
+def settings_error(cls: Any, value: Any, where: str, found: list[Any]) -> UserError:
+    """Return pydantic's errors about settings of the dataclass `cls` as one line for people.
+
+    The first in this order is told: an unknown key, the innermost value. The line has the key's
+    path after `where`, the value, and what is allowed.
+    """
+    error = min(found, key=lambda e: (e["type"] != "unexpected_keyword_argument", -len(e["loc"])))
+    kind, last = error["type"], error["loc"][-1] if error["loc"] else ""
+    for part in error["loc"]:  # follow the value; what does not lead on is a branch of a union
+        if isinstance(value, Mapping) and part in value:
+            where, value = f"{where}.{part}", value[part]
+            if part != last or kind != "unexpected_keyword_argument":
+                inside = typing.get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
+                cls = inside.get(part) or (typing.get_args(cls) or (cls,))[-1]
+        elif isinstance(value, list | tuple) and isinstance(part, int):
+            where, value = f"{where}[{part}]", value[part]
+    match kind:
+        case "unexpected_keyword_argument":
+            keys = [field.name for field in dataclasses.fields(cls)]
+            return UserError(f"{where}: unknown key{nearest(str(last), keys)}")
+        case "missing":
+            return UserError(f"{where}.{last}: key is missing")
+        case "value_error":
+            return UserError(f"{where}: {error['ctx']['error']}")
+        case "literal_error":
+            allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+            return UserError(f"{where}: {value!r} is not one of {allowed}")
+        case "string_pattern_mismatch":
+            return UserError(f"{where}: {value!r} does not match {error['ctx']['pattern']}")
+        case "too_short":
+            return UserError(f"{where}: must have at least {error['ctx']['min_length']} item")
+    wanted = TYPES.get(kind) or error["msg"].removeprefix("Input should be ").lower()
+    return UserError(f"{where}: must be {wanted}, not {value!r}")

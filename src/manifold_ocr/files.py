@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from manifold_ocr.errors import UserError
 
 CHUNK = 1 << 20
+TEMPORARY = ".tmp"  # git ignores `.NAME.XXXX.tmp`, which only a kill -9 leaves behind
 
 
 @contextmanager
@@ -28,7 +32,7 @@ def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(TEMPORARY, f".{path.name}.", path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
@@ -56,7 +60,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(TEMPORARY, f".{path.name}.", path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -139,8 +143,8 @@ def workspace() -> Path:
     """
     here = Path.cwd()
     for parent in (here, *here.parents):
-        if parent.parent.name == "exps" and parent.parent.parent.name == "tmp":
-            return parent.parent.parent.parent.parent
+        if parent.parts[-4:-1] == (".dvc", "tmp", "exps"):
+            return parent.parents[3]
     return Path()
 
 
@@ -152,3 +156,52 @@ def cache_root() -> Path:
     if configured := os.environ.get("MANIFOLD_OCR_CACHE"):
         return Path(configured)
     return workspace() / "output" / "cache"
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read params, a preset or a pipeline as a mapping (see `parse_yaml`).
+
+    Raises:
+        UserError: missing, not YAML, or not a mapping.
+    """
+    try:
+        return parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run from the project's root") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8: {error}") from error
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Parse YAML as DVC does, which is YAML 1.2: 5e-05 is a number, no is a word.
+
+    Raises:
+        UserError: not YAML, a key twice, or not a mapping.
+    """
+    try:
+        value = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: must be a mapping")
+    return value
+
+
+@contextmanager
+def edited_yaml(path: Path | str) -> Iterator[Any]:
+    """Yield the document of a YAML 1.2 file for editing; write it when the block succeeds.
+
+    Comments, quotes and long lines are kept; a block that changes nothing writes nothing.
+
+    Raises:
+        UserError: missing, or not YAML.
+    """
+    before = read_yaml(path)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1 << 16
+    document = yaml.load(Path(path).read_text(encoding="utf-8"))
+    yield document
+    if document != before:
+        with atomic_write(path) as file:
+            yaml.dump(document, file)

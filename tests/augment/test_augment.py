@@ -19,16 +19,8 @@ from manifold_ocr.augment.ops import (
     smooth_field,
     to_array,
 )
-from manifold_ocr.augment.recipe import (
-    OPERATIONS,
-    AugmentConfig,
-    Recipe,
-    Step,
-    augment_image,
-    augment_line,
-    draw_steps,
-)
-from manifold_ocr.config import build, load_section
+from manifold_ocr.augment.recipe import OPERATIONS, augment_image, augment_line, draw_steps
+from manifold_ocr.config import AugmentConfig, Recipe, Step, build, load_section
 from manifold_ocr.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
@@ -136,7 +128,8 @@ SCRIPT = """
 import hashlib
 from PIL import Image, ImageDraw
 from dataclasses import replace
-from manifold_ocr.augment.recipe import Recipe, augment_image
+from manifold_ocr.config import Recipe
+from manifold_ocr.augment.recipe import augment_image
 image = Image.new("L", (200, 30), 255)
 ImageDraw.Draw(image).text((5, 8), "Vector units must not matter 42", fill=0)
 digest = hashlib.sha256()
@@ -180,7 +173,7 @@ def test_params_list_every_knob_with_its_default():
     ("section", "message"),
     [
         ({"recipe": {"blurr": {"p": 0.1}}}, "did you mean 'blur'"),
-        ({"recipe": {"blur": {"p": 1.2}}}, "p must be from 0 to 1"),
+        ({"recipe": {"blur": {"p": 1.2}}}, "blur.p: must be less than or equal to 1"),
         ({"recipe": {"blur": {"p": 0.2, "low": 5, "high": 2}}}, "must not be over high"),
         ({"recipe": {"max_steps": 0}}, "max_steps"),
         ({"variants": -1}, "variants"),

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image, ImageDraw
 
-from manifold_ocr.augment.recipe import AugmentConfig
 from manifold_ocr.augment.train_set import write_augmented
+from manifold_ocr.config import AugmentConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_file, sha256_tree
 from manifold_ocr.images import load_sample

@@ -43,7 +43,7 @@ def test_preset_lengths_become_what_the_decoder_holds(tmp_path, monkeypatch, cap
     shutil.copy(ROOT / "params.yaml", params)
     apply_preset(ROOT / "presets/3080ti.yaml", params)
     assert lengths(params) == (512, 512), "before the model is fetched, as the preset says"
-    assert "train.max_target_length: 512, not the preset's 640" in capsys.readouterr().out
+    assert "train.max_target_length: 512, not the preset's 640" in capsys.readouterr().err
     base = tmp_path / "data/base/microsoft--trocr-base-printed"
     base.mkdir(parents=True)
     for positions, expected in ((700, (640, 700)), (1024, (640, 768))):
@@ -52,7 +52,7 @@ def test_preset_lengths_become_what_the_decoder_holds(tmp_path, monkeypatch, cap
         (base / "config.json").write_text(json.dumps(config))
         apply_preset(ROOT / "presets/3080ti.yaml", params)
         assert lengths(params) == expected
-    assert capsys.readouterr().out.count("the preset's") == 1
+    assert capsys.readouterr().err.count("the preset's") == 1
     long = max(len(line) for line in (ROOT / "params.yaml").read_text().splitlines())
     assert max(len(line) for line in params.read_text().splitlines()) >= long, "no line is wrapped"
 

@@ -170,7 +170,7 @@ class TestCommand:
             commands.append(command[4:])
             return subprocess.CompletedProcess(command, 0)
 
-        monkeypatch.setattr("manifold_ocr.cli.experiments.subprocess.run", record)
+        monkeypatch.setattr("manifold_ocr.cli.pipeline.subprocess.run", record)
         app = typer.Typer()
         app.callback()(lambda: None)
         register_download(app)

@@ -10,16 +10,12 @@ import typer
 from typer.testing import CliRunner
 
 from manifold_ocr.cli import review as command
+from manifold_ocr.config import EvaluateConfig, MonitorConfig, Tolerances
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation import monitor as module
-from manifold_ocr.evaluation.monitor import (
-    MonitorConfig,
-    Tolerances,
-    correct,
-    monitor,
-)
+from manifold_ocr.evaluation.monitor import correct, monitor
 from manifold_ocr.evaluation.past_runs import curve_rows, load_evaluation, series_names, write_curve
-from manifold_ocr.metrics.score import EvaluateConfig, score_rows, summarise
+from manifold_ocr.metrics.score import score_rows, summarise
 from manifold_ocr.records import Prediction, Sample
 
 EVALUATE = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=300, seed=5)

@@ -7,18 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold_ocr.config import build
+from manifold_ocr.config import EvaluateConfig, build
 from manifold_ocr.errors import UserError
 from manifold_ocr.metrics import edit
 from manifold_ocr.metrics.probes import RULES
-from manifold_ocr.metrics.score import (
-    EvaluateConfig,
-    compare,
-    evaluation,
-    score,
-    score_rows,
-    summarise,
-)
+from manifold_ocr.metrics.score import compare, evaluation, score, score_rows, summarise
 from manifold_ocr.records import TASKS, Prediction, Sample
 
 CONFIG = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=200)

@@ -104,13 +104,13 @@ def test_adapter_merged_export_and_torch_read_the_same(
 ) -> None:
     import torch
 
-    from manifold_ocr.config import LoraSettings
+    from manifold_ocr.config import LoraConfig
     from manifold_ocr.models.adapter_files import CTC_HEAD
     from manifold_ocr.models.ctc.model import load_recogniser, load_torch
     from manifold_ocr.models.lora import add_lora, merge_adapter, save_adapter
 
     torch.manual_seed(3)
-    adapted = add_lora(load_recogniser(base_model), LoraSettings(rank=4), CTC_HEAD, "head.")
+    adapted = add_lora(load_recogniser(base_model), LoraConfig(rank=4), CTC_HEAD, "head.")
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)

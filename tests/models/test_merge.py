@@ -10,7 +10,7 @@ from tiny_models import text_image, write_qwen2_vl, write_trocr
 from typer.testing import CliRunner
 
 from manifold_ocr.cli.main import build_app
-from manifold_ocr.config import LoraSettings, ModelConfig
+from manifold_ocr.config import LoraConfig, ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.adapter_files import write_origin
 from manifold_ocr.models.lora import add_lora, attach, save_adapter
@@ -30,7 +30,7 @@ def base(request: pytest.FixtureRequest, tiny_ctc: Path, tmp_path: Path) -> Path
 def drawn_adapter(base: Path, folder: Path) -> Path:
     torch.manual_seed(1)
     targets = TARGETS.get(family_of(base), ["head.head", "qkv"])
-    model = add_lora(load_plain(base), LoraSettings(rank=2, alpha=4), targets)
+    model = add_lora(load_plain(base), LoraConfig(rank=2, alpha=4), targets)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)

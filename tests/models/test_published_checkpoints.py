@@ -14,7 +14,7 @@ from published import CORPUS, write_published
 from published_configs import PUBLISHED, TROCR
 from tiny_models import drawn_samples
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.models.family import family_for
@@ -136,7 +136,7 @@ def test_three_steps_are_learnt_and_reload_with_transformers_and_peft(
     folder = folders[name]
     settings = TrainingSettings(
         model=ModelConfig(id=str(folder)),
-        lora=LoraSettings(rank=4, alpha=8),
+        lora=LoraConfig(rank=4, alpha=8),
         train=TrainConfig(freeze="backbone", max_target_length=24),
         base=folder,
         image_root=tmp_path,
@@ -228,7 +228,7 @@ def test_a_decoder_that_cannot_be_trained_is_refused_by_name(folders: Any, tmp_p
     config["decoder"]["model_type"] = "gpt2"
     (folder / "config.json").write_text(json.dumps(config))
     settings = TrainingSettings(
-        model=ModelConfig(id=str(folder)), lora=LoraSettings(), train=TrainConfig(), base=folder,
+        model=ModelConfig(id=str(folder)), lora=LoraConfig(), train=TrainConfig(), base=folder,
         image_root=tmp_path,
     )  # fmt: skip
     with pytest.raises(UserError, match=r"captions: its text decoder \(gpt2\) cannot be trained"):

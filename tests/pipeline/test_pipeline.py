@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -15,8 +16,8 @@ import yaml
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(540)]
 
 STAGES = [
-    "download@synthetic", "download_base", "manifest", "augment", "train", "evaluate",
-    "compress_check", "leaderboard",
+    "check_params", "download@synthetic", "download_base", "manifest", "augment", "train",
+    "evaluate", "compress_check", "leaderboard",
 ]  # fmt: skip
 
 
@@ -68,7 +69,8 @@ def test_no_declared_out_or_metric_holds_a_clock_a_host_or_a_path(repro):
 def test_another_rank_trains_again_and_fetches_nothing_and_the_default_runs_nothing(repro):
     clone, _ = repro
     printed = clone.dvc("exp", "run", "-S", "lora.rank=4").stdout
-    assert ran(printed) == ["train", "evaluate", "compress_check", "leaderboard"]
+    stages = ["check_params", "train", "evaluate", "compress_check", "leaderboard"]
+    assert ran(printed) == stages
     diff = clone.dvc("metrics", "diff").stdout
     assert "metrics/evaluate.json" in diff
     assert re.search(r"lora\.rank\s+8\s+4", clone.dvc("params", "diff").stdout)
@@ -91,20 +93,40 @@ def test_a_changed_metric_scores_again_without_training_or_reading(repro):
     clone.dvc("repro", "-q")
 
 
-def test_an_unknown_or_mistyped_param_is_refused_with_the_nearest_name(repro):
+def test_a_wrong_param_stops_before_any_out_is_deleted(repro):
     clone, _ = repro
     params = clone.root / "params.yaml"
     text = params.read_text()
+    before = sorted(p for p in (clone.root / "output/adapter").iterdir())
     for old, new, message in (
         ("\n  rank:", "\n  rnak: 3\n  rank:", "rnak: unknown key; did you mean 'rank'?"),
         ("\n  rank: 8", "\n  rank: eight", "lora.rank: must be int, not 'eight'"),
+        ("\n  alpha: 16", "\n  alpha: 0", "lora.alpha: must be greater than or equal to 1, not 0"),
+        ("corpora: [synthetic]", "corpora: ['a;touch PWNED']", "cannot be a corpus name"),
     ):
+        assert old in text
         params.write_text(text.replace(old, new, 1))
-        done = clone.dvc("repro", "train", check=False)
-        assert done.returncode != 0
-        assert message in done.stdout
-        assert "Traceback" not in done.stdout
+        for target in (["train"], []):
+            done = clone.dvc("repro", *target, check=False)
+            assert done.returncode != 0
+            assert message in done.stdout
+            assert "Traceback" not in done.stdout
+            assert ran(done.stdout) == ["check_params"]
+    assert sorted(p for p in (clone.root / "output/adapter").iterdir()) == before
+    assert not (clone.root / "PWNED").exists()
     params.write_text(text)
+    assert ran(clone.dvc("repro").stdout) == []
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_harmless_change_of_the_params_triggers_nothing(repro):
+    clone, _ = repro
+    params = clone.root / "params.yaml"
+    text = params.read_text()
+    params.write_text("# a comment\n" + text.replace("min_documents: 5", "min_documents: 6"))
+    assert ran(clone.dvc("repro").stdout) == ["check_params"]
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("checkout", "-q")
 
 
 def test_push_and_pull_through_a_local_remote(repro, tmp_path):
@@ -172,26 +194,22 @@ def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro,
     clone.dvc("checkout", "-q")
 
 
-def test_presets_run_once_as_a_queue(repro, tmp_path):
+def test_a_preset_runs_as_a_queued_experiment(repro):
     clone, _ = repro
     preset = clone.root / "presets/lax.yaml"
-    preset.write_text("compress: {confirm_ned: 0.25}\n")
-
-    def compress(names):
-        return clone.run(
-            sys.executable, "-m", "manifold_ocr.cli.main", "compress", "--out", str(tmp_path),
-            "--start", "--presets", names, check=False, env={"PYTHONPATH": str(clone.root / "src")},
-        )  # fmt: skip
-
-    refused = compress("lax,none")
-    assert refused.returncode == 2 and "no such preset; valid: 3080ti" in refused.stdout
-    done = compress("lax")
-    assert done.returncode == 0, done.stdout
-    assert {"compress_check"} <= set(ran(done.stdout)) <= {"compress_check", "leaderboard"}
-    assert "1 of 1 presets done" in done.stdout
-    table = (tmp_path / "sweep.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in table] == ["preset", "lax"]
-    again = compress("lax")
-    assert again.returncode == 0 and ran(again.stdout) == [] and "Queued" not in again.stdout
+    preset.write_text("compress: {confirm_ned: 0.25}\nmodel: {revision: ''}\n")
+    options = clone.run(
+        sys.executable, "-m", "manifold_ocr.cli.main", "preset", "lax", "--options",
+        env={"PYTHONPATH": str(clone.root / "src")},
+    ).stdout  # fmt: skip
+    clone.dvc("exp", "run", "--queue", "-n", "preset-lax", *shlex.split(options))
+    clone.dvc("exp", "run", "--run-all", "--jobs", "1")
+    (shown,) = [
+        experiment
+        for commit in json.loads(clone.dvc("exp", "show", "--json").stdout)
+        for experiment in commit.get("experiments") or []
+    ]
+    found = shown["revs"][0]["data"]["params"]["params.yaml"]["data"]["compress"]
+    assert shown["name"] == "preset-lax" and found["confirm_ned"] == 0.25
     preset.unlink()
     clone.dvc("exp", "remove", "preset-lax")

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from manifold_ocr.config import GateConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.evaluation.gate import GateConfig, describe, judge
+from manifold_ocr.evaluation.gate import describe, judge
 from manifold_ocr.evaluation.markdown import interval, md_table
 from manifold_ocr.publish.leaderboard import Systems, page
 from manifold_ocr.publish.ranking import (

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from manifold_ocr.cli.main import build_app
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.data.readers.folder import Folder
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.robustness import (
@@ -17,7 +18,6 @@ from manifold_ocr.evaluation.robustness import (
     sweep_all,
     write_curves,
 )
-from manifold_ocr.metrics.score import EvaluateConfig
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.reading import detect
 from manifold_ocr.reading.detect import DetectedLine

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.engine_scores import paired, some_documents
-from manifold_ocr.metrics.score import EvaluateConfig, score_rows
+from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.reading.engines.predictions import read_runs
 from manifold_ocr.records import Prediction, Sample
 

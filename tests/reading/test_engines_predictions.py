@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.metrics.score import EvaluateConfig, score
+from manifold_ocr.metrics.score import score
 from manifold_ocr.reading.engines.predictions import import_predictions
 from manifold_ocr.records import Sample
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.files import sha256_tree
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.records import Sample
@@ -29,7 +29,7 @@ class Project:
     def settings(self, rank: int | None = None, **knobs: Any) -> TrainingSettings:
         return TrainingSettings(
             model=ModelConfig(id="tiny"),
-            lora=LoraSettings(rank=self.rank if rank is None else rank, alpha=self.alpha),
+            lora=LoraConfig(rank=self.rank if rank is None else rank, alpha=self.alpha),
             train=TrainConfig(**{"threads": 1, "rehearsal": 0.0, **self.knobs, **knobs}),
             base=self.base,
             image_root=self.image_root,

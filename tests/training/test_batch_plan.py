@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import text_image, write_trocr
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.models.family import family_for
@@ -66,7 +66,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainingSettings:
         text_image(text, (112, 56)).save(root / f"{number}.png")
     return TrainingSettings(
         model=ModelConfig(id="tiny"),
-        lora=LoraSettings(rank=4, alpha=8, dropout=0.0),
+        lora=LoraConfig(rank=4, alpha=8, dropout=0.0),
         train=TrainConfig(
             train_batch_size=0,
             max_target_length=32,

@@ -9,7 +9,7 @@ import pytest
 from tiny_models import drawn_samples, write_qwen2_vl, write_trocr
 from training_project import Project, start_project
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.models.registry import family_of
 from manifold_ocr.records import Sample
@@ -102,7 +102,7 @@ def training_batch(run: Project) -> dict[str, Any]:
 
     settings = TrainingSettings(
         model=ModelConfig(id="tiny"),
-        lora=LoraSettings(),
+        lora=LoraConfig(),
         train=TrainConfig(),
         base=run.base,
         image_root=run.image_root,
@@ -145,7 +145,7 @@ def test_labels_that_are_cut_lose_their_end_and_are_counted(
 
     settings = TrainingSettings(
         model=ModelConfig(id="tiny"),
-        lora=LoraSettings(),
+        lora=LoraConfig(),
         train=TrainConfig(max_target_length=5),
         base=base,
         image_root=samples[0],

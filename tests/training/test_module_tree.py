@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_models import write_qwen2_vl, write_trocr
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.models.family import family_for
@@ -34,7 +34,7 @@ def base(request: pytest.FixtureRequest, tiny_ctc: Path, tmp_path: Path) -> Path
 def settings(base: Path, targets: list[str]) -> TrainingSettings:
     return TrainingSettings(
         model=ModelConfig(id="tiny"),
-        lora=LoraSettings(rank=2, target_modules=targets),
+        lora=LoraConfig(rank=2, target_modules=targets),
         train=TrainConfig(threads=1, max_target_length=16, generation_max_length=16),
         base=base,
         image_root=base,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.training import fit, run
@@ -21,7 +21,7 @@ def test_a_setup_that_learns_nothing_is_refused(
     image_root, samples = line_samples
     settings = TrainingSettings(
         model=ModelConfig(id="tiny"),
-        lora=LoraSettings(rank=4),
+        lora=LoraConfig(rank=4),
         train=TrainConfig(overfit_check=True, learning_rate=1e-9, threads=1, epochs=1.0),
         base=tiny_ctc,
         image_root=image_root,

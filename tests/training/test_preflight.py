@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import text_image, write_qwen2_vl, write_trocr
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.models.family import family_for
@@ -37,7 +37,7 @@ def case(request, tmp_path_factory):
         samples.append(sample)
     settings = TrainingSettings(
         model=ModelConfig(id="tiny"),
-        lora=LoraSettings(rank=8, alpha=16),
+        lora=LoraConfig(rank=8, alpha=16),
         train=TrainConfig(
             max_target_length=32, generation_max_length=16, threads=1, learning_rate=0.01
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.training import checks
@@ -22,7 +22,7 @@ def settings(folder: Path, positions: int = 512, **sections: dict) -> TrainingSe
     (folder / "config.json").write_text(json.dumps(config))
     return TrainingSettings(
         model=ModelConfig(id="x", **sections.get("model", {})),
-        lora=LoraSettings(**sections.get("lora", {})),
+        lora=LoraConfig(**sections.get("lora", {})),
         train=TrainConfig(**sections.get("train", {})),
         base=folder,
         image_root=folder,
@@ -87,7 +87,7 @@ def test_presets_hold_known_keys_and_valid_values(preset):
             from manifold_ocr.config import build
 
             build(
-                {"model": ModelConfig, "lora": LoraSettings, "train": TrainConfig}[section],
+                {"model": ModelConfig, "lora": LoraConfig, "train": TrainConfig}[section],
                 merged,
                 section,
             )

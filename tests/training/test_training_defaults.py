@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig, build, load_params
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig, build
+from manifold_ocr.files import read_yaml
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = {"model": ModelConfig, "lora": LoraSettings, "train": TrainConfig}
+SECTIONS = {"model": ModelConfig, "lora": LoraConfig, "train": TrainConfig}
 
 
 def documented():
@@ -26,7 +27,7 @@ def documented():
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_code_defaults_are_those_of_the_params(section):
-    params = load_params(ROOT / "params.yaml")[section]
+    params = read_yaml(ROOT / "params.yaml")[section]
     needed = {
         field.name: params[field.name]
         for field in dataclasses.fields(SECTIONS[section])
@@ -38,7 +39,7 @@ def test_the_code_defaults_are_those_of_the_params(section):
 
 def test_the_documented_defaults_are_those_of_the_params():
     table = documented()
-    params = load_params(ROOT / "params.yaml")
+    params = read_yaml(ROOT / "params.yaml")
     assert len(table) > 30
     for name, default in table.items():
         section, key = name.split(".")

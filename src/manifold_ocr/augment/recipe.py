@@ -6,85 +6,14 @@ seeds give equal bytes on every machine with the same wheels.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Literal
+from dataclasses import dataclass, fields
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from manifold_ocr.augment import ops
 from manifold_ocr.augment.ops import between, chance, generator, paper_level, to_array
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """How often a step is taken (`p`, 0 to 1) and how strong it is: an integer of [low, high].
-
-    The unit of the strength is the step's own; `Recipe` names it.
-    """
-
-    p: float = 0.0
-    low: int = 0
-    high: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"p must be from 0 to 1, not {self.p}")
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low}) must not be over high ({self.high})")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """The steps, in their order, with the unit of each strength.
-
-    `max_steps` is the largest number of steps one variant takes: where more come up, the
-    surplus is left out at random, for a line under every harm at once teaches nothing.
-    """
-
-    max_steps: int = 3
-    thicker: Step = Step(p=0.20, low=60, high=220)  # 1/256 of a one-pixel dilation of the strokes
-    thinner: Step = Step(p=0.10, low=30, high=120)  # 1/256 of a one-pixel erosion
-    broken: Step = Step(p=0.15, low=15, high=60)  # about 1/256 of the strokes' area pales
-    fade: Step = Step(p=0.15, low=40, high=150)  # 1/256 of the ink's contrast, lost in patches
-    gaps: Step = Step(p=0.05, low=1, high=3)  # white hairlines across the line
-    texture: Step = Step(p=0.15, low=10, high=50)  # grey levels of the paper's fibres
-    gradient: Step = Step(p=0.20, low=20, high=80)  # grey levels of uneven light
-    stains: Step = Step(p=0.10, low=20, high=80)  # grey levels of the darkest blot
-    show_through: Step = Step(p=0.10, low=30, high=90)  # 1/256 of the mirrored print
-    specks: Step = Step(p=0.15, low=200, high=3000)  # specks a million pixels
-    slant: Step = Step(p=0.25, low=2, high=12)  # thousandths of slope, either way
-    blur: Step = Step(p=0.25, low=4, high=13)  # tenths of a pixel
-    motion: Step = Step(p=0.05, low=1, high=1)  # a smear over three pixels
-    coarse: Step = Step(p=0.15, low=45, high=80)  # percent of the resolution that is left
-    contrast: Step = Step(p=0.20, low=20, high=110)  # grey levels that the blackest ink is lifted
-    grain: Step = Step(p=0.20, low=3, high=14)  # grey levels of the noise's standard deviation
-    binarise: Step = Step(p=0.08, low=80, high=150)  # threshold, 1/256 from the paper to the ink
-    jpeg: Step = Step(p=0.20, low=15, high=60)  # JPEG quality
-
-    def __post_init__(self) -> None:
-        if self.max_steps < 1:
-            raise ValueError("max_steps must be at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AugmentConfig:
-    """Section `augment` of params.yaml.
-
-    `variants` augmented copies are made of every line of the train split; 0 keeps the clean
-    rows only. `balance: subset` gives the lines of smaller subsets more variants, at most
-    `max_variants` each, until every subset has as many rows as the largest.
-    """
-
-    seed: int = 20240601
-    variants: int = 1
-    balance: Literal["none", "subset"] = "none"
-    max_variants: int = 4
-    recipe: Recipe = field(default_factory=Recipe)
-
-    def __post_init__(self) -> None:
-        if self.variants < 0 or self.max_variants < self.variants:
-            raise ValueError("variants must be from 0 to max_variants")
+from manifold_ocr.config import Recipe, Step
 
 
 @dataclass(frozen=True, slots=True)

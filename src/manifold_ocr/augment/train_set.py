@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from manifold_ocr.augment.ops import generator
-from manifold_ocr.augment.recipe import Applied, AugmentConfig, augment_line
+from manifold_ocr.augment.recipe import Applied, augment_line
+from manifold_ocr.config import AugmentConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.images import crop, open_image, scaled_size

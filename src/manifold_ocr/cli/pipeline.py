@@ -1,13 +1,27 @@
-"""`manifold-ocr download`: add corpora to params.yaml and fetch them through DVC."""
+"""The pipeline's commands: corpora, presets, stages through DVC, summary and gate."""
 
+import json
+import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from manifold_ocr.cli.experiments import run_dvc
 from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_yaml
+
+
+def run_dvc(*arguments: str) -> None:
+    """Run DVC with this environment's programs first on PATH; its exit status becomes ours."""
+    here = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": os.pathsep.join([here, os.environ.get("PATH", "")])}
+    command = [sys.executable, "-m", "dvc", *arguments]
+    if code := subprocess.run(command, env=environment, check=False).returncode:
+        raise SystemExit(code)
 
 
 def add_corpora(
@@ -21,30 +35,19 @@ def add_corpora(
     Raises:
         UserError: unknown corpus, or a licence the run does not allow; nothing is written.
     """
-    from ruamel.yaml import YAML
+    from manifold_ocr.config import check_corpus_name
+    from manifold_ocr.files import edited_yaml
+    from manifold_ocr.stages.check_params import check_corpora
 
-    from manifold_ocr.data.registry import select_corpora
-    from manifold_ocr.files import atomic_write
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    if not params.is_file():
-        raise UserError(f"{params}: no such file; run from the project's root")
-    document = yaml.load(params.read_text(encoding="utf-8"))
-    listed = document["download"]["corpora"]
-    added = [name for name in names if name not in listed]
     for name in names:
-        entry = document["corpora"].setdefault(name, {})
-        entry.update(options or {})
-    listed.extend(added)
-    wanted = {
-        "download": {"corpora": list(names)},
-        "corpora": document["corpora"],
-    }
-    select_corpora(wanted)
-    with atomic_write(params) as file:
-        yaml.dump(document, file)
+        check_corpus_name(name)
+    with edited_yaml(params) as document:
+        listed = document["download"]["corpora"]
+        added = [name for name in names if name not in listed]
+        for name in names:
+            document["corpora"].setdefault(name, {}).update(options or {})
+        check_corpora({"download": {"corpora": list(names)}, "corpora": document["corpora"]})
+        listed.extend(added)
     return added
 
 
@@ -71,8 +74,6 @@ def register_download(app: typer.Typer) -> None:
         Without names, fetches all that are selected and missing, and those whose local
         folder or archive has other content than when it was copied.
         """
-        from manifold_ocr.cli.experiments import run_dvc
-        from manifold_ocr.config import load_params
         from manifold_ocr.data.fetch import changed
 
         names = [*(datasets or ()), *(more or ())]
@@ -82,7 +83,7 @@ def register_download(app: typer.Typer) -> None:
         if names:
             added = add_corpora(Path("params.yaml"), names, options)
             typer.echo(f"params.yaml: added {', '.join(added) or 'nothing new'}")
-        params = load_params()
+        params = read_yaml("params.yaml")
         for name in names or params["download"]["corpora"]:
             if not fetch:
                 continue
@@ -115,12 +116,10 @@ def preset_values(preset: Path, params: Mapping[str, Any]) -> list[tuple[str, An
     Raises:
         UserError: no such preset (the valid ones are named) or a key that the params lack.
     """
-    from manifold_ocr.config import load_params
-
     if not preset.is_file():
         names = ", ".join(sorted(path.stem for path in preset.parent.glob("*.yaml")))
         raise UserError(f"{preset}: no such preset; valid: {names or 'none'}")
-    content = dict(load_params(preset))
+    content = dict(read_yaml(preset))
     declared = content.pop(POSITIONS, None)
     values = list(flatten(content))
     for key, _ in values:
@@ -155,9 +154,8 @@ def fitted(values: list[tuple[str, Any]], model: str, limit: int | None) -> list
     result = []
     for key, value in values:
         if limit is not None and key in LENGTHS and value > limit:
-            typer.echo(
-                f"{key}: {limit}, not the preset's {value}: the decoder of {model} ends there"
-            )
+            text = f"{key}: {limit}, not the preset's {value}: the decoder of {model} ends there"
+            typer.echo(text, err=True)
             value = limit
         result.append((key, value))
     return result
@@ -178,21 +176,15 @@ def apply_preset(preset: Path, params: Path) -> list[tuple[str, Any, Any]]:
     Raises:
         UserError: no such preset (the valid ones are named) or a key that params.yaml lacks.
     """
-    from ruamel.yaml import YAML
+    from manifold_ocr.config import SECTIONS, build
+    from manifold_ocr.files import edited_yaml
 
-    from manifold_ocr.files import atomic_write
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1 << 16  # lines stay as they are
-    document = yaml.load(params.read_text(encoding="utf-8"))
-    values = preset_values(preset, document)
-    changes = [(key, set_value(document, key, new), new) for key, new in values]
-    changes = [change for change in changes if change[1] != change[2]]
-    if changes:
-        with atomic_write(params) as file:
-            yaml.dump(document, file)
-    return changes
+    with edited_yaml(params) as document:
+        values = preset_values(preset, document)
+        changes = [(key, set_value(document, key, new), new) for key, new in values]
+        for name in SECTIONS.keys() & {key.split(".")[0] for key, _ in values}:
+            build(SECTIONS[name], document[name], f"{preset}: {name}")
+    return [change for change in changes if change[1] != change[2]]
 
 
 def register_preset(app: typer.Typer) -> None:
@@ -205,8 +197,15 @@ def register_preset(app: typer.Typer) -> None:
             "params.yaml"
         ),
         folder: Annotated[Path, typer.Option(help="Where presets lie.")] = Path("presets"),
+        options: Annotated[
+            bool, typer.Option("--options", help="Print it for `dvc exp run`; change nothing.")
+        ] = False,
     ) -> None:
         """Write a preset's values into params.yaml; run `dvc repro` afterwards."""
+        if options:
+            found = preset_values(folder / f"{name}.yaml", read_yaml(params))
+            typer.echo(" ".join(f"-S {shlex.quote(f'{k}={json.dumps(v)}')}" for k, v in found))
+            return
         changes = apply_preset(folder / f"{name}.yaml", params)
         for key, old, new in changes:
             typer.echo(f"{key}: {old} -> {new}")
@@ -286,8 +285,8 @@ def register_summary(app: typer.Typer) -> None:
         evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
     ) -> None:
         """Show base against adapter on the test split, by subset, and the gate's verdict."""
-        from manifold_ocr.config import load_section
-        from manifold_ocr.evaluation.gate import GateConfig, describe, judge
+        from manifold_ocr.config import GateConfig, load_section
+        from manifold_ocr.evaluation.gate import describe, judge
         from manifold_ocr.files import read_json
 
         typer.echo("\n".join(lines(evaluation)))
@@ -302,8 +301,8 @@ def register_summary(app: typer.Typer) -> None:
         ),
     ) -> None:
         """Refuse (status 1) an adapter that loses more than gate.max_loss of CER in any group."""
-        from manifold_ocr.config import load_section
-        from manifold_ocr.evaluation.gate import GateConfig, describe, judge
+        from manifold_ocr.config import GateConfig, load_section
+        from manifold_ocr.evaluation.gate import describe, judge
         from manifold_ocr.files import read_json
 
         config = load_section(GateConfig, "gate", params)

@@ -35,8 +35,7 @@ def register_monitor(app: typer.Typer) -> None:
         ),
     ) -> None:
         """Compare runs by corpus, subset and language; status 1 when something got worse."""
-        from manifold_ocr.config import load_section
-        from manifold_ocr.evaluation.monitor import MonitorConfig
+        from manifold_ocr.config import MonitorConfig, load_section
         from manifold_ocr.evaluation.past_runs import load_evaluation, past_revisions
 
         config = load_section(MonitorConfig, "monitor", params)

@@ -15,7 +15,7 @@ TRAIN = Path("data/augmented/train.jsonl")
 
 def read_settings() -> "TrainingSettings":
     """Return the train stage's settings from params.yaml, combinations and LoRA targets checked."""
-    from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig, load_section
+    from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig, load_section
     from manifold_ocr.models.base import TrainingSettings
     from manifold_ocr.models.registry import base_path, family_of
     from manifold_ocr.training.checks import check_combinations, check_targets
@@ -23,7 +23,7 @@ def read_settings() -> "TrainingSettings":
     model = load_section(ModelConfig, "model")
     settings = TrainingSettings(
         model=model,
-        lora=load_section(LoraSettings, "lora"),
+        lora=load_section(LoraConfig, "lora"),
         train=load_section(TrainConfig, "train"),
         base=base_path(model),
         image_root=Path("data/raw"),
@@ -82,7 +82,7 @@ def register_train(app: typer.Typer) -> None:
     ) -> None:
         """Fine-tune an adapter (dvc repro train), or check first what would happen."""
         if not dry and not overfit:
-            from manifold_ocr.cli.experiments import run_dvc
+            from manifold_ocr.cli.pipeline import run_dvc
 
             run_dvc("repro", *(["--force"] if force else []), "train")
             return

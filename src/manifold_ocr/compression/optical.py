@@ -19,7 +19,7 @@ from typing import Any
 
 from manifold_ocr.compression.fidelity import Fidelity, lcs_scores, micro_ned
 from manifold_ocr.compression.pages import Pages
-from manifold_ocr.config import build
+from manifold_ocr.config import Float, build, settings
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.markdown import digits, percent, times, whole
 
@@ -167,7 +167,7 @@ def pareto(candidates: Sequence[tuple[str, *tuple[float, ...]]]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Cost:
     """What reading one page takes; None: not measured.
 
@@ -175,9 +175,9 @@ class Cost:
     of GPU energy.
     """
 
-    seconds_per_page: float | None = None
-    peak_memory_gib: float | None = None
-    joules_per_page: float | None = None
+    seconds_per_page: Float | None = None
+    peak_memory_gib: Float | None = None
+    joules_per_page: Float | None = None
 
 
 COST_TITLES = {

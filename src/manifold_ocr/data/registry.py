@@ -1,14 +1,15 @@
 """What a corpus is to the pipeline, and which adapter reads it: by name or by its `kind`."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+import importlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from manifold_ocr.config import POLICY_KEYS, corpus_options
 from manifold_ocr.data.fetch import MOUNT
-from manifold_ocr.data.sources import POLICY_KEYS, corpus_licence, licence_of, policy_of
-from manifold_ocr.errors import UserError
+from manifold_ocr.data.sources import corpus_licence, licence_of, policy_of
+from manifold_ocr.errors import UserError, nearest
 from manifold_ocr.records import RawRow, Rejection
 
 KINDS = (
@@ -99,6 +100,32 @@ def select_corpora(params: Mapping[str, Any]) -> list[SelectedCorpus]:
     return selected
 
 
+# The options that a kind's reader takes beside the common ones: module, class.
+OPTIONS = {
+    "synthetic": ("config", "SyntheticConfig"),
+    "folder": ("data.readers.folder", "FolderOptions"),
+    "manifest": ("data.readers.jsonl", "ManifestOptions"),
+    "hf_dataset": ("data.readers.huggingface", "HfDatasetOptions"),
+    "icdar_sroie": ("data.readers.icdar", "SroieOptions"),
+    "icdar2015": ("data.readers.icdar", "Icdar2015Options"),
+    "omnidocbench": ("data.readers.omnidocbench", "OmniDocBenchOptions"),
+    "publaynet": ("data.readers.publaynet", "PubLayNetOptions"),
+}
+
+
+def check_options(name: str, options: Mapping[str, Any] | None) -> None:
+    """Check the options of a corpus, selected or not, against those that its reader takes.
+
+    Raises:
+        UserError: an unknown kind or option, or a value that is not allowed.
+    """
+    corpus = resolve(name, options)
+    module, cls = OPTIONS.get(corpus.kind, ("config", "CommonOptions"))
+    corpus_options(
+        getattr(importlib.import_module(f"manifold_ocr.{module}"), cls), name, corpus.options
+    )
+
+
 def resolve(name: str, options: Mapping[str, Any] | None) -> SelectedCorpus:
     """Return the corpus `name` with its adapter (see `select_corpora` for errors)."""
     if name in POLICY_KEYS or "/" in name or name.startswith("."):
@@ -108,7 +135,7 @@ def resolve(name: str, options: Mapping[str, Any] | None) -> SelectedCorpus:
         raise UserError(f"params.yaml: corpora.{name}: must be a mapping of options")
     kind = str(options.get("kind") or _default_kind(name))
     if kind not in KINDS:
-        raise UserError(f"params.yaml: corpora.{name}.kind: {kind!r}{_nearest(kind, KINDS)}")
+        raise UserError(f"params.yaml: corpora.{name}.kind: {kind!r}{nearest(kind, KINDS)}")
     adapter = _adapter(kind, name)
     return SelectedCorpus(name, kind, adapter, options, str(options.get("role") or adapter.role))
 
@@ -119,7 +146,7 @@ def _default_kind(name: str) -> str:
     if (MOUNT / name).is_dir():
         return "manifest"
     raise UserError(
-        f"params.yaml: download.corpora: {name!r} is no known corpus{_nearest(name, KINDS)}; "
+        f"params.yaml: download.corpora: {name!r} is no known corpus{nearest(name, KINDS)}; "
         f"for your own give it options: corpora.{name}: {{kind: folder, path: FOLDER}}"
     )
 
@@ -167,9 +194,3 @@ def _adapter(kind: str, name: str) -> Corpus:
             from manifold_ocr.data.readers.publaynet import PubLayNet
 
             return PubLayNet(name)
-
-
-def _nearest(name: str, valid: Iterable[str]) -> str:
-    choices = list(valid)
-    close = difflib.get_close_matches(name, choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from manifold_ocr.config import build
+from manifold_ocr.config import POLICY_KEYS, LicencePolicy, build
 from manifold_ocr.errors import UserError
 
 
@@ -98,16 +98,7 @@ SOURCES: dict[str, Source] = {
 
 
 ANY = "any"
-POLICY_KEYS = ("allowed_licences", "commercial")
 _NON_COMMERCIAL = ("-nc", "noncommercial", "non-commercial", "research")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LicencePolicy:
-    """`allowed_licences` lists SPDX-like names (or `any`); `commercial` is the run's purpose."""
-
-    allowed_licences: tuple[str, ...] = (ANY,)
-    commercial: bool = False
 
 
 def is_non_commercial(licence: str) -> bool:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import load_section
+from manifold_ocr.config import EvaluateConfig, load_section
 from manifold_ocr.evaluation.report import EvalManifest
 from manifold_ocr.files import sha256_file, sha256_text
 from manifold_ocr.metrics.row_score import RowScore
-from manifold_ocr.metrics.score import EvaluateConfig, compare, score_rows, summarise
+from manifold_ocr.metrics.score import compare, score_rows, summarise
 from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_engine
 from manifold_ocr.reading.engines.predictions import import_predictions
 from manifold_ocr.records import Prediction, Sample, read_predictions

@@ -8,22 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from manifold_ocr.config import GateConfig
 from manifold_ocr.errors import UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateConfig:
-    """`max_loss`: largest allowed rise of a group's CER over the base (0.01 is one point).
-
-    `allow` names the groups (subset, corpus or language) that may lose more.
-    """
-
-    max_loss: float = 0.01
-    allow: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.max_loss <= 1.0:
-            raise ValueError(f"max_loss is a share of characters in [0, 1], not {self.max_loss}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.explorer.build import ExplorerConfig, confusions, thumbnail
 from manifold_ocr.evaluation.markdown import interval, render, whole
 from manifold_ocr.files import atomic_directory, atomic_write
 from manifold_ocr.metrics.normalize import normalise
 from manifold_ocr.metrics.row_score import RowScore
-from manifold_ocr.metrics.score import EvaluateConfig, score_rows
+from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.records import Prediction, Sample
 
 OWN_CORPUS = "synthetic"

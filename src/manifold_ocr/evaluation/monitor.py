@@ -20,57 +20,17 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from manifold_ocr.config import MonitorConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.markdown import digits, render
 
 WATCHED = ("cer", "insertion_rate", "deletion_rate")
 OVERALL = "overall"
 WEBHOOK_TIMEOUT = 10  # seconds
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerances:
-    """One bound a metric, as a share (0.01 is one point)."""
-
-    cer: float
-    insertion_rate: float
-    deletion_rate: float
-
-    def of(self, metric: str) -> float:
-        """Return the bound of `metric`."""
-        return float(getattr(self, metric))
-
-
-@dataclass(frozen=True, kw_only=True)
-class MonitorConfig:
-    """The `monitor` section of params.yaml.
-
-    `system` is whose scores are watched. Groups of fewer than `min_documents` documents are
-    listed as not judged. `webhook_env` names the environment variable that holds the URL to
-    which alerts are posted; the URL itself is never written anywhere.
-    """
-
-    system: Literal["adapter", "base"] = "adapter"
-    groupings: tuple[str, ...] = ("by_corpus", "by_subset", "by_language")
-    significance: float = 0.05
-    min_documents: int = 5
-    drift: Tolerances = field(
-        default_factory=lambda: Tolerances(cer=0.005, insertion_rate=0.01, deletion_rate=0.01)
-    )
-    limits: Tolerances = field(
-        default_factory=lambda: Tolerances(cer=0.5, insertion_rate=0.5, deletion_rate=0.5)
-    )
-    webhook_env: str = "MANIFOLD_OCR_WEBHOOK"
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.significance < 1.0:
-            raise ValueError(f"significance must be in (0, 1), not {self.significance}")
-        if self.min_documents < 2:
-            raise ValueError("min_documents must be at least 2: one document gives no interval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

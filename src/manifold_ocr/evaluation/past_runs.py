@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import atomic_write, read_json
+from manifold_ocr.files import atomic_write, parse_yaml, read_json
 
 EVALUATION = "metrics/evaluate.json"
 
@@ -41,8 +39,10 @@ def load_at(revision: str, path: str) -> Any:
     if text is None:
         text = _dvc_read(revision, path)
     try:
-        return yaml.safe_load(text) if path.endswith((".yaml", ".yml")) else json.loads(text)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        return (
+            parse_yaml(text, f"{revision}:{path}") if path.endswith(".yaml") else json.loads(text)
+        )
+    except json.JSONDecodeError as error:
         raise UserError(f"{revision}:{path}: cannot be parsed ({error})") from error
 
 

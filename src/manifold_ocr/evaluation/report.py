@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.data.readers.jsonl import ManifestCorpus
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.markdown import digits, interval, render, whole
@@ -17,7 +18,7 @@ from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.metrics.fox import fox_mean, fox_metrics, fox_metrics_swapped
 from manifold_ocr.metrics.omnidocbench.blocks import reference_page
 from manifold_ocr.metrics.omnidocbench.evaluate import score_page, summarise_pages
-from manifold_ocr.metrics.score import EvaluateConfig, score, summarise
+from manifold_ocr.metrics.score import score, summarise
 from manifold_ocr.records import (
     Prediction,
     Rejection,

@@ -16,10 +16,11 @@ from PIL import Image
 
 from manifold_ocr.augment import ops
 from manifold_ocr.augment.ops import generator, paper_level, to_array
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, sha256_text
 from manifold_ocr.images import load_sample
-from manifold_ocr.metrics.score import EvaluateConfig, score_rows, summarise
+from manifold_ocr.metrics.score import score_rows, summarise
 from manifold_ocr.models.base import OcrModel
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import progress

@@ -5,36 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from manifold_ocr.config import CohortConfig
+
 LONGEST_PERIOD = 200
 PIECE = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class CohortConfig:
-    """Where each cohort begins.
-
-    `too_long` and `too_short` are ratios prediction/reference in characters, and a length
-    must differ by `slack` characters at least. `hallucination` is the smallest NED of a
-    prediction of at least `hallucination_characters` that shares almost nothing with its
-    reference. A loop is one unit repeated `loop_repeats` times or more over at least
-    `loop_characters` characters, and at least so much longer than any loop of the reference.
-    """
-
-    too_long: float = 1.5
-    too_short: float = 0.5
-    slack: int = 3
-    hallucination: float = 0.8
-    hallucination_characters: int = 10
-    loop_repeats: int = 4
-    loop_characters: int = 20
-
-    def __post_init__(self) -> None:
-        if not (0 < self.too_short < 1 < self.too_long):
-            raise ValueError("cohorts: too_short must lie in (0, 1) and too_long above 1")
-        if self.loop_repeats < 2:
-            raise ValueError("cohorts: loop_repeats must be at least 2")
-        if self.loop_characters < 2 * PIECE:
-            raise ValueError(f"cohorts: loop_characters must be at least {2 * PIECE}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 
+from manifold_ocr.config import CohortConfig
 from manifold_ocr.metrics import edit
-from manifold_ocr.metrics.failures import CohortConfig, Cohorts, classify
+from manifold_ocr.metrics.failures import Cohorts, classify
 from manifold_ocr.metrics.normalize import normalise, units
 from manifold_ocr.records import Sample
 

@@ -16,15 +16,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.metrics import aggregate, normalize, tokens
 from manifold_ocr.metrics.aggregate import Indices
-from manifold_ocr.metrics.failures import CohortConfig
 from manifold_ocr.metrics.probes import score_probe
 from manifold_ocr.metrics.row_score import RowScore, score_transcription
 from manifold_ocr.records import Prediction, Sample
@@ -33,31 +33,6 @@ TRANSCRIBE = "transcribe"
 TOKENIZER_BATCH = 512
 PARALLEL_FROM = 10_000_000  # characters: about 20 s of one process
 MOST_WORKERS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """The `evaluate` section of params.yaml.
-
-    `metric_tokenizer` is `deepseek`, `whitespace`, a local folder or a hub id; `profile` the
-    normalisation profile of every metric; `granularity` `auto` prefers lines. Generated text
-    is cut at `generation_max_length` tokens. `workers` is the number of scoring processes; 0
-    decides from the amount of text.
-    """
-
-    metric_tokenizer: str = "deepseek"
-    profile: str = normalize.DEFAULT_PROFILE
-    granularity: Literal["auto", "line", "page"] = "auto"
-    bootstrap_samples: int = 2000
-    seed: int = 20240601
-    generation_max_length: int = 1024
-    workers: int = 0
-    cohorts: CohortConfig = field(default_factory=CohortConfig)
-
-    def __post_init__(self) -> None:
-        normalize.describe(self.profile)
-        if self.bootstrap_samples < 0 or self.workers < 0:
-            raise ValueError("bootstrap_samples and workers cannot be negative")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.records import Rejection, Sample
 
 ImageSource = Image.Image | Callable[[], Image.Image]
@@ -75,7 +75,7 @@ class TrainingSettings:
     """
 
     model: ModelConfig
-    lora: LoraSettings
+    lora: LoraConfig
     train: TrainConfig
     base: Path
     image_root: Path

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from manifold_ocr.config import LoraSettings
+from manifold_ocr.config import LoraConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
 from manifold_ocr.models.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
@@ -76,7 +76,7 @@ def _is_conv(module: nn.Module) -> bool:
 
 def add_lora(
     model: nn.Module,
-    lora: LoraSettings,
+    lora: LoraConfig,
     auto_targets: Sequence[str],
     within: str = "",
     **extra: Any,
@@ -103,7 +103,7 @@ def add_lora(
         return peft.get_peft_model(model, settings)
 
 
-def named_targets(lora: LoraSettings) -> list[str]:
+def named_targets(lora: LoraConfig) -> list[str]:
     """Return the endings that `lora.target_modules` lists, by commas or as a list."""
     targets = lora.target_modules
     return [part.strip() for part in targets.split(",")] if isinstance(targets, str) else targets
@@ -192,7 +192,7 @@ def present(model: nn.Module, suffixes: Sequence[str], within: str) -> list[str]
 
 
 def wrap_for_training(
-    model: nn.Module, lora: LoraSettings, auto_targets: Sequence[str], within: str = ""
+    model: nn.Module, lora: LoraConfig, auto_targets: Sequence[str], within: str = ""
 ) -> Any:
     """Return `model` with new LoRA layers (float32 weights) and the fused forward.
 

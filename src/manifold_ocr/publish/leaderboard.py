@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manifold_ocr.evaluation.gate import GateConfig, Verdict, describe
+from manifold_ocr.config import GateConfig
+from manifold_ocr.evaluation.gate import Verdict, describe
 from manifold_ocr.evaluation.markdown import digits, interval, render, whole
 from manifold_ocr.publish.ranking import HEADLINE, Entry
 

@@ -12,13 +12,6 @@ HEADLINE = ("cer", "wer", "ned", "token_f1", "exact_match")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaderboardConfig:
-    """`title` of the page."""
-
-    title: str = "manifold-ocr leaderboard"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One system at one granularity: where its numbers come from, and its scalars.
 

@@ -1,47 +1,67 @@
-"""Every section of params.yaml and the dataclass that reads it: the whole file is checked."""
+"""Stage check_params: the whole of params.yaml is right before any stage deletes its outs.
 
-import dataclasses
-import importlib
+The pipeline's first stage. Its out is constant, so that it reruns for any change and triggers
+nothing; what fails here leaves every result where it is.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import build, load_params
-from manifold_ocr.data.registry import select_corpora
-from manifold_ocr.errors import UserError
+from manifold_ocr.config import CORPORA, POLICY_KEYS, SECTIONS, build, check_corpus_name
+from manifold_ocr.data.registry import check_options, select_corpora
+from manifold_ocr.errors import UserError, nearest
+from manifold_ocr.files import atomic_write, read_yaml
+from manifold_ocr.stages.runner import run_stage
 
-# section -> (module, dataclass); a section's dataclass lives beside its consumer.
-SECTIONS: dict[str, tuple[str, str]] = {
-    "model": ("manifold_ocr.config", "ModelConfig"),
-    "lora": ("manifold_ocr.config", "LoraSettings"),
-    "manifest": ("manifold_ocr.config", "ManifestConfig"),
-    "augment": ("manifold_ocr.augment.recipe", "AugmentConfig"),
-    "train": ("manifold_ocr.config", "TrainConfig"),
-    "evaluate": ("manifold_ocr.metrics.score", "EvaluateConfig"),
-    "compress": ("manifold_ocr.config", "CompressConfig"),
-    "leaderboard": ("manifold_ocr.publish.ranking", "LeaderboardConfig"),
-    "monitor": ("manifold_ocr.evaluation.monitor", "MonitorConfig"),
-    "gate": ("manifold_ocr.evaluation.gate", "GateConfig"),
-}
-# Checked by the corpora's own code: which keys are valid depends on the kind of a corpus.
-OPEN_SECTIONS = ("download", "corpora")
+OUT = Path("metrics/params_checked.txt")
 
 
 def check_params(path: Path | str = "params.yaml") -> dict[str, Any]:
-    """Build every section and return {section: dataclass}.
+    """Build every section and return {section: settings}.
 
     Raises:
-        UserError: an unknown section or key, a mistyped value; names the key and the
-            nearest valid one.
+        UserError: an unknown section or key, a value that is not allowed; names the key and
+            the nearest valid one, or what is allowed.
     """
-    values = load_params(path)
-    names = (*OPEN_SECTIONS, *SECTIONS)
-    schema = dataclasses.make_dataclass("Params", [(name, Any) for name in names])
-    build(schema, values, str(path))
-    select_corpora(values)
+    values = read_yaml(path)
+    known = (*SECTIONS, CORPORA)
+    for name in values:
+        if name not in known:
+            raise UserError(f"{path}: {name}: unknown section{nearest(str(name), known)}")
     built = {}
-    for section, (module, name) in SECTIONS.items():
-        if section not in values:
-            raise UserError(f"{path}: section {section!r} is missing")
-        cls = getattr(importlib.import_module(module), name)
-        built[section] = build(cls, values[section], f"{path}: {section}")
+    for name in known:
+        if name not in values:
+            raise UserError(f"{path}: section {name!r} is missing")
+        if name in SECTIONS:
+            built[name] = build(SECTIONS[name], values[name], f"{path}: {name}")
+    check_corpora(values)
     return built
+
+
+def check_corpora(values: Mapping[str, Any]) -> None:
+    """Check the corpora of `download.corpora` and the options of every corpus there is.
+
+    Raises:
+        UserError: a name, kind, option or license that is not allowed.
+    """
+    for name, options in (values.get(CORPORA) or {}).items():
+        if name in POLICY_KEYS:
+            continue
+        try:
+            check_corpus_name(str(name))
+        except ValueError as error:
+            raise UserError(f"params.yaml: corpora: {error}") from error
+        check_options(name, options)
+    select_corpora(values)
+
+
+def main() -> None:
+    """Check params.yaml and write the constant out."""
+    check_params()
+    with atomic_write(OUT) as file:
+        file.write("params.yaml was right in the last run\n")
+
+
+if __name__ == "__main__":
+    run_stage("check_params", main)

@@ -1,24 +1,34 @@
-"""Stage `download`: one corpus into data/raw/NAME, its content hash into metrics/download."""
+"""Stage `download`: one corpus into data/raw/NAME, or with --base the base model into data/base."""
 
 import sys
 from pathlib import Path
 
-from manifold_ocr.config import load_params
+from manifold_ocr.config import ModelConfig, load_section
 from manifold_ocr.data.fetch import METRICS, fetch, local_source, source_hash
 from manifold_ocr.data.sources import corpus_licence, policy_of
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import atomic_directory, sha256_tree, write_json
+from manifold_ocr.files import atomic_directory, read_yaml, sha256_tree, write_json
 from manifold_ocr.stages.runner import run_stage
 
 RAW = Path("data/raw")
+BASE = "--base"
 
 
 def main() -> None:
-    """Fetch the corpus named on the command line; nothing is left behind on failure."""
+    """Fetch what the command line names; nothing is left behind on failure."""
     if len(sys.argv) != 2:
-        raise UserError("usage: python -m manifold_ocr.stages.download CORPUS")
-    name = sys.argv[1]
-    section = load_params().get("corpora") or {}
+        raise UserError(f"usage: python -m manifold_ocr.stages.download CORPUS or {BASE}")
+    if sys.argv[1] == BASE:
+        from manifold_ocr.models.pretrained import fetch_base
+
+        write_json("metrics/base.json", fetch_base(load_section(ModelConfig, "model")))
+    else:
+        fetch_corpus(sys.argv[1])
+
+
+def fetch_corpus(name: str) -> None:
+    """Write data/raw/NAME and its content hash, metrics/download/NAME.json."""
+    section = read_yaml("params.yaml").get("corpora") or {}
     options = section.get(name) or {}
     licence = corpus_licence(name, options, policy_of(section))
     destination = RAW / name
@@ -38,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage("download", main)
+    run_stage("download_base" if sys.argv[1:] == [BASE] else "download", main)

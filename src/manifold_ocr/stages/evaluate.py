@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr import resources
-from manifold_ocr.config import ModelConfig, load_section
+from manifold_ocr.config import EvaluateConfig, ModelConfig, load_section
 from manifold_ocr.evaluation.engine_scores import paired
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
 from manifold_ocr.metrics import score
 from manifold_ocr.metrics.row_score import RowScore
-from manifold_ocr.metrics.score import EvaluateConfig
 from manifold_ocr.models import registry
 from manifold_ocr.reading.engines.predictions import read_runs
 from manifold_ocr.reading.predict import (

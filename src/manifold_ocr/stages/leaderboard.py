@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import load_section
-from manifold_ocr.evaluation.gate import GateConfig, describe, judge
+from manifold_ocr.config import GateConfig, LeaderboardConfig, load_section
+from manifold_ocr.evaluation.gate import describe, judge
 from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.publish.leaderboard import Systems, page
 from manifold_ocr.publish.ranking import (
-    LeaderboardConfig,
     beaten_in_pairs,
     foreign_entries,
     own_entries,

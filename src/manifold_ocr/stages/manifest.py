@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr import resources
-from manifold_ocr.config import ManifestConfig, TrainConfig, build, load_params, load_section
+from manifold_ocr.config import ManifestConfig, TrainConfig, build, load_section
 from manifold_ocr.data.card import manifest_metrics, write_card
 from manifold_ocr.data.fetch import METRICS as DOWNLOADS
 from manifold_ocr.data.fetch import looks_changed
@@ -12,7 +12,7 @@ from manifold_ocr.data.manifest import BuildReport, build_rows, check_gates
 from manifold_ocr.data.registry import SelectedCorpus, select_corpora
 from manifold_ocr.data.rows import SPLITS
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import atomic_directory, write_json
+from manifold_ocr.files import atomic_directory, read_yaml, write_json
 from manifold_ocr.stages.runner import run_stage
 
 RAW = Path("data/raw")
@@ -25,7 +25,7 @@ def main() -> None:
 
     A gate that fails leaves rejected.jsonl and the card for inspection, and no manifests.
     """
-    params = load_params()
+    params = read_yaml("params.yaml")
     config = load_section(ManifestConfig, "manifest")
     longest = build(TrainConfig, params.get("train") or {}, "params.yaml: train").max_target_length
     corpora = select_corpora(params)

@@ -1,6 +1,7 @@
 """How a stage is run from dvc.yaml: errors as one line, Ctrl-C as 130, time and memory kept."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
     Wall time in seconds and peak memory in GiB go to metrics/perf.json, never to an out.
     """
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, files cleaned up
     try:
         stage()
     except UserError as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig, load_section
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig, load_section
 from manifold_ocr.models.base import TrainingSettings
 from manifold_ocr.models.registry import base_path
 from manifold_ocr.records import iter_manifest
@@ -22,7 +22,7 @@ def main() -> None:
     model = load_section(ModelConfig, "model")
     settings = TrainingSettings(
         model=model,
-        lora=load_section(LoraSettings, "lora"),
+        lora=load_section(LoraConfig, "lora"),
         train=load_section(TrainConfig, "train"),
         base=base_path(model),
         image_root=IMAGE_ROOT,

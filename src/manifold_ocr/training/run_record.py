@@ -18,11 +18,13 @@ from typing import Any
 import yaml
 
 from manifold_ocr.code_hash import code_fingerprint
-from manifold_ocr.config import LoraSettings, ModelConfig, TrainConfig, load_params
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import (
     atomic_write,
     canonical_json,
+    parse_yaml,
+    read_yaml,
     sha256_file,
     sha256_json,
     sha256_tree,
@@ -55,7 +57,7 @@ def run_parts(
     *,
     family: str,
     model: ModelConfig,
-    lora: LoraSettings,
+    lora: LoraConfig,
     train: TrainConfig,
     base: Path,
     rows: Mapping[str, Sequence[Sample]],
@@ -163,7 +165,7 @@ class RunFolder:
             "overrides": overrides(),
             "environment": environment(),
             "inputs": {name: parts[name] for name in ("base", "data", "init_from", "code")},
-            "params": load_params() if Path("params.yaml").is_file() else {},
+            "params": read_yaml("params.yaml") if Path("params.yaml").is_file() else {},
             "versions": {"python": platform.python_version(), **parts["versions"]},
             "hardware": hardware(),
         }
@@ -236,7 +238,7 @@ def overrides() -> list[str]:
     committed = _git("show", "HEAD:params.yaml")
     if not committed or not Path("params.yaml").is_file():
         return []
-    now, before = load_params(), yaml.safe_load(committed) or {}
+    now, before = read_yaml("params.yaml"), parse_yaml(committed, "HEAD:params.yaml")
     return [f"{key}={_lookup(now, key)}" for key in differing_keys(now, before)]
 
 

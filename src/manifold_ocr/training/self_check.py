@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.metrics.score import EvaluateConfig, evaluation, score_rows
+from manifold_ocr.metrics.score import evaluation, score_rows
 from manifold_ocr.models.base import Audit, TrainingSettings
 from manifold_ocr.models.device import local_device, make_deterministic, moved
 from manifold_ocr.models.family import TrainingFamily, family_for

@@ -10,6 +10,7 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
 from manifold_ocr.metrics import score
@@ -277,7 +278,7 @@ class Scorer:
 
     def __call__(self, predictions: list[Prediction], step: int) -> dict[str, float]:
         """Return the headline metrics of the reading at `step`."""
-        config = score.EvaluateConfig(bootstrap_samples=BOOTSTRAP_SAMPLES)
+        config = EvaluateConfig(bootstrap_samples=BOOTSTRAP_SAMPLES)
         rows = score.score_rows(self.samples, predictions, config)
         if step == 0:
             write_rows(self.baseline, predictions)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.config import CommonOptions, Flag, corpus_options, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import is_image, walk_files
 from manifold_ocr.data.readers import coco_text, jsonl, page_xml, pairs
@@ -30,7 +30,7 @@ LAYOUTS: dict[str, Reader] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class FolderOptions(CommonOptions):
     """How to read the folder.
 
@@ -43,7 +43,7 @@ class FolderOptions(CommonOptions):
     layout: Layout = "auto"
     granularity: Literal["auto", "line", "page"] = "auto"
     document_pattern: str = ""
-    splits_from_folders: bool = False
+    splits_from_folders: Flag = False
     subset: str = ""
 
     def __post_init__(self) -> None:

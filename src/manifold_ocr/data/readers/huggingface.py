@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.config import CommonOptions, Count, Flag, corpus_options, settings
 from manifold_ocr.data.download import COMMIT
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.readers.jsonl import ManifestCorpus
@@ -27,7 +27,7 @@ MANIFEST = "manifest.jsonl"
 _SPLITS = {"train": "train_val", "validation": "val", "valid": "val", "val": "val", "test": "test"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class HfDatasetOptions(CommonOptions):
     """`repo` (pinned by `revision`) or `path` (a folder `datasets` can load), and columns.
 
@@ -45,8 +45,8 @@ class HfDatasetOptions(CommonOptions):
     document_column: str = ""
     box_column: str = ""
     granularity: str = ""
-    keep_splits: bool = True
-    max_rows: int = 0
+    keep_splits: Flag = True
+    max_rows: Count = 0
 
 
 def fetch_dataset(name: str, options: Mapping[str, Any], destination: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.config import CommonOptions, corpus_options, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import EncodingError, bounding_box, is_image, read_text, walk_files
 from manifold_ocr.data.sources import SOURCES
@@ -27,7 +27,7 @@ _BOX_FOLDERS = ("box", "boxes")
 _KEY_FOLDERS = ("key", "keys", "entities")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SroieOptions(CommonOptions):
     """`subset` is the name under which lines and receipts are counted."""
 
@@ -172,7 +172,7 @@ class _Receipt:
 UNREADABLE = "###"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Icdar2015Options(CommonOptions):
     """`subset` is the name under which the words are counted."""
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.config import CommonOptions, Flag, corpus_options, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import EncodingError, read_text
 from manifold_ocr.data.readers.pairs import FolderView
@@ -35,7 +35,7 @@ _SPLITS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ManifestOptions(CommonOptions):
     """`manifest` and `image_root` are relative to the corpus's folder (empty: found by name).
 
@@ -44,7 +44,7 @@ class ManifestOptions(CommonOptions):
 
     manifest: str = ""
     image_root: str = ""
-    keep_splits: bool = True
+    keep_splits: Flag = True
     granularity: str = ""
 
 

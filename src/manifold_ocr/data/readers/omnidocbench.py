@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.config import CommonOptions, Share, corpus_options, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import area, bounding_box
 from manifold_ocr.data.sources import SOURCES
@@ -28,12 +28,12 @@ LATEX_QUESTION = "Return the formula as LaTeX."
 _TAB = re.compile(r"^(?:\\t)+(?=\s|$)", re.MULTILINE)  # the annotators' sign of an indent
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class OmniDocBenchOptions(CommonOptions):
     """A page is tagged chart_heavy or code_heavy from these shares of its area upwards."""
 
-    chart_share: float = 0.2
-    code_share: float = 0.2
+    chart_share: Share = 0.2
+    code_share: Share = 0.2
 
 
 @dataclass(frozen=True)

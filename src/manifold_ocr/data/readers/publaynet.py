@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import CommonOptions, corpus_options
+from manifold_ocr.config import CommonOptions, Share, corpus_options, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.sources import SOURCES
 from manifold_ocr.errors import UserError
@@ -25,11 +25,11 @@ QUESTION = "Return the layout of the page: one {label, box} a region."
 _SPLITS = {"train": "train", "val": "test"}  # the official test set has no public labels
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class PubLayNetOptions(CommonOptions):
     """A page is `table_page` or `figure_page` from this share of its area upwards."""
 
-    heavy_share: float = 0.3
+    heavy_share: Share = 0.3
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from typing import Any
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.images import load_sample
 from manifold_ocr.metrics.normalize import normalise
 from manifold_ocr.metrics.row_score import RowScore
-from manifold_ocr.metrics.score import EvaluateConfig, score_rows
+from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import progress
 
