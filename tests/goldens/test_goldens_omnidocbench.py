@@ -10,8 +10,8 @@ from golden_text_metrics import PAIRS, equal
 
 from goldens import Tally, has_wordnet, load, real_data
 from manifold_ocr.metrics import edit, fox, normalize
+from manifold_ocr.metrics.omnidocbench.blocks import APRIL_2025, V1_5
 from manifold_ocr.metrics.omnidocbench.evaluate import score_page, summarise_pages
-from manifold_ocr.metrics.omnidocbench.matching import APRIL_2025, V1_5
 
 pytestmark = pytest.mark.real_data
 
@@ -80,6 +80,26 @@ def test_page_values_v1_5(values, scores):
             tally.check(_close(ours_table.teds, table["TEDS"]), f"{name} TEDS")
             structure = table["TEDS_structure_only"]
             tally.check(_close(ours_table.teds_structure, structure), f"{name} TEDS-S")
+    tally.finish()
+
+
+def test_mutated_pages_v1_5(truth):
+    tally = Tally("OmniDocBench v1.5, mutated pages")
+    for number, row in enumerate(load("omnidocbench_fuzz_goldens.json")):
+        ours = score_page(truth[row["page"]], row["markdown"], tokenizer="whitespace")
+        for key, distances in (
+            ("text_block", ours.text_blocks),
+            ("display_formula", ours.formulas),
+            ("table", ours.table_text),
+        ):
+            values = sorted([d.edits, d.longest] for d in distances)
+            tally.check(values == row[key], f"page {number} {key}: {values}, not {row[key]}")
+        order = (
+            [ours.reading_order.edits / ours.reading_order.longest] if ours.reading_order else []
+        )
+        for key, values in (("teds", [t.teds for t in ours.tables]), ("reading_order", order)):
+            same = len(values) == len(row[key]) and all(map(_close, values, row[key]))
+            tally.check(same, f"page {number} {key}: {values}, not {row[key]}")
     tally.finish()
 
 

@@ -16,7 +16,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.markdown import digits, interval, render, whole
 from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.metrics.fox import fox_mean, fox_metrics, fox_metrics_swapped
-from manifold_ocr.metrics.omnidocbench.blocks import reference_page
+from manifold_ocr.metrics.omnidocbench.blocks import V1_5, V1_5_CORRECTED, reference_page
 from manifold_ocr.metrics.omnidocbench.evaluate import score_page, summarise_pages
 from manifold_ocr.metrics.score import score, summarise
 from manifold_ocr.records import (
@@ -198,16 +198,18 @@ def evaluate_predictions(
     pages = [s for s in manifest.samples if s.granularity == "page" and s.task == "transcribe"]
     pairs = [(sample.text, texts.get(sample.id, "")) for sample in pages]
     fox, fox_missing = _fox(pairs)
-    scored = [
-        score_page(
-            manifest.omnidocbench[s.id],
-            texts.get(s.id, ""),
-            tokenizer=config.metric_tokenizer,
-        )
-        for s in pages
-        if s.id in manifest.omnidocbench
-    ]
-    overall, undefined = summarise_pages(scored) if scored else ({}, [])
+    overall: dict[str, float] = {}
+    undefined: list[str] = []
+    for evaluator in (V1_5_CORRECTED, V1_5):  # page values are those of the last
+        scored = [
+            score_page(
+                manifest.omnidocbench[s.id], texts.get(s.id, ""), evaluator, config.metric_tokenizer
+            )
+            for s in pages
+            if s.id in manifest.omnidocbench
+        ]
+        values, missing = summarise_pages(scored) if scored else ({}, [])
+        overall, undefined = values | overall, missing + undefined
     return EvalReport(
         name=name,
         manifest=manifest_name,

@@ -17,21 +17,16 @@ from manifold_ocr.metrics.normalize import latex_to_text, normalise, word_charac
 from manifold_ocr.metrics.omnidocbench.blocks import (
     FORMULA_CATEGORY,
     IGNORED_CATEGORIES,
-    INLINE_FORMULA,
     TABLE,
     TEXT,
+    V1_5,
     Block,
+    Evaluator,
     ReferencePage,
     reference_page,
 )
 from manifold_ocr.metrics.omnidocbench.markdown import HTML_TABLE, LATEX_TABLE, predicted_blocks
-from manifold_ocr.metrics.omnidocbench.matching import (
-    V1_5,
-    Evaluator,
-    Match,
-    ned_matrix,
-    quick_match,
-)
+from manifold_ocr.metrics.omnidocbench.matching import Match, ned_matrix, quick_match
 from manifold_ocr.metrics.tables import TableScores, normalise_table, table_scores
 from manifold_ocr.metrics.tokens import load_tokenizer
 
@@ -80,11 +75,15 @@ def _known(positions: Iterable[float | None]) -> Sequence[float]:
 
 @dataclass(frozen=True, slots=True)
 class PageScores:
-    """All scores of one page; a list is empty where the page has no such block."""
+    """All scores of one page; a list is empty where the page has no such block.
+
+    `prose_formulas` are display formulas that were read as text: they count as text.
+    """
 
     page: str
-    evaluator: str
+    evaluator: Evaluator
     text: tuple[Distance, ...]
+    prose_formulas: tuple[Distance, ...]
     formulas: tuple[Distance, ...]
     tables: tuple[TableScores, ...]
     table_text: tuple[Distance, ...]
@@ -93,9 +92,16 @@ class PageScores:
     invented_tokens: int
 
     @property
+    def text_blocks(self) -> tuple[Distance, ...]:
+        """All that counts as text; the evaluator drops formulas where there is no other text."""
+        if self.text or self.evaluator.corrected:
+            return self.text + self.prose_formulas
+        return ()
+
+    @property
     def text_edit_distance(self) -> float | None:
         """Sum of edits over sum of lengths of the page's text blocks; None without any."""
-        return _pooled(self.text)
+        return _pooled(self.text_blocks)
 
     @property
     def insertion_rate(self) -> float | None:
@@ -113,25 +119,26 @@ def score_page(
 
     `tokenizer` counts the tokens of the whole-page insertion rate.
     """
-    reference = page if isinstance(page, ReferencePage) else reference_page(page)
-    blocks = predicted_blocks(markdown)
-    rest = [b for b in blocks if b.kind != TABLE]
-    tables, cells = _match_tables(reference.tables, [b for b in blocks if b.kind == TABLE])
+    if not isinstance(page, ReferencePage):
+        page = reference_page(page, corrected=evaluator.corrected)
+    blocks = predicted_blocks(markdown, evaluator)
+    rest = _by_category(b for b in blocks if b.kind != TABLE)
+    tables, cells = _match_tables(page.tables, [b for b in blocks if b.kind == TABLE], evaluator)
     said = "\n".join(b.text for b in [*rest, *cells] if b.kind == TEXT)
-    matches = _match(reference, rest, cells, evaluator)
+    matches = _match(page, rest, cells, evaluator)
+    formulas = [m for m in matches if m.category == FORMULA_CATEGORY and m.reference]
     scored = [m for m in matches if m.category not in (*IGNORED_CATEGORIES, FORMULA_CATEGORY)]
-    formulas = [m for m in matches if m.category == FORMULA_CATEGORY]
-    as_text = [m for m in formulas if m.prediction and m.prediction[0].kind == TEXT]
-    formulas = [m for m in formulas if m not in as_text]
-    expected_tokens, invented = _invented(reference.text, said, tokenizer)
+    prose = [m for m in formulas if evaluator.mixed and m.predicted_kind in (TEXT, TABLE)]
+    expected_tokens, invented = _invented(page.text, said, tokenizer)
     return PageScores(
-        page=reference.name,
-        evaluator=evaluator.name,
-        text=_distances([m.normalised for m in scored] + [_formula_as_text(m) for m in as_text]),
-        formulas=_distances([m.normalised for m in formulas]),
-        tables=tuple(table_scores(r, p) for r, p in tables),
-        table_text=_distances([(normalise_table(r), normalise_table(p)) for r, p in tables]),
-        reading_order=reading_order_distance(map(_placed, scored)),
+        page=page.name,
+        evaluator=evaluator,
+        text=_distances(m.compared for m in scored),
+        prose_formulas=_distances(map(_formula_as_text, prose)),
+        formulas=_distances(m.compared for m in formulas if m not in prose),
+        tables=tuple(table_scores(r, p, normalise=False) for r, p in tables),
+        table_text=_distances(tables),
+        reading_order=reading_order_distance(Placed(m.positions, m.predicted_at) for m in scored),
         reference_tokens=expected_tokens,
         invented_tokens=invented,
     )
@@ -144,11 +151,13 @@ def summarise_pages(pages: Sequence[PageScores]) -> tuple[dict[str, float], list
     `_whole` pools all blocks and `_blocks` is the mean over blocks. Formulas rendered (CDM)
     need a TeX installation and are not computed.
     """
-    prefix = f"omnidocbench_{pages[0].evaluator}" if pages else "omnidocbench"
+    prefix = f"omnidocbench_{pages[0].evaluator.name}" if pages else "omnidocbench"
+    any_text = any(page.text or page.evaluator.corrected for page in pages)
+    text = [page.text + page.prose_formulas if any_text else () for page in pages]
     values: dict[str, float | None] = {
-        "text_edit_distance": _mean(page.text_edit_distance for page in pages),
-        "text_edit_distance_whole": _pooled([d for page in pages for d in page.text]),
-        "text_edit_distance_blocks": _mean(_pooled([d]) for page in pages for d in page.text),
+        "text_edit_distance": _mean(map(_pooled, text)),
+        "text_edit_distance_whole": _pooled([d for page in text for d in page]),
+        "text_edit_distance_blocks": _mean(_pooled([d]) for page in text for d in page),
         "reading_order_distance": _mean(
             _pooled([page.reading_order]) for page in pages if page.reading_order
         ),
@@ -168,35 +177,47 @@ def summarise_pages(pages: Sequence[PageScores]) -> tuple[dict[str, float], list
     return {"pages": len(pages), **named}, undefined
 
 
+def _by_category(blocks: Iterable[Block]) -> list[Block]:
+    """Text and formulas apart, whichever comes first first: it decides at equal positions."""
+    groups: dict[bool, list[Block]] = {}
+    for block in blocks:
+        groups.setdefault(block.kind == TEXT, []).append(block)
+    return [block for group in groups.values() for block in group]
+
+
 def _match(
     reference: ReferencePage, rest: list[Block], cells: list[Block], evaluator: Evaluator
 ) -> list[Match]:
     if evaluator.mixed:
-        pool = [*rest, *cells]
-        pool.sort(key=lambda b: (b.kind == INLINE_FORMULA, b.position or 0))
-        return quick_match(reference.blocks, pool, evaluator)
+        return quick_match(reference.blocks, [*rest, *cells], evaluator)
     matches = []
     for is_text in (True, False):
         expected = [b for b in reference.blocks if (b.kind == TEXT) == is_text]
         found = [b for b in rest if (b.kind == TEXT) == is_text]
-        matches += quick_match(expected, found, evaluator)
+        if expected:
+            matches += [
+                m for m in quick_match(expected, found, evaluator) if is_text or m.reference
+            ]
     return matches
 
 
 def _match_tables(
-    reference: Sequence[Block], prediction: Sequence[Block]
+    reference: Sequence[Block], prediction: Sequence[Block], evaluator: Evaluator
 ) -> tuple[list[tuple[str, str]], list[Block]]:
     """Pair tables by NED of their source; return the pairs and the cells of spare tables.
 
-    Cells of predicted tables without a partner join the text blocks, if the page has any
-    table at all. Where LaTeX tables outnumber HTML ones, nothing is compared: turning LaTeX
-    into HTML needs a TeX converter.
+    Pairs are normalised; a side of which nothing is left is compared as it is. Cells of
+    predicted tables without a partner join the text blocks, if the page has any table at
+    all. Where LaTeX tables outnumber HTML ones, v1.5 compares nothing; April needs a TeX
+    converter and, like the evaluator where there is none, compares the LaTeX itself.
     """
+    reference = [block for block in reference if block.text]
+    html = [b for b in prediction if b.category == HTML_TABLE]
+    latex = [b for b in prediction if b.category == LATEX_TABLE]
     if not reference:
         return [], []
-    html = [b for b in prediction if b.category == HTML_TABLE]
-    if sum(b.category == LATEX_TABLE for b in prediction) > len(html):
-        return [(b.text, "") for b in reference], []
+    if len(latex) > len(html):
+        html = [] if evaluator.mixed else latex
     cost = ned_matrix([b.text for b in reference], [b.text for b in html])
     rows, columns = linear_sum_assignment(cost)
     partner = dict(zip(rows.tolist(), columns.tolist(), strict=True))
@@ -205,7 +226,8 @@ def _match_tables(
         for i, block in enumerate(reference)
     ]
     spare = [block for j, block in enumerate(html) if j not in set(columns.tolist())]
-    return pairs, [cell for block in spare for cell in _cells(block)]
+    normalised = [(normalise_table(r) or r, normalise_table(p) or p) for r, p in pairs]
+    return normalised, [cell for block in spare for cell in _cells(block)]
 
 
 def _cells(table: Block) -> list[Block]:
@@ -224,12 +246,7 @@ def _formula_as_text(match: Match) -> tuple[str, str]:
         rows = " \\\\ ".join("{" + line.strip("$").strip("\n") + "}" for line in lines)
         latex = "\\begin{array}{l} " + rows + " \\end{array}"
     text = latex_to_text(latex)
-    return word_characters(text) or text, match.normalised[1]
-
-
-def _placed(match: Match) -> Placed:
-    positions = tuple(block.position for block in match.reference)
-    return Placed(positions, match.prediction[0].position if match.prediction else None)
+    return word_characters(text) or text, match.compared[1]
 
 
 def _invented(reference: str, prediction: str, tokenizer: str) -> tuple[int, int]:

@@ -9,9 +9,10 @@
 5. What is left on both sides is paired by a second assignment; predictions still left over
    are dropped, reference blocks still left over count in full.
 
-The evaluator of April 2025, whose numbers are still quoted, differs: see `Evaluator`.
-There is no time limit: a page takes as long as it takes, so that a slow machine scores it
-like a fast one.
+The evaluator of April 2025, whose numbers are still quoted, has no step 1, compares plain
+distances in step 5, counts a reference block without partner twice where no prediction is left
+over, and keeps left-over predictions where every reference block has its partner. There is no
+time limit: a page takes as long as it takes, so that a slow machine scores it like a fast one.
 """
 
 import functools
@@ -26,7 +27,14 @@ from rapidfuzz.process import cdist
 from scipy.optimize import linear_sum_assignment
 
 from manifold_ocr.metrics import edit
-from manifold_ocr.metrics.omnidocbench.blocks import IGNORED_CATEGORIES, Block
+from manifold_ocr.metrics.omnidocbench.blocks import (
+    IGNORED_CATEGORIES,
+    INLINE_FORMULA,
+    V1_5,
+    Block,
+    Evaluator,
+    split_arrays,
+)
 
 CERTAIN_BELOW = 0.25
 PART_WITHIN = 0.6
@@ -116,7 +124,9 @@ def _compatible(wanted: list[tuple[Run, float]]) -> list[Run]:
             placed = False
             for candidate in sets:
                 if run in candidate:
-                    candidate[run] = min(candidate[run], cost)
+                    if candidate[run] > cost:  # moved to the end: the mean is a sum in order
+                        del candidate[run]
+                        candidate[run] = cost
                     placed = True
                 elif not any(set(run) & set(other) for other in candidate):
                     candidate[run] = cost
@@ -148,78 +158,109 @@ REJECTED_ABOVE = 0.7
 FOUND_WITHIN = 0.4
 
 Matrix = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluator:
-    """A version of the evaluator; its name is part of every metric's name.
-
-    `mixed`: text and formulas are matched together, ignored blocks first (step 1) and cells
-    of spare tables join the text. `normalised_leftovers`: step 5 compares NED, not raw
-    distances. `missing_twice`: where no prediction is left over, a reference block without
-    partner is counted twice.
-    """
-
-    name: str
-    mixed: bool
-    normalised_leftovers: bool
-    missing_twice: bool
-
-
-V1_5 = Evaluator(name="v1_5", mixed=True, normalised_leftovers=True, missing_twice=False)
-APRIL_2025 = Evaluator(name="2025_04", mixed=False, normalised_leftovers=False, missing_twice=True)
+Pair = tuple[list[int], Run]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """Blocks of the reference (in order) and of the prediction that are compared as one.
 
-    `prediction` is empty where nothing was found.
+    `compared` holds reference and prediction in the form that is compared. `prediction` is
+    empty where nothing was found; `reference` is empty for predictions without a partner.
+    `positions`, `predicted_at` and `predicted_kind` are what the evaluator takes for the
+    blocks' reading positions and kind.
     """
 
     reference: tuple[Block, ...]
     prediction: tuple[Block, ...]
+    compared: tuple[str, str]
+    positions: tuple[float | None, ...] = ()
+    predicted_at: float | None = None
+    predicted_kind: str = ""
 
     @property
     def category(self) -> str:
         """The most common category of the reference blocks, ignored ones last."""
         names = [block.category for block in self.reference]
         kept = [name for name in names if name not in IGNORED_CATEGORIES]
-        return Counter(kept or names).most_common(1)[0][0]
+        return Counter(kept or names or [""]).most_common(1)[0][0]
 
-    @property
-    def normalised(self) -> tuple[str, str]:
-        """Reference and prediction as they are compared."""
-        return (
-            "".join(block.normalised for block in self.reference),
-            "".join(block.normalised for block in self.prediction),
-        )
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The blocks of one side that are not empty in the form that is compared.
+
+    The evaluator drops the empty ones but looks positions and kinds up by number in the
+    whole list, so one empty block shifts all after it: `looked_up` is that list (without
+    the mistake, `blocks` itself). `numbers` are the places of `texts` in `blocks`.
+    """
+
+    blocks: list[Block]
+    texts: list[str]
+    looked_up: list[Block]
+    numbers: list[int]
+
+    def without(self, dropped: set[int]) -> "_Side":
+        kept = [k for k in range(len(self.texts)) if k not in dropped]
+        return _Side(self.blocks, [self.texts[k] for k in kept], self.looked_up, kept)
+
+    def of(self, places: Sequence[int]) -> tuple[Block, ...]:
+        return tuple(self.blocks[self.numbers[k]] for k in places)
+
+    def found_as(self, places: Sequence[int]) -> list[Block]:
+        return [self.looked_up[self.numbers[k]] for k in places]
+
+
+def _side(blocks: Sequence[Block], evaluator: Evaluator) -> _Side:
+    texts = [block.compared(evaluator) if block.text else "" for block in blocks]
+    kept = [k for k, text in enumerate(texts) if text]
+    whole = [blocks[k] for k in kept]
+    looked_up = whole if evaluator.corrected else list(blocks)
+    return _Side(whole, [texts[k] for k in kept], looked_up, list(range(len(kept))))
 
 
 def quick_match(
     reference: Sequence[Block], prediction: Sequence[Block], evaluator: Evaluator = V1_5
 ) -> list[Match]:
-    """Match the text and formula blocks of one page; each reference block is in a match."""
-    reference = [block for block in reference if block.text and block.normalised]
-    prediction = [block for block in prediction if block.text and block.normalised]
-    if len(reference) == 1 and len(prediction) == 1:
-        return [Match((reference[0],), (prediction[0],))]
-    if not prediction:
-        return [Match((block,), ()) for block in reference]
-    kept, ignored = reference, []
+    """Match the text and formula blocks of one page; each reference block is in a match.
+
+    Matches come in the evaluator's order, which decides between equal positions.
+    """
     if evaluator.mixed:
-        ignored = [block for block in reference if block.category in IGNORED_CATEGORIES]
-        kept = [block for block in reference if block.category not in IGNORED_CATEGORIES]
-    if ignored:
-        near = ned_matrix([b.normalised for b in ignored], [b.normalised for b in prediction])
-        taken = set(np.flatnonzero((near < IGNORED_BELOW).any(axis=0)).tolist())
-        prediction = [block for j, block in enumerate(prediction) if j not in taken]
-    texts = [b.normalised for b in kept], [b.normalised for b in prediction]
-    pairs = _pair(*texts, evaluator)
-    return [
-        Match(tuple(kept[i] for i in rows), tuple(prediction[j] for j in run))
-        for rows, run in pairs
-    ]
+        ordered = sorted(prediction, key=lambda b: (b.kind == INLINE_FORMULA, b.position or 0))
+        reference, prediction = split_arrays(reference), split_arrays(ordered)
+    ours, theirs = _side(reference, evaluator), _side(prediction, evaluator)
+    if not ours.texts and evaluator.mixed:
+        return []
+    if not ours.texts:
+        return [_match(ours, theirs, [], (j,)) for j in range(len(theirs.texts))]
+    if not theirs.texts:
+        return [_match(ours, theirs, [i], ()) for i in range(len(ours.texts))]
+    if len(ours.texts) == len(theirs.texts) == 1:
+        return [_match(ours, theirs, [0], (0,))]
+    if evaluator.mixed:
+        ours, theirs = _set_aside_ignored(ours, theirs)
+    pairs = _pair(ours.texts, theirs.texts, evaluator)
+    return [_match(ours, theirs, rows, run) for rows, run in pairs]
+
+
+def _set_aside_ignored(ours: _Side, theirs: _Side) -> tuple[_Side, _Side]:
+    ignored = {k for k, b in enumerate(ours.blocks) if b.category in IGNORED_CATEGORIES}
+    near = ned_matrix([ours.texts[k] for k in sorted(ignored)], theirs.texts)
+    taken = set(np.flatnonzero((near < IGNORED_BELOW).any(axis=0)).tolist()) if ignored else set()
+    return ours.without(ignored), theirs.without(taken)
+
+
+def _match(ours: _Side, theirs: _Side, rows: Sequence[int], run: Run) -> Match:
+    first = theirs.found_as(run[:1])
+    return Match(
+        reference=ours.of(rows),
+        prediction=theirs.of(run),
+        compared=("".join(ours.texts[i] for i in rows), "".join(theirs.texts[j] for j in run)),
+        positions=tuple(block.position for block in ours.found_as(rows)),
+        predicted_at=first[0].position if first else None,
+        predicted_kind=first[0].kind if first else "",
+    )
 
 
 def ned_matrix(
@@ -232,9 +273,7 @@ def ned_matrix(
     return np.asarray(cdist(reference, prediction, scorer=scorer, dtype=np.float64))
 
 
-def _pair(
-    reference: list[str], prediction: list[str], evaluator: Evaluator
-) -> list[tuple[list[int], Run]]:
+def _pair(reference: list[str], prediction: list[str], evaluator: Evaluator) -> list[Pair]:
     runs = merge_runs(ned_matrix(reference, prediction), reference, prediction)
     found = _assign(reference, prediction, runs)
     lost = [i for i in range(len(reference)) if i not in found]
@@ -242,22 +281,26 @@ def _pair(
     for i, run in found.items():
         groups.setdefault(run, []).append(i)
     _rescue(groups, lost, reference, prediction)
-    placed = {i for rows in groups.values() for i in rows}
-    used = {j for run in groups for j in run}
     pairs = [(sorted(rows), run) for run, rows in groups.items() if rows]
-    left = [i for i in range(len(reference)) if i not in placed]
-    free = [j for j in range(len(prediction)) if j not in used]
+    placed = {i for rows in groups.values() for i in rows}
+    # Differences of sets, as the evaluator takes them: their order is not always ascending
+    # and decides between equally good assignments.
+    left = list(set(range(len(reference))) - placed)
+    free = list(set(range(len(prediction))) - {j for run in groups for j in run})
+    if not free:
+        missing: list[Pair] = [([i], ()) for i in left]
+        return pairs + (missing if evaluator.mixed else missing * 2)
+    if not left:
+        return pairs if evaluator.mixed else [*pairs, ([], tuple(free))]
     cost = ned_matrix(
         [reference[i] for i in left],
         [prediction[j] for j in free],
-        normalised=evaluator.normalised_leftovers,
+        normalised=evaluator.mixed,
     )
     rows, columns = linear_sum_assignment(cost)
     pairs += [([left[r]], (free[c],)) for r, c in zip(rows, columns, strict=True)]
-    missing: list[tuple[list[int], Run]] = [
-        ([i], ()) for k, i in enumerate(left) if k not in set(rows.tolist())
-    ]
-    return pairs + missing * (2 if evaluator.missing_twice and not free else 1)
+    matched = {left[r] for r in rows}
+    return pairs + [([i], ()) for i in sorted(left) if i not in matched]
 
 
 def _assign(reference: list[str], prediction: list[str], runs: list[Run]) -> dict[int, Run]:
