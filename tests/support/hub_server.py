@@ -14,11 +14,13 @@ class Faults:
     """What goes wrong: {path: list of faults, used up one a request}.
 
     A fault is a status (429, 503, 401 ...), "drop" (close after half the bytes) or "wrong"
-    (right length, other bytes).
+    (right length, other bytes). `repos` holds the files of further repositories, by kind and
+    name: {"models/owner/name": {"config.json": bytes}}; any revision of them is there.
     """
 
     def __init__(self):
         self.files = {}
+        self.repos = {}
         self.plan = {}
         self.requests = []
         self.token = None
@@ -62,6 +64,8 @@ def _handler(state):
             fault = state.take(name) if self.command == "GET" else None
             if isinstance(fault, int):
                 return self._send(fault, b"{}", {"Retry-After": "0"})
+            if (answer := _further(state.repos, path)) is not None:
+                return self._json(answer) if not isinstance(answer, bytes) else self._file(answer)
             if path == f"/api/datasets/{REPO}" or path.startswith(f"/api/datasets/{REPO}/revision"):
                 return self._json({"id": REPO, "sha": COMMIT, "siblings": []})
             if path.startswith(f"/api/datasets/{REPO}/tree"):
@@ -75,7 +79,7 @@ def _handler(state):
         def _json(self, value):
             self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-        def _file(self, data, fault):
+        def _file(self, data, fault=None):
             headers = {
                 "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
                 "X-Repo-Commit": COMMIT,
@@ -95,12 +99,29 @@ def _handler(state):
     return Handler
 
 
+def _further(repos, path):
+    """Return what one of the further repositories answers: JSON, a file's bytes, or None."""
+    kind, *rest = path.strip("/").removeprefix("api/").split("/")
+    if kind not in ("datasets", "models"):
+        kind, rest = "models", [kind, *rest]
+    files = repos.get(f"{kind}/{'/'.join(rest[:2])}")
+    if files is None:
+        return None
+    if not path.startswith("/api/"):
+        return files.get("/".join(rest[4:]))
+    revision = rest[3] if len(rest) > 3 and len(rest[3]) == len(COMMIT) else COMMIT
+    if rest[2:3] == ["tree"]:
+        return _tree(files)
+    names = [{"rfilename": name} for name in files]
+    return {"id": "/".join(rest[:2]), "sha": revision, "siblings": names}
+
+
 def _tree(files):
     entries = []
     for name, data in files.items():
         digest = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
         entry = {"type": "file", "path": name, "size": len(data), "oid": digest}
-        if name.endswith(".zip"):
+        if name.endswith((".zip", ".safetensors")):
             sha256 = hashlib.sha256(data).hexdigest()
             entry["lfs"] = {"oid": sha256, "size": len(data), "pointerSize": 130}
         entries.append(entry)
