@@ -46,7 +46,7 @@ lint: $(STAMP)
 
 # Rewrites requirements.lock from pyproject.toml (needs the network).
 lock:
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra pages --extra metrics \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra pages --extra heic --extra metrics \
 	  --extra remotes --python-version 3.11 --no-header --no-annotate --upgrade \
 	  $(or $(LINKS),--torch-backend cpu) --output-file requirements.lock
 

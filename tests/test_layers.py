@@ -13,7 +13,7 @@ from manifold_ocr.code_hash import PACKAGE, PLUMBING, SOURCE_ROOT, covered, impo
 
 PROJECT = SOURCE_ROOT.parent
 SOURCE = "src/manifold_ocr/"  # of dependencies in dvc.yaml
-TOP = {"errors", "files", "records", "images", "config", "resources", "code_hash"}
+TOP = {"errors", "files", "records", "images", "pixels", "config", "resources", "code_hash"}
 # Lowest first. A file imports its own layer and those before it.
 LAYERS = (
     TOP, {"metrics"}, {"augment"}, {"synthetic"}, {"data"}, {"models"}, {"training"}, {"reading"},

@@ -1,47 +1,357 @@
-"""Open, scale and crop images the same way everywhere: training, evaluation, engines, reports."""
+"""One door for images and PDFs: training, evaluation, engines, reports, `read` and `label`.
 
+What comes through it is what a viewer shows: turned by its EXIF tag, transparent ink over a
+ground that it stands out from, 16-bit and float pixels scaled to 8 bits. A file has pages: an
+image one, a TIFF, GIF, WebP or PDF each of its own; page k of a file is its `frame` k.
+"""
+
+import contextlib
 import math
+import warnings
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.pixels import MAX_IMAGE_PIXELS, orientation_of, shown, telling
 from manifold_ocr.records import Box, Sample
 
-MAX_IMAGE_PIXELS = 400_000_000  # a decompression bomb, not a page: 20,000 x 20,000
+MAX_PDF_PIXELS = 100_000_000  # a larger page of a PDF is rendered at fewer dots per inch
+PDF_DPI = 200
+# fmt: off
+IMAGE_SUFFIXES = frozenset((
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+))
+# fmt: on
+PAGED_FORMATS = ("TIFF", "GIF", "WEBP")  # MPO is not one: its other images are previews
+SUBFILE_TYPE = 254  # the TIFF tag: bit 0 marks a thumbnail, bit 2 a mask
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+# Pillow's own limit is lower than ours and only warns; `_Frames` applies ours.
+Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def open_image(path: Path | str) -> Image.Image:
-    """Return a fully decoded RGB image (transparent pixels over white).
+def open_image(path: Path | str, frame: int = 0) -> Image.Image:
+    """Return page `frame` (from 0) of an image or PDF as fully decoded upright RGB.
+
+    A page of a PDF is rendered at 200 dpi.
 
     Raises:
-        UserError: missing, empty, truncated, no image, or over 400 million pixels.
+        UserError: missing, empty, truncated, no image, over 400 million pixels, or without
+            such a page; says which.
+    """
+    with Document(path) as document:
+        return document.render(frame)
+
+
+def image_size(path: Path | str, frame: int = 0) -> tuple[int, int]:
+    """Return (width, height) in pixels of what `open_image` returns, without decoding it.
+
+    Raises:
+        UserError: as `open_image`, except for damage that only decoding shows.
+    """
+    with Document(path) as document:
+        return document.size(frame)
+
+
+def count_pages(path: Path | str) -> int:
+    """Return how many pages an image or PDF has.
+
+    Raises:
+        UserError: the file cannot be opened.
+    """
+    with Document(path) as document:
+        return len(document)
+
+
+class Document:
+    """The pages of an image file or a PDF, opened once and rendered one by one."""
+
+    def __init__(self, path: Path | str, password: str | None = None) -> None:
+        """Open the file; nothing is decoded yet.
+
+        Raises:
+            UserError: it cannot be opened; says why.
+        """
+        self.path = Path(path)
+        head = _head(self.path)
+        self.is_pdf = b"%PDF-" in head or (
+            self.path.suffix.lower() == ".pdf" and not _is_image(head)
+        )
+        self._file: _Pdf | _Frames = (
+            _Pdf(self.path, password) if self.is_pdf else _Frames(self.path, head)
+        )
+
+    def __enter__(self) -> "Document":
+        """Return the document."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __len__(self) -> int:
+        """Return the number of pages."""
+        return self._file.count
+
+    def label(self, frame: int) -> str:
+        """Return the path, with `#page=N` (from 1) in a PDF or a file of several pages."""
+        several = self.is_pdf or len(self) > 1
+        return f"{self.path}#page={frame + 1}" if several else str(self.path)
+
+    def size(self, frame: int, dpi: int = PDF_DPI) -> tuple[int, int]:
+        """Return (width, height) in pixels of the rendered page.
+
+        Raises:
+            UserError: no such page, or it is damaged or too large.
+        """
+        self._check(frame)
+        return self._file.size(frame, dpi, self.label(frame))
+
+    def render(self, frame: int, dpi: int = PDF_DPI) -> Image.Image:
+        """Return the page as upright RGB; `dpi` counts for PDFs only.
+
+        Raises:
+            UserError: no such page, or it is damaged or too large; other pages can still
+                be rendered.
+        """
+        self._check(frame)
+        return self._file.render(frame, dpi, self.label(frame))
+
+    def text_layer(self, frame: int, dpi: int = PDF_DPI) -> list[tuple[Box, str]]:
+        """Return the text that a PDF page carries, in runs with their boxes; none for images.
+
+        Boxes are in pixels of the page as `render` returns it; text outside of it is left out.
+        A PDF with form fields gives none: their values are no part of a text layer.
+
+        Raises:
+            UserError: no such page, or it is damaged.
+        """
+        self._check(frame)
+        if isinstance(self._file, _Frames):
+            return []
+        return self._file.text(frame, dpi, self.label(frame))
+
+    def dpi(self, frame: int, dpi: int = PDF_DPI) -> float:
+        """Return the dots per inch at which `render` renders a page: less for a huge one.
+
+        Raises:
+            UserError: no such page, or it is damaged.
+        """
+        self._check(frame)
+        return self._file.dpi(frame, dpi, self.label(frame))
+
+    def _check(self, frame: int) -> None:
+        if not 0 <= frame < len(self):
+            raise UserError(
+                f"{self.path}: there is no page {frame + 1}; the file has {len(self)} page(s)"
+            )
+
+
+class _Frames:
+    """The pages of an image file: its frames, without thumbnails and masks."""
+
+    def __init__(self, path: Path, head: bytes) -> None:
+        if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
+            _register_heif(path)
+        with telling(path, head):
+            self._image = Image.open(path)
+        self._frames = _page_frames(self._image)
+        self.count = len(self._frames)
+
+    def size(self, frame: int, dpi: int, label: str) -> tuple[int, int]:
+        image = self._at(frame, label)
+        turned = orientation_of(image) in (5, 6, 7, 8)
+        if turned and image.format != "TIFF":  # Pillow states the turned size of a TIFF itself
+            return image.height, image.width
+        return image.size
+
+    def render(self, frame: int, dpi: int, label: str) -> Image.Image:
+        image = self._at(frame, label)
+        with telling(label):
+            return shown(image)
+
+    def dpi(self, frame: int, dpi: int, label: str) -> float:
+        return float(dpi)
+
+    def _at(self, frame: int, label: str) -> Image.Image:
+        with telling(label):
+            self._image.seek(self._frames[frame])
+        width, height = self._image.size
+        if width * height > MAX_IMAGE_PIXELS:
+            raise UserError(
+                f"{label}: {width}x{height} pixels is too large "
+                f"(the limit is {MAX_IMAGE_PIXELS:,} pixels); scale it down"
+            )
+        return self._image
+
+    def close(self) -> None:
+        self._image.close()
+
+
+class _Pdf:
+    """The pages of a PDF, through PDFium, with filled form fields drawn."""
+
+    def __init__(self, path: Path, password: str | None) -> None:
+        try:
+            import pypdfium2
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"{path}: PDFs need pypdfium2: pip install 'manifold-ocr[pages]'"
+            ) from error
+        self._error = pypdfium2.PdfiumError
+        try:
+            self._file = pypdfium2.PdfDocument(path, password=password)
+        except self._error as error:
+            if "password" in str(error).lower():
+                hint = "the password is wrong" if password else "give its --password"
+                raise UserError(f"{path}: a PDF with a password; {hint}") from error
+            raise UserError(f"{path}: not a PDF that can be read ({error})") from error
+        with contextlib.suppress(self._error):
+            self._file.init_forms()
+        self.count = len(self._file)
+        if not self.count:
+            self.close()
+            raise UserError(f"{path}: a PDF without any page that can be read")
+
+    def _page(self, frame: int, label: str) -> Any:
+        try:
+            return self._file[frame]
+        except self._error as error:
+            raise UserError(f"{label}: the page is damaged ({error})") from error
+
+    def dpi(self, frame: int, dpi: int, label: str) -> float:
+        with contextlib.closing(self._page(frame, label)) as page:
+            return 72 * self._scale(page, dpi)
+
+    def _scale(self, page: Any, dpi: int) -> float:
+        width, height = page.get_size()  # points: 72 an inch
+        scale = dpi / 72
+        return float(min(scale, math.sqrt(MAX_PDF_PIXELS / max(1.0, width * height))))
+
+    def size(self, frame: int, dpi: int, label: str) -> tuple[int, int]:
+        with contextlib.closing(self._page(frame, label)) as page:
+            width, height = page.get_size()
+            scale = self._scale(page, dpi)
+            return math.ceil(width * scale), math.ceil(height * scale)
+
+    def render(self, frame: int, dpi: int, label: str) -> Image.Image:
+        with contextlib.closing(self._page(frame, label)) as page:
+            try:
+                bitmap = page.render(scale=self._scale(page, dpi))
+                image: Image.Image = bitmap.to_pil().convert("RGB")
+            except (self._error, RuntimeError, ValueError, MemoryError) as error:
+                raise UserError(f"{label}: the page cannot be rendered ({error})") from error
+            return image
+
+    def text(self, frame: int, dpi: int, label: str) -> list[tuple[Box, str]]:
+        if getattr(self._file, "formenv", None):
+            return []
+        width, height = self.size(frame, dpi, label)
+        with contextlib.closing(self._page(frame, label)) as page:
+            try:
+                layer = page.get_textpage()
+                rects = [layer.get_rect(k) for k in range(layer.count_rects())]
+                runs = [(self._box(page, r, dpi), layer.get_text_bounded(*r)) for r in rects]
+            except self._error as error:
+                raise UserError(f"{label}: its text layer is damaged ({error})") from error
+        return [
+            (box, " ".join(text.split()))
+            for box, text in runs
+            if text.strip()
+            and 0 <= box[0] + box[2] <= 2 * width
+            and 0 <= box[1] + box[3] <= 2 * height
+        ]
+
+    def _box(self, page: Any, rect: tuple[float, float, float, float], dpi: int) -> Box:
+        """Return a rectangle of the page's own space (points, y upwards) in rendered pixels."""
+        from ctypes import byref, c_int
+
+        import pypdfium2.raw as pdfium
+
+        width, height = page.get_size()
+        scale = self._scale(page, dpi)
+        xs, ys = [], []
+        for x, y in (rect[:2], rect[2:]):
+            at_x, at_y = c_int(), c_int()
+            size = 0, 0, round(100 * width * scale), round(100 * height * scale), 0
+            pdfium.FPDF_PageToDevice(page, *size, x, y, byref(at_x), byref(at_y))
+            xs.append(at_x.value / 100)
+            ys.append(at_y.value / 100)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def exif_orientation(path: Path | str) -> int:
+    """Return the EXIF orientation of an image file, 1 (upright) where it states none.
+
+    Raises:
+        UserError: the file cannot be opened.
     """
     path = Path(path)
+    with telling(path, _head(path)), Image.open(path) as image:
+        return orientation_of(image)
+
+
+def _head(path: Path) -> bytes:
+    """Return the first kilobyte of a file; PDF readers look for their mark in it."""
     try:
-        if path.stat().st_size == 0:
-            raise UserError(f"{path}: the file is empty (0 bytes); copy it again")
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise UserError(f"{path}: {image.width}x{image.height} pixels is over the limit")
-            image.load()
-            return _to_rgb(image)
+        with open(path, "rb") as file:
+            head = file.read(1024)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such image") from error
-    except UnidentifiedImageError as error:
-        raise UserError(f"{path}: not an image that can be read; convert it to PNG") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: damaged or truncated image ({error}); copy it again") from error
+        raise UserError(f"{path}: no such file (no such image)") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: a folder, not an image; name the files in it") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be opened ({error})") from error
+    if not head:
+        raise UserError(f"{path}: the file is empty (0 bytes); copy it again")
+    return head
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        canvas = Image.new("RGBA", image.size, "white")
-        canvas.alpha_composite(image.convert("RGBA"))
-        return canvas.convert("RGB")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return image.point(lambda value: value / 256).convert("L").convert("RGB")
-    return image.convert("RGB")
+def _is_image(head: bytes) -> bool:
+    marks = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"BM", b"RIFF")
+    return head.startswith(marks)
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: HEIC images need pillow-heif: pip install 'manifold-ocr[heic]'"
+        ) from error
+    register_heif_opener()
+
+
+def _page_frames(image: Image.Image) -> list[int]:
+    """Return the frames that are pages; a damaged one counts, and is told when it is opened."""
+    if image.format not in PAGED_FORMATS or not getattr(image, "is_animated", False):
+        return [0]
+    pages: list[int] = []
+    for frame in range(getattr(image, "n_frames", 1)):
+        try:
+            image.seek(frame)
+        except EOFError:
+            break
+        except Exception:  # any damage: see telling
+            pages.append(frame)
+            break
+        kind = getattr(image, "tag_v2", {}).get(SUBFILE_TYPE, 0)
+        if not (isinstance(kind, int) and kind & 0b101):
+            pages.append(frame)
+    return pages or [0]
 
 
 def scaled_size(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:
@@ -67,12 +377,12 @@ def crop(image: Image.Image, box: Box | None) -> Image.Image:
 def load_sample(sample: Sample, image_root: Path | str) -> Image.Image:
     """Return the RGB pixels that a reader gets for `sample`: opened, scaled, cropped.
 
-    `box` is in pixels of the image after `max_pixels` scaling.
+    `box` is in pixels of the upright image after `max_pixels` scaling.
 
     Raises:
         UserError: the image cannot be read or the box holds no pixel; names the row.
     """
-    image = open_image(Path(image_root) / sample.image)
+    image = open_image(Path(image_root) / sample.image, getattr(sample, "frame", 0))
     size = scaled_size(image.size, sample.max_pixels)
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)

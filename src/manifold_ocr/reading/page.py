@@ -1,7 +1,6 @@
 """Read whole pages: detect lines, recognise each, arrange the text as a person reads it."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -9,17 +8,17 @@ from typing import Any, Literal, Protocol
 from PIL import Image
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.images import MAX_IMAGE_PIXELS, open_image
+from manifold_ocr.images import PDF_DPI, Document
 from manifold_ocr.models.base import OcrModel
 from manifold_ocr.reading.detect import DetectedLine, crop_line, usual_height
 from manifold_ocr.reading.layout.lines import Line, Paragraph, join_rows
 from manifold_ocr.reading.layout.order import arrange
 
-PDF_DPI = 200
 LINE_ASPECT = 12.0  # wider than this for its height: one line, whatever a detector says
 LINE_COVER = 0.4  # a lone row that fills this share of the height is an image of a line
 
 Mode = Literal["auto", "line", "page"]
+PageRange = tuple[int, int | None]  # first and last page from 1; None: to the end
 
 
 class Detector(Protocol):
@@ -146,43 +145,55 @@ def is_line_image(size: tuple[int, int], found: list[DetectedLine]) -> bool:
     return bottom - top < 1.6 * tallest and tallest >= LINE_COVER * height
 
 
-def open_pages(path: Path, dpi: int = PDF_DPI) -> Iterator[tuple[str, Image.Image]]:
-    """Yield (label, RGB page) of an image or of each page of a PDF, one in memory at a time.
+def open_pages(
+    path: Path,
+    dpi: int = PDF_DPI,
+    *,
+    password: str | None = None,
+    pages: Sequence[PageRange] = (),
+) -> Iterator[tuple[str, Image.Image]]:
+    """Yield (label, RGB page) of an image or PDF, one in memory at a time.
 
-    The label is the path, with `#page=N` for a page of a PDF.
+    The label is the path, with `#page=N` in a PDF or a file of several pages. A page that
+    cannot be rendered is left out; after the last page one error names all of those.
 
     Raises:
-        UserError: the file cannot be read; names it.
+        UserError: the file cannot be opened, or a page of it cannot be rendered.
     """
-    if path.suffix.lower() != ".pdf":
-        yield str(path), open_image(path)
-        return
-    try:
-        import pypdfium2
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{path}: PDFs need pypdfium2: pip install 'manifold-ocr[pages]'"
-        ) from error
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    with ExitStack() as stack:
-        try:
-            document = pypdfium2.PdfDocument(path)
-        except pypdfium2.PdfiumError as error:
-            raise UserError(f"{path}: not a PDF that can be read ({error})") from error
-        stack.callback(document.close)
-        for number in range(len(document)):
-            yield f"{path}#page={number + 1}", _render(document, number, dpi, path)
+    problems = []
+    with Document(path, password) as document:
+        for frame in chosen_frames(len(document), pages):
+            try:
+                page = document.render(frame, dpi)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            yield document.label(frame), page
+    if problems:
+        raise UserError("; ".join(problems))
 
 
-def _render(document: Any, number: int, dpi: int, path: Path) -> Image.Image:
-    page = document[number]
-    try:
-        width, height = page.get_size()  # points: 72 an inch
-        scale = dpi / 72
-        if width * height * scale * scale > MAX_IMAGE_PIXELS:
-            raise UserError(f"{path}#page={number + 1}: too large at {dpi} dpi; lower --dpi")
-        image: Image.Image = page.render(scale=scale).to_pil().convert("RGB")
-        return image
-    finally:
-        page.close()
+def parse_pages(text: str) -> list[PageRange]:
+    """Return page ranges such as `1-3,7,10-` as (first, last) from 1; None is the last page.
+
+    Raises:
+        UserError: not such a list.
+    """
+    ranges: list[PageRange] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        known = first.isdecimal() and (last.isdecimal() or not last)
+        if not known or int(first) < 1 or (last and int(last) < int(first)):
+            raise UserError(f"pages {text!r}: write numbers and ranges such as 1-3,7,10-")
+        ranges.append((int(first), int(last) if last else (None if dash else int(first))))
+    return ranges
+
+
+def chosen_frames(count: int, pages: Sequence[PageRange] = ()) -> list[int]:
+    """Return the frames (from 0) of `count` that page ranges name, in order; all without any."""
+    if not pages:
+        return list(range(count))
+    wanted = {
+        number for first, last in pages for number in range(first, min(last or count, count) + 1)
+    }
+    return [number - 1 for number in sorted(wanted)]
