@@ -387,7 +387,7 @@ class TrainConfig:
 
 @settings
 class CohortConfig:
-    """Where each failure cohort begins: docs/metrics.md and `metrics.failures`."""
+    """Where each failure cohort begins: docs/metrics.md and `metrics.row_score`."""
 
     too_long: Annotated[float, Field(strict=True, gt=1)] = 1.5
     too_short: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.5

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.metrics import failures, fox, probes, tables, tokens
+from manifold_ocr.metrics import fox, probes, row_score, tables, tokens
 from manifold_ocr.records import Sample
 
 WORDS = st.text("ab \n", min_size=1, max_size=20).filter(str.strip)
@@ -204,7 +204,7 @@ def test_tokenizers_by_name(tmp_path):
     assert tokens.load_tokenizer(str(tmp_path)).encode("abb") == [2, 1]
 
 
-CONFIG = failures.CohortConfig()
+CONFIG = row_score.CohortConfig()
 
 
 @pytest.mark.parametrize(
@@ -220,22 +220,22 @@ CONFIG = failures.CohortConfig()
 def test_cohorts(reference, prediction, cohort):
     from manifold_ocr.metrics.edit import distance
 
-    found = failures.classify(reference, prediction, distance(reference, prediction), CONFIG)
+    found = row_score.classify(reference, prediction, distance(reference, prediction), CONFIG)
     assert getattr(found, cohort)
-    right = failures.classify(reference, reference, 0, CONFIG)
-    assert not any(getattr(right, name) for name in failures.Cohorts.__dataclass_fields__)
+    right = row_score.classify(reference, reference, 0, CONFIG)
+    assert not any(getattr(right, name) for name in row_score.Cohorts.__dataclass_fields__)
 
 
 def test_a_loop_that_the_reference_has_is_no_failure():
     dotted = "Contents " + "." * 60 + " 12"
-    found = failures.classify(dotted, "C0ntemts" + "." * 65 + "l2zzzzzzzz", 20, CONFIG)
+    found = row_score.classify(dotted, "C0ntemts" + "." * 65 + "l2zzzzzzzz", 20, CONFIG)
     assert not found.looping
 
 
 @given(st.text("abc", min_size=1, max_size=12), st.integers(4, 9), st.text("xyz", max_size=9))
 def test_planted_loops_are_found(unit, times, around):
     loop = unit * times
-    found = failures.longest_loop(around + loop + around, 4)
+    found = row_score.longest_loop(around + loop + around, 4)
     if len(loop) >= 30:
         assert found > 0
     assert found <= len(around) * 2 + len(loop)
@@ -243,4 +243,4 @@ def test_planted_loops_are_found(unit, times, around):
 
 def test_cohort_bounds_are_checked():
     with pytest.raises(ValueError, match="too_short"):
-        failures.CohortConfig(too_short=1.2)
+        row_score.CohortConfig(too_short=1.2)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manifold_ocr.metrics import bootstrap
+from manifold_ocr.metrics.edit import CLASSES
 from manifold_ocr.metrics.row_score import RowScore
 
 Indices = npt.NDArray[np.int64]
@@ -70,6 +71,7 @@ def _document_numbers(rows: Sequence[RowScore]) -> Indices:
 
 _COUNTED = (
     "distance",
+    "matched_spaces",
     *(
         field.name
         for field in fields(RowScore)
@@ -119,6 +121,7 @@ def _excess(name: str, whole: str, common: str, denominator: str, *, interval: b
 
 
 _N, _M, _COMMON = "reference_characters", "predicted_characters", "common_characters"
+_SPACES, _SAID, _SHARED = "reference_spaces", "predicted_spaces", "matched_spaces"
 _TN, _TM, _TCOMMON = "reference_tokens", "predicted_tokens", "common_tokens"
 
 RATIOS: tuple[Ratio, ...] = (
@@ -126,6 +129,17 @@ RATIOS: tuple[Ratio, ...] = (
     _ratio("cer_macro", "cer", "cer_defined", interval=True),
     _ratio("cer_casefold", "case_distance", "case_characters"),
     _ratio("cer_widthfold", "width_distance", "width_characters"),
+    _ratio("cer_without_spaces", "spaceless_distance", "spaceless_characters", interval=True),
+    _ratio("exact_match_without_spaces", "spaceless_exact", "one", interval=True),
+    _ratio("space_precision", _SHARED, _SAID, interval=True),
+    _ratio("space_recall", _SHARED, _SPACES, interval=True),
+    _f1("space_f1", _SHARED, _SPACES, _SAID, interval=False),
+    Ratio(
+        "space_error_share", lambda t: t[_SPACES] + t[_SAID] - 2 * t[_SHARED], _column("distance")
+    ),
+    _ratio("word_precision", "matched_words", "predicted_words"),
+    _ratio("word_recall", "matched_words", "reference_words"),
+    _f1("word_f1", "matched_words", "reference_words", "predicted_words"),
     _ratio("ned", "distance", "longest", interval=True),
     _ratio("ned_macro", "ned", "one"),
     _ratio("wer", "word_distance", "reference_words", interval=True),
@@ -150,6 +164,7 @@ RATIOS: tuple[Ratio, ...] = (
     _ratio("hallucination_rate", "hallucination", "one"),
 )
 
+_KINDS = ("substitutions", "deletions", "insertions")
 COUNTS = (
     "missing",
     "blank",
@@ -158,7 +173,13 @@ COUNTS = (
     "substitutions",
     "deletions",
     "insertions",
+    *(f"{kind}_{name}" for kind in _KINDS for name in CLASSES),
+    "reference_spaces",
+    "predicted_spaces",
+    "matched_spaces",
     "reference_words",
+    "predicted_words",
+    "matched_words",
     "reference_tokens",
     "predicted_tokens",
 )
@@ -166,6 +187,11 @@ COUNTS = (
 DIFFERENCES = (
     "cer",
     "cer_macro",
+    "cer_without_spaces",
+    "exact_match_without_spaces",
+    "space_precision",
+    "space_recall",
+    "word_f1",
     "ned",
     "wer",
     "exact_match",

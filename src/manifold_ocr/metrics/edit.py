@@ -7,10 +7,14 @@ S, D and I are those of the alignment that rapidfuzz returns. A sequence is a st
 points) or a list of hashable units (graphemes, words, tokens).
 """
 
+import functools
+import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import regex
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 Units = Sequence[Hashable]
@@ -63,6 +67,40 @@ def edit_counts(reference: Units, prediction: Units) -> EditCounts:
         deletions=deletions,
         insertions=tags["insert"],
     )
+
+
+CLASSES = ("letters", "digits", "punctuation", "spaces", "cjk")
+_CJK = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Bopomofo}]")
+
+
+@functools.lru_cache(maxsize=65_536)
+def character_class(unit: str) -> str:
+    """One of CLASSES, by the unit's first code point; symbols count as punctuation."""
+    first = unit[0]
+    if first.isspace():
+        return "spaces"
+    if _CJK.match(first):
+        return "cjk"
+    category = unicodedata.category(first)[0]
+    return {"N": "digits", "L": "letters", "M": "letters"}.get(category, "punctuation")
+
+
+def edits_by_class(reference: Sequence[str], prediction: Sequence[str]) -> Mapping[str, Any]:
+    """Count the operations of the alignment of `edit_counts` by the class of their character.
+
+    Keys are `substitutions_CLASS` and `deletions_CLASS` (the class of the reference's
+    character) and `insertions_CLASS` (of the predicted one); a key that is missing is 0.
+    """
+    if reference == prediction:
+        return {}
+    counts: Counter[str] = Counter()
+    for operation in Levenshtein.editops(reference, prediction):
+        if operation.tag == "insert":
+            counts[f"insertions_{character_class(prediction[operation.dest_pos])}"] += 1
+        else:
+            kind = "deletions" if operation.tag == "delete" else "substitutions"
+            counts[f"{kind}_{character_class(reference[operation.src_pos])}"] += 1
+    return counts
 
 
 def error_rate(d: int, n: int) -> float | None:
