@@ -17,7 +17,7 @@ import zstandard
 
 from manifold_ocr.compression.archive import build_document
 from manifold_ocr.compression.signatures import (
-    CodecConfig,
+    Codec,
     encode,
     metrics_of_counts,
     pack_code,
@@ -45,7 +45,7 @@ def best(run: Callable[[], object], repeats: int = 3) -> float:
     return min(times)
 
 
-def by_loop(data: bytes, config: CodecConfig) -> list[int]:
+def by_loop(data: bytes, config: Codec) -> list[int]:
     """Encode one window after the other, bit by bit."""
     starts = window_starts(len(data), config)
     codes = []
@@ -58,7 +58,7 @@ def by_loop(data: bytes, config: CodecConfig) -> list[int]:
     return codes
 
 
-def encoding(config: CodecConfig) -> None:
+def encoding(config: Codec) -> None:
     """Print encoding rates."""
     data = text_of(200_000_000, 1)
     windows = len(encode(data, config).codes)
@@ -77,7 +77,7 @@ def encoding(config: CodecConfig) -> None:
         )
 
 
-def verification(config: CodecConfig, windows: int, documents: int, tolerance: int) -> None:
+def verification(config: Codec, windows: int, documents: int, tolerance: int) -> None:
     """Print the time to compare many windows with many documents."""
     rng = random.Random(2)
     base = text_of(4_000_000, 3)
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=1_000_000)
     parser.add_argument("--documents", type=int, default=10_000)
     options = parser.parse_args()
-    config = CodecConfig()
+    config = Codec()
     encoding(config)
     for tolerance in (0, 8):
         verification(config, options.windows, options.documents, tolerance)

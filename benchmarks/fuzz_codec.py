@@ -20,7 +20,7 @@ from pathlib import Path
 from manifold_ocr.compression import archive, lossless
 from manifold_ocr.compression.archive import build
 from manifold_ocr.compression.lossless import DamagedError
-from manifold_ocr.config import CodecConfig
+from manifold_ocr.compression.signatures import Codec
 
 LONGEST_SECONDS = 15  # of processor time
 ALPHABETS = (b"ab", b"the quick brown fox 0123\n", bytes(range(256)), "深度学习的文字 a\n".encode())
@@ -39,7 +39,7 @@ def valid_file(rng: random.Random) -> bytes:
     if rng.random() < 0.5:
         return lossless.compress(random_text(rng), effort=effort)
     window = rng.choice((4, 16, 64, 512))
-    config = CodecConfig(
+    config = Codec(
         window=window, stride=rng.randint(max(1, window // 4), window), precision=rng.randint(0, 6)
     )
     texts = [(f"d{i}", random_text(rng)) for i in range(rng.randint(0, 3))]

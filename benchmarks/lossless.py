@@ -23,7 +23,7 @@ import zstandard
 from manifold_ocr.compression import lossless, sizes
 from manifold_ocr.compression.archive import Manifold, build_document, to_bytes
 from manifold_ocr.compression.pages import read_texts
-from manifold_ocr.config import CodecConfig
+from manifold_ocr.compression.signatures import Codec
 
 
 def omnidocbench_texts(path: Path) -> list[bytes]:
@@ -69,7 +69,7 @@ def trained_dictionary(texts: Sequence[bytes]) -> tuple[int, int] | None:
 
 def with_signatures(texts: Sequence[bytes]) -> int:
     """Return the bytes of the same texts as searchable records of a manifold.bin."""
-    config = CodecConfig()
+    config = Codec()
     empty = len(to_bytes(Manifold(config, ())))
     documents = [build_document("", text, config, keep="best") for text in texts]
     return sum(len(to_bytes(Manifold(config, (item,)))) - empty for item in documents)

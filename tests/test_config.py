@@ -17,12 +17,11 @@ from manifold_ocr.config import (
     LoraConfig,
     Names,
     TrainConfig,
-    build,
     check_corpus_name,
     load_section,
     settings,
 )
-from manifold_ocr.errors import UserError
+from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import parse_yaml, read_yaml
 from manifold_ocr.stages.check_params import check_params
 
@@ -129,7 +128,7 @@ def changed(tmp_path, key, value):
             ["de"],
             r"rehearsal_languages\[0\]: 'de' is not one of en, zh",
         ),
-        ("train.include_languages", ["klingon!"], "train: include_languages: "),
+        ("train.include_languages", ["klingon!"], "include_languages.0.: language 'klingon!'"),
         ("lora.alpha", 0, "lora.alpha: must be greater than or equal to 1, not 0"),
         ("lora.alpha", -16, "lora.alpha: must be greater than or equal to 1, not -16"),
         ("lora.target_modules", [], "target_modules must name a module"),

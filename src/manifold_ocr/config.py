@@ -1,22 +1,18 @@
 """params.yaml as settings: one class per section, checked by pydantic before anything runs.
 
-An unknown or mistyped key, a wrong type, a value out of range: each is one `UserError` that
-names the key, the value and what is allowed. Numbers are never made from strings.
+A mistake is one line with the key, the value and what is allowed; params.yaml explains each key.
 """
 
-import dataclasses
-import math
 import re
 import typing
-from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from manifold_ocr.errors import UserError, nearest, settings_error
+from manifold_ocr.errors import UserError, build, nearest
 from manifold_ocr.files import read_yaml
 from manifold_ocr.records import Task, language_tag
 
@@ -36,9 +32,7 @@ ShareBelowOne = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
 
 
-@typing.dataclass_transform(
-    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
-)
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def settings(cls: type[Config]) -> type[Config]:
     """Make a frozen, checked dataclass: a section of params.yaml, or a part of one."""
     checks = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -46,24 +40,11 @@ def settings(cls: type[Config]) -> type[Config]:
 
 
 def load_section(cls: type[Config], name: str, path: Path | str = "params.yaml") -> Config:
-    """Build the settings `cls` from one section of a params file (see `build`)."""
+    """Build the settings `cls` from one section of a params file (see `errors.build`)."""
     params = read_yaml(path)
     if name not in params:
         raise UserError(f"{path}: section {name!r} is missing{nearest(name, params)}")
     return build(cls, params[name], f"{path}: {name}")
-
-
-def build(cls: type[Config], value: Any, where: str) -> Config:
-    """Build the settings `cls` from a mapping, checking every key and value.
-
-    Raises:
-        UserError: an unknown key (the nearest valid one is named), a missing key, a value of
-            another type or out of range, or a ValueError of the class's own checks.
-    """
-    try:
-        return TypeAdapter(cls).validate_python(value)
-    except ValidationError as error:
-        raise settings_error(cls, value, where, error.errors(include_url=False)) from error
 
 
 CORPUS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -71,11 +52,7 @@ POLICY_KEYS = ("allowed_licences", "commercial")  # of section `corpora`, beside
 
 
 def check_corpus_name(name: str) -> str:
-    """Return a name that folders, DVC stages, keys and a shell all take as it is.
-
-    Raises:
-        ValueError: another character, or a name that is an option of section `corpora`.
-    """
+    """Return a name that folders, DVC stages, keys and a shell take as it is, else ValueError."""
     if not CORPUS_NAME.fullmatch(name) or name in POLICY_KEYS:
         raise ValueError(
             f"{name!r} cannot be a corpus name: a letter, then letters, digits, _ and - (at most "
@@ -84,94 +61,29 @@ def check_corpus_name(name: str) -> str:
     return name
 
 
+def check_language(name: str) -> str:
+    """Return a name that `language_tag` knows, else ValueError."""
+    try:
+        language_tag(name)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+Granularities = Annotated[tuple[Literal["line", "page"], ...], Field(min_length=1)]
+Languages = tuple[Annotated[str, AfterValidator(check_language)], ...]
+Corpora = tuple[Annotated[str, AfterValidator(check_corpus_name)], ...]
+
+
 @settings
 class DownloadConfig:
     """The corpora that are fetched and put into the manifests."""
 
-    corpora: Annotated[Names, Field(min_length=1)]
+    corpora: Annotated[Corpora, Field(min_length=1)]
 
     def __post_init__(self) -> None:
-        for name in self.corpora:
-            check_corpus_name(name)
         if len(set(self.corpora)) < len(self.corpora):
             raise ValueError("corpora: a corpus is listed twice")
-
-
-@settings
-class LicencePolicy:
-    """`allowed_licences` lists SPDX-like names (or `any`); `commercial` is the run's purpose."""
-
-    allowed_licences: Annotated[Names, Field(min_length=1)] = ("any",)
-    commercial: Flag = False
-
-
-@settings
-class CommonOptions:
-    """Where a corpus comes from and what it may be used for: docs/corpora.md.
-
-    One of `path`, `url` (with `sha256`) or `repo` (with `revision`, a 40-digit commit) overrides
-    the known source. A layout's own options are beside its reader.
-    """
-
-    kind: str = ""
-    path: str = ""
-    url: str = ""
-    sha256: str = ""
-    repo: str = ""
-    revision: str = ""
-    role: Literal["", "train", "eval_only"] = ""
-    license: str = ""
-    language: str = ""
-
-    def __post_init__(self) -> None:
-        if sum(bool(value) for value in (self.path, self.url, self.repo)) > 1:
-            raise ValueError("give one of path, url, repo, not several")
-
-
-Options = TypeVar("Options", bound=CommonOptions)
-
-
-def corpus_options(cls: type[Options], name: str, options: Mapping[str, Any]) -> Options:
-    """Build a corpus's options from its entry under `corpora` (strict, see `config.build`)."""
-    return build(cls, options, f"params.yaml: corpora.{name}")
-
-
-Subset = Literal[
-    "printed", "receipts", "code", "forms", "handwriting", "charts", "degraded", "chinese"
-]
-SUBSETS: tuple[Subset, ...] = typing.get_args(Subset)
-# Raised with any change that alters a byte of the corpus: a test pins the bytes of a small one.
-# It is in params.yaml, so that DVC draws anew exactly when the bytes would differ.
-VERSION = 1
-
-
-@settings
-class SyntheticConfig(CommonOptions):
-    """How much is drawn, and from which seed.
-
-    The line counts are lower bounds per subset: documents are drawn whole until a split
-    has at least that many lines. `pages` adds one row per document with the whole page.
-    `needles` is the share of documents on which a passcode is planted (see `needle.plant`).
-    """
-
-    seed: Seed = 20240601
-    train_lines: Count = 320
-    val_lines: Count = 70
-    test_lines: Count = 320
-    subsets: Annotated[tuple[Subset, ...], Field(min_length=1)] = SUBSETS
-    pages: Flag = True
-    version: Int = VERSION
-    needles: Share = 0.0
-
-    def __post_init__(self) -> None:
-        if self.version != VERSION:
-            raise ValueError(f"this release draws version {VERSION}, not {self.version}; set that")
-        if self.path or self.url or self.repo:
-            raise ValueError("this corpus is drawn, not fetched: it takes no path, url or repo")
-
-    def lines(self, split: str) -> int:
-        """Return the number of lines asked for in a split (train, val or test)."""
-        return {"train": self.train_lines, "val": self.val_lines, "test": self.test_lines}[split]
 
 
 @settings
@@ -221,16 +133,13 @@ class ManifestConfig:
     seed: Seed = 20240601
     val_split: ShareBelowOne = 0.08
     test_split: ShareBelowOne = 0.15
-    train_corpora: Names = ()
-    validation_corpora: Names = ()
-    test_corpora: Names = ()
-    include_languages: Names = ()
+    train_corpora: Corpora = ()
+    validation_corpora: Corpora = ()
+    test_corpora: Corpora = ()
+    include_languages: Languages = ()
     include_subsets: Names = ()
     include_tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("transcribe",)
-    include_granularities: Annotated[tuple[Literal["line", "page"], ...], Field(min_length=1)] = (
-        "line",
-        "page",
-    )
+    include_granularities: Granularities = ("line", "page")
     max_train_samples: Count = 0
     max_val_samples: Count = 0
     max_test_samples: Count = 0
@@ -248,20 +157,11 @@ class ManifestConfig:
             raise ValueError("val_split + test_split must leave a share for training")
         if clash := set(self.validation_corpora) & set(self.test_corpora):
             raise ValueError(f"{min(clash)!r} is both a validation and a test corpus")
-        _check_languages("include_languages", self.include_languages)
 
     @property
     def languages(self) -> frozenset[str]:
         """Return the selected languages as BCP-47 tags; empty means all."""
-        return frozenset(language_tag(name) for name in self.include_languages)
-
-
-def _check_languages(key: str, names: Names) -> None:
-    try:
-        for name in names:
-            language_tag(name)
-    except UserError as error:
-        raise ValueError(f"{key}: {error}") from error
+        return frozenset(map(language_tag, self.include_languages))
 
 
 @settings
@@ -279,11 +179,7 @@ class Step:
 
 @settings
 class Recipe:
-    """The steps of an augmented line in their order; params.yaml has the unit of each strength.
-
-    Of more than `max_steps` the surplus is left out at random, for a line under every
-    degradation at once teaches nothing.
-    """
+    """The steps of an augmented line in their order; params.yaml has the unit of each strength."""
 
     max_steps: Positive = 3
     thicker: Step = Step(p=0.20, low=60, high=220)
@@ -308,11 +204,7 @@ class Recipe:
 
 @settings
 class AugmentConfig:
-    """How many augmented copies every training line gets.
-
-    `balance: subset` gives the lines of smaller subsets more, at most `max_variants` each, until
-    every subset has as many rows as the largest.
-    """
+    """How many augmented copies every training line gets; `balance` evens out subsets."""
 
     seed: Seed = 20240601
     variants: Count = 1
@@ -326,9 +218,7 @@ class AugmentConfig:
 
 
 Metric = Literal["cer", "ned", "wer", "character_accuracy", "token_f1"]
-LARGER_IS_BETTER: dict[str, bool] = {
-    name: name in ("character_accuracy", "token_f1") for name in typing.get_args(Metric)
-}
+LARGER_IS_BETTER = ("character_accuracy", "token_f1")  # the others are error rates
 
 
 @settings
@@ -360,7 +250,7 @@ class TrainConfig:
     dataloader_workers: Count = 0
     max_train_samples: Count = 0
     max_val_samples: Count = 0
-    include_languages: Names = ()
+    include_languages: Languages = ()
     include_subsets: Names = ()
     rehearsal: ShareBelowOne = 0.2
     rehearsal_degraded: Share = 0.5
@@ -370,19 +260,16 @@ class TrainConfig:
     overfit_check: Flag = False
 
     def __post_init__(self) -> None:
-        if self.save_steps and (not self.eval_steps or self.save_steps % self.eval_steps):
-            raise ValueError(
-                f"save_steps ({self.save_steps}) must be a multiple of eval_steps "
-                f"({self.eval_steps}): the best checkpoint is one that was evaluated"
-            )
+        save, evaluate = self.save_steps, self.eval_steps
+        if save and (not evaluate or save % evaluate):  # the best checkpoint was evaluated
+            raise ValueError(f"save_steps ({save}) must be a multiple of eval_steps ({evaluate})")
         if self.rehearsal and not self.rehearsal_languages:
             raise ValueError("rehearsal_languages must name one of en, zh, or set rehearsal: 0")
-        _check_languages("include_languages", self.include_languages)
 
     @property
     def larger_is_better(self) -> bool:
         """Return the direction of `metric_for_best_model`: accuracies up, errors down."""
-        return LARGER_IS_BETTER[self.metric_for_best_model]
+        return self.metric_for_best_model in LARGER_IS_BETTER
 
 
 @settings
@@ -415,43 +302,9 @@ class EvaluateConfig:
     cohorts: CohortConfig = CohortConfig()
 
 
-COUNT_BYTES = 4  # repetition count stored with each signature
-
-
-@settings
-class CodecConfig:
-    """Window and stride in bytes, and the decimals that a signature keeps of each metric."""
-
-    window: Positive = 512
-    stride: Positive = 384
-    precision: Annotated[int, Field(strict=True, ge=0, le=6)] = 3
-
-    def __post_init__(self) -> None:
-        if self.stride > self.window:
-            raise ValueError(f"stride must be 1 to window ({self.window}), not {self.stride}")
-
-    @property
-    def field_bits(self) -> int:
-        """Bits that hold one quantized metric: ceil(log2(10^precision + 1))."""
-        return math.ceil(math.log2(10**self.precision + 1))
-
-    @property
-    def metric_bytes(self) -> int:
-        """Bytes that hold the four quantized metrics of a signature."""
-        return math.ceil(4 * self.field_bits / 8)
-
-    @property
-    def payload_bytes(self) -> int:
-        """Bytes of one stored signature: four metrics and a repetition count (9 at 3 decimals)."""
-        return self.metric_bytes + COUNT_BYTES
-
-
 @settings
 class Targets:
-    """What a corpus must reach. Ratios are sizes before / after, rates are in [0, 1].
-
-    The signature ratio is judged and shown, never enforced: it measures document length.
-    """
+    """What a corpus must reach: ratios of sizes before / after, rates in [0, 1]."""
 
     signature_ratio_low: NotNegative = 40.0
     signature_ratio_high: NotNegative = 45.0
@@ -463,16 +316,17 @@ class Targets:
 
 
 REPORTED = Targets(max_ned=0.05, min_token_accuracy=0.95)  # the level older reports claimed
+TARGETS = {"default": Targets(), "fox": REPORTED, "omnidocbench": REPORTED}
 
 
 @settings
-class CompressConfig(CodecConfig):
-    """Codec, verification, controls and gates: docs/optical_structural_compression.md.
-
-    `targets` are per corpus; `default` serves every corpus that is not named.
-    """
+class CompressConfig:
+    """Codec, verification, controls and gates: docs/optical_structural_compression.md."""
 
     enforce: Flag = False
+    window: Positive = 512  # bytes, as is the stride
+    stride: Positive = 384
+    precision: Annotated[int, Field(strict=True, ge=0, le=6)] = 3
     metric_tokenizer: Annotated[str, Field(min_length=1)] = "deepseek"
     hazard_percentile: Annotated[float, Field(strict=True, ge=0, le=100)] = 80.0
     tolerance: Count = 8
@@ -483,19 +337,13 @@ class CompressConfig(CodecConfig):
     lossless_pages: Count = 40
     unseen_pages: Count = 300
     seed: Seed = 20240601
-    targets: dict[str, Targets] = field(
-        default_factory=lambda: {"default": Targets(), "fox": REPORTED, "omnidocbench": REPORTED}
-    )
+    targets: dict[str, Targets] = field(default_factory=lambda: dict(TARGETS))
 
     def __post_init__(self) -> None:
-        CodecConfig.__post_init__(self)
+        if self.stride > self.window:
+            raise ValueError(f"stride must be 1 to window ({self.window}), not {self.stride}")
         if "default" not in self.targets:
             raise ValueError("targets needs an entry `default` for corpora that are not named")
-
-    @property
-    def codec(self) -> CodecConfig:
-        """The codec's own settings."""
-        return CodecConfig(window=self.window, stride=self.stride, precision=self.precision)
 
     def targets_of(self, corpus: str) -> Targets:
         """Return the targets of a corpus."""
@@ -511,7 +359,7 @@ class LeaderboardConfig:
 
 @settings
 class Tolerances:
-    """One bound per metric, as a share (0.01 is one point)."""
+    """One bound per metric, as a share."""
 
     cer: NotNegative
     insertion_rate: NotNegative
@@ -524,10 +372,7 @@ class Tolerances:
 
 @settings
 class MonitorConfig:
-    """What is watched after a run: docs/evaluation.md.
-
-    `webhook_env` names the environment variable that holds the URL; the URL is never written.
-    """
+    """What is watched after a run; `webhook_env` names the variable with the URL."""
 
     system: Literal["adapter", "base"] = "adapter"
     groupings: Names = ("by_corpus", "by_subset", "by_language")
@@ -546,7 +391,7 @@ class GateConfig:
     allow: Names = ()
 
 
-CORPORA = "corpora"  # the section whose keys are names; which options are valid depends on the kind
+CORPORA = "corpora"  # the section whose keys are names; a corpus's options depend on its kind
 SECTIONS: dict[str, type[Any]] = {
     "download": DownloadConfig, "model": ModelConfig, "lora": LoraConfig,
     "manifest": ManifestConfig, "augment": AugmentConfig, "train": TrainConfig,

@@ -1,10 +1,12 @@
-"""The one error type whose message is written for the person at the keyboard."""
+"""The one error type for the person at the keyboard, and settings whose mistakes raise it."""
 
 import dataclasses
 import difflib
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
 
 
 class UserError(Exception):
@@ -22,6 +24,21 @@ def nearest(key: str, valid: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(names)}"
 
 
+def build(cls: type[Config], value: Any, where: str) -> Config:
+    """Build the settings `cls` from a mapping, checking every key and value.
+
+    Raises:
+        UserError: an unknown key (the nearest valid one is named), a missing key, a value of
+            another type or out of range, or a ValueError of the class's own checks.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(cls).validate_python(value)
+    except ValidationError as error:
+        raise _settings_error(cls, value, where, error.errors(include_url=False)) from error
+
+
 TYPES = {
     "int_type": "int", "float_type": "a number", "bool_type": "true or false", "string_type": "str",
     "tuple_type": "a list", "list_type": "a list", "dict_type": "a mapping",
@@ -29,7 +46,7 @@ TYPES = {
 }  # fmt: skip
 
 
-def settings_error(cls: Any, value: Any, where: str, found: list[Any]) -> UserError:
+def _settings_error(cls: Any, value: Any, where: str, found: list[Any]) -> UserError:
     """Return pydantic's errors about settings of the dataclass `cls` as one line for people.
 
     The first in this order is told: an unknown key, the innermost value. The line has the key's

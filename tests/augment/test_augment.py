@@ -20,8 +20,8 @@ from manifold_ocr.augment.ops import (
     to_array,
 )
 from manifold_ocr.augment.recipe import OPERATIONS, augment_image, augment_line, draw_steps
-from manifold_ocr.config import AugmentConfig, Recipe, Step, build, load_section
-from manifold_ocr.errors import UserError
+from manifold_ocr.config import AugmentConfig, Recipe, Step, load_section
+from manifold_ocr.errors import UserError, build
 
 PROJECT = Path(__file__).parents[2]
 STEPS = [field.name for field in fields(Recipe) if field.name != "max_steps"]

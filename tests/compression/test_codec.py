@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference_signatures import measure, signature_text
 
 from manifold_ocr.compression.signatures import (
-    CodecConfig,
+    Codec,
     encode,
     metrics_of_counts,
     pack_code,
@@ -16,7 +16,7 @@ from manifold_ocr.compression.signatures import (
 )
 
 configs = st.builds(
-    lambda window, share, precision: CodecConfig(
+    lambda window, share, precision: Codec(
         window=window, stride=max(1, round(window * share)), precision=precision
     ),
     st.integers(1, 80),
@@ -40,7 +40,7 @@ def test_fast_kernel_equals_the_definition(data, config):
 @given(st.binary(max_size=3000))
 @settings(max_examples=25, deadline=None)
 def test_fast_kernel_equals_the_definition_on_default_windows(data):
-    config = CodecConfig()
+    config = Codec()
     windows = encode(data, config)
     assert windows.codes.tolist() == by_definition(data, config)
     starts = window_starts(len(data), config)
@@ -70,13 +70,13 @@ def test_windows_cover_the_text_and_end_with_it(length, config):
     ],
 )
 def test_worked_values(data, expected):
-    config = CodecConfig()
+    config = Codec()
     assert signature_text(pack_code(measure(data), config), config) == expected
     assert signature_text(int(encode(data, config).codes[0]), config) == expected
 
 
 def test_zeros_and_ones_share_a_signature():
-    assert encode(bytes(8), CodecConfig()).codes == encode(b"\xff" * 8, CodecConfig()).codes
+    assert encode(bytes(8), Codec()).codes == encode(b"\xff" * 8, Codec()).codes
 
 
 def test_empty_window_is_all_zero():
@@ -86,7 +86,7 @@ def test_empty_window_is_all_zero():
 
 @pytest.mark.parametrize(("precision", "size"), [(0, 5), (2, 8), (3, 9), (4, 11)])
 def test_payload_size(precision, size):
-    assert CodecConfig(precision=precision).payload_bytes == size
+    assert Codec(precision=precision).payload_bytes == size
 
 
 @given(st.integers(1, 4096).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
@@ -100,7 +100,7 @@ def test_metrics_stay_in_range_and_add_up(counts):
 
 @given(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000))
 def test_packed_codes_come_apart_again(c, s, e):
-    config = CodecConfig()
+    config = Codec()
     assert unpack_code((c << 10 | s) << 10 | e, config) == (c, s, e)
 
 
@@ -109,10 +109,10 @@ def test_packed_codes_come_apart_again(c, s, e):
 )
 def test_impossible_settings_are_refused(settings_):
     with pytest.raises(ValueError, match="must be"):
-        CodecConfig(**settings_)
+        Codec(**settings_)
 
 
 def test_a_memoryview_is_as_good_as_bytes():
     data = np.arange(2000, dtype=np.uint8).tobytes()
-    config = CodecConfig()
+    config = Codec()
     assert encode(memoryview(data), config).codes.tolist() == encode(data, config).codes.tolist()

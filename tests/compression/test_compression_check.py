@@ -21,6 +21,7 @@ from manifold_ocr.compression.fidelity import (
 )
 from manifold_ocr.compression.pages import gather, gather_system, read_replay, reading_order
 from manifold_ocr.compression.report import markdown, metrics, write_check
+from manifold_ocr.compression.signatures import Codec
 from manifold_ocr.compression.sizes import account, total
 from manifold_ocr.compression.verify import (
     SignatureIndex,
@@ -29,8 +30,8 @@ from manifold_ocr.compression.verify import (
     undetected_changes,
 )
 from manifold_ocr.config import CompressConfig, Targets, load_section
-from manifold_ocr.config import build as build_config
 from manifold_ocr.errors import UserError
+from manifold_ocr.errors import build as build_config
 from manifold_ocr.metrics.tokens import load_tokenizer
 from manifold_ocr.records import Prediction, Sample, write_rows
 
@@ -137,7 +138,7 @@ def test_the_files_are_the_same_each_time(check, tmp_path):
 
 
 def test_signature_ratio_of_any_long_text_tends_to_the_same_value():
-    config = CompressConfig().codec
+    config = Codec.of(CompressConfig())
     pages = [random_text(4000, 1, str(i)).encode() for i in range(20)]
     size = total([account(build_document("n", page, config), config) for page in pages])
     assert size.signature_ratio > 40  # noise "compresses" as well as any text
@@ -146,7 +147,7 @@ def test_signature_ratio_of_any_long_text_tends_to_the_same_value():
 
 def test_prototype_verification_has_recall_one_whatever_the_texts():
     pages = [("a", page_text(1).encode()), ("b", page_text(2).encode())]
-    documents = build(pages, CompressConfig().codec).documents
+    documents = build(pages, Codec.of(CompressConfig())).documents
     found = pooled(membership(documents))
     assert found.recall == 1.0
     assert found.positives == sum(d.windows for d in documents)
@@ -154,7 +155,7 @@ def test_prototype_verification_has_recall_one_whatever_the_texts():
 
 def archive(settings):
     pages = [(f"p{i}", page_text(i).encode()) for i in range(6)]
-    return pages, Verifier(build(pages, CompressConfig().codec, keep="fast"), settings)
+    return pages, Verifier(build(pages, Codec.of(CompressConfig()), keep="fast"), settings)
 
 
 @pytest.mark.parametrize("few_lookups", [0, 10**9])
@@ -164,7 +165,7 @@ def test_index_equals_a_plain_loop_over_windows(tolerance, few_lookups, monkeypa
     from manifold_ocr.compression.signatures import encode, unpack_code
 
     monkeypatch.setattr(verify, "FEW_LOOKUPS", few_lookups)
-    config = CompressConfig(precision=2).codec
+    config = Codec.of(CompressConfig(precision=2))
     documents = build([(f"p{i}", page_text(i).encode()) for i in range(4)], config).documents
     index = SignatureIndex(documents, config, percentile=80, tolerance=tolerance)
     query = encode(page_text(9).encode() + page_text(1).encode(), config)
@@ -193,7 +194,7 @@ def test_a_reading_with_errors_finds_its_page_and_a_foreign_text_none():
 
 
 def test_undetected_changes_counts_only_windows_that_changed():
-    config = CompressConfig().codec
+    config = Codec.of(CompressConfig())
     text = page_text(1).encode()
     assert undetected_changes([(text, text)], config).trials == 0
     swapped = bytearray(text)

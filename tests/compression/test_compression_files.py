@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from manifold_ocr.compression import archive, lossless
 from manifold_ocr.compression.archive import Manifold, build, build_document, rebuild
 from manifold_ocr.compression.lossless import DamagedError, Reader, pack_bits, varint
-from manifold_ocr.config import CodecConfig
+from manifold_ocr.compression.signatures import Codec
 from manifold_ocr.errors import UserError
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "codec_corpus"
-SMALL = CodecConfig(window=8, stride=6, precision=2)
+SMALL = Codec(window=8, stride=6, precision=2)
 PAGE = (
     b"Invoice 1042\nDelivery of paper, 20 boxes at 4.50 each\nTotal due 90.00\n"
     b"Please pay within fourteen days of delivery. Thank you.\n"
@@ -162,15 +162,15 @@ def test_pages_become_smaller_than_with_zstd():
 
 
 def test_a_summary_is_stored_but_cannot_be_rebuilt():
-    summary = replace(build_document("p", PAGE * 40, CodecConfig()), order=None)
-    manifold = Manifold(CodecConfig(), (summary,))
+    summary = replace(build_document("p", PAGE * 40, Codec()), order=None)
+    manifold = Manifold(Codec(), (summary,))
     assert archive.from_bytes(archive.to_bytes(manifold)) == manifold
     with pytest.raises(ValueError, match="cannot be rebuilt"):
-        rebuild(summary, CodecConfig())
+        rebuild(summary, Codec())
 
 
 def test_rebuilding_copies_the_first_span_of_a_shared_signature():
-    config = CodecConfig(window=1, stride=1)
+    config = Codec(window=1, stride=1)
     document = build_document("p", b"\x41\x82", config)  # mirrored bits: one signature
     assert len(document.entries) == 1
     assert rebuild(document, config) == b"\x41\x41"

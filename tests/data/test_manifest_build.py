@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from manifold_ocr.config import ManifestConfig
-from manifold_ocr.config import build as build_section
 from manifold_ocr.data.card import manifest_metrics
 from manifold_ocr.data.manifest import build_rows, check_gates
 from manifold_ocr.data.registry import resolve
 from manifold_ocr.data.rows import FIELDS, Splitter
 from manifold_ocr.errors import UserError
+from manifold_ocr.errors import build as build_section
 from manifold_ocr.files import sha256_tree
 from manifold_ocr.images import load_sample
 from manifold_ocr.records import (

@@ -19,7 +19,7 @@ from manifold_ocr.compression.fidelity import (
     prototype_scores,
 )
 from manifold_ocr.compression.signatures import (
-    CodecConfig,
+    Codec,
     encode,
     pack_code,
     window_starts,
@@ -33,7 +33,7 @@ if not REAL or not PATH.is_file():
     pytest.skip("MANIFOLD_OCR_REAL_DATA has no goldens beside it", allow_module_level=True)
 GOLDEN = json.loads(PATH.read_text(encoding="utf-8"))
 EVALUATED = GOLDEN["evaluate_manifold_window512_stride384_precision3"]
-CONFIG = CodecConfig()
+CONFIG = Codec()
 corpora = pytest.mark.parametrize("name", sorted(EVALUATED))
 
 
@@ -57,7 +57,7 @@ def test_window_metrics_and_signatures(row):
         assert getattr(metrics, name) == close(row["metrics"][name])
     assert metrics.hazard == close(row["metrics"]["lambda_hazard"])
     for precision, signature in row["signature"].items():
-        config = CodecConfig(precision=int(precision))
+        config = Codec(precision=int(precision))
         assert signature_text(pack_code(metrics, config), config) == signature
         if data:
             assert signature_text(int(encode(data, config).codes[0]), config) == signature
@@ -65,14 +65,14 @@ def test_window_metrics_and_signatures(row):
 
 @pytest.mark.parametrize("row", GOLDEN["signature_storage"], ids=str)
 def test_payload(row):
-    config = CodecConfig(precision=row["precision"])
+    config = Codec(precision=row["precision"])
     assert config.payload_bytes == row["signature_storage_bytes"]
     assert config.field_bits == row["bits_per_metric"]
 
 
 @pytest.mark.parametrize("row", GOLDEN["sliding_windows"], ids=str)
 def test_windows(row):
-    config = CodecConfig(window=row["window"], stride=row["stride"])
+    config = Codec(window=row["window"], stride=row["stride"])
     assert window_starts(row["length"], config) == row["offsets"]
 
 

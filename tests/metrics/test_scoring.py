@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold_ocr.config import EvaluateConfig, build
-from manifold_ocr.errors import UserError
+from manifold_ocr.config import EvaluateConfig
+from manifold_ocr.errors import UserError, build
 from manifold_ocr.metrics import edit
 from manifold_ocr.metrics.probes import RULES
 from manifold_ocr.metrics.score import compare, evaluation, score, score_rows, summarise

@@ -2,8 +2,7 @@
 
 import itertools
 
-from manifold_ocr.compression.signatures import WindowMetrics, metrics_of_counts, unpack_code
-from manifold_ocr.config import CodecConfig
+from manifold_ocr.compression.signatures import Codec, WindowMetrics, metrics_of_counts, unpack_code
 
 
 def measure(window: bytes) -> WindowMetrics:
@@ -16,7 +15,7 @@ def measure(window: bytes) -> WindowMetrics:
     return metrics_of_counts(len(bits), sum(bits), flips)
 
 
-def signature_text(code: int, config: CodecConfig) -> str:
+def signature_text(code: int, config: Codec) -> str:
     """Return a packed signature as text, for example `c0.002_s0.462_e0.998`."""
     scale = 10**config.precision
     return "_".join(

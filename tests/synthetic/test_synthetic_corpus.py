@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifold_ocr.config import SUBSETS, VERSION, SyntheticConfig
 from manifold_ocr.data.parts import needle_rows
 from manifold_ocr.data.readers.synthetic import SyntheticCorpus
 from manifold_ocr.errors import UserError
@@ -20,7 +19,10 @@ from manifold_ocr.images import open_image
 from manifold_ocr.records import PLANTED, RawRow
 from manifold_ocr.synthetic.generate import (
     LINES_PER_PAGE,
+    SUBSETS,
+    VERSION,
     Document,
+    SyntheticConfig,
     documents,
     draw_document,
     generate,
@@ -158,7 +160,7 @@ SCRIPT = """
 import sys
 from itertools import pairwise
 from pathlib import Path
-from manifold_ocr.config import SUBSETS, VERSION, SyntheticConfig
+from manifold_ocr.synthetic.generate import SUBSETS, VERSION, SyntheticConfig
 from manifold_ocr.synthetic.generate import generate
 from manifold_ocr.files import sha256_tree
 root = Path(sys.argv[1])

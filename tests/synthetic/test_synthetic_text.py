@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold_ocr.config import SUBSETS
 from manifold_ocr.synthetic import fonts
-from manifold_ocr.synthetic.generate import SOURCES, write_page
+from manifold_ocr.synthetic.generate import SOURCES, SUBSETS, write_page
 from manifold_ocr.synthetic.grammar import (
     MODIFIERS,
     NUMERALS,

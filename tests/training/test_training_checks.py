@@ -84,7 +84,7 @@ def test_presets_hold_known_keys_and_valid_values(preset):
         assert set(values) <= set(params[section]), section
         merged = {**params[section], **values}
         if section in ("model", "lora", "train"):
-            from manifold_ocr.config import build
+            from manifold_ocr.errors import build
 
             build(
                 {"model": ModelConfig, "lora": LoraConfig, "train": TrainConfig}[section],

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig, build
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
+from manifold_ocr.errors import build
 from manifold_ocr.files import read_yaml
 
 ROOT = Path(__file__).parents[2]

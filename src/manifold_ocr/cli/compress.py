@@ -69,6 +69,7 @@ def build_archive(source: Path, output: Path, effort: str) -> None:
     """Write an archive of the texts in a folder or manifest, and say how large it became."""
     from manifold_ocr.compression.archive import build, save
     from manifold_ocr.compression.pages import read_texts
+    from manifold_ocr.compression.signatures import Codec
     from manifold_ocr.config import CompressConfig, load_section
     from manifold_ocr.resources import progress
 
@@ -80,7 +81,7 @@ def build_archive(source: Path, output: Path, effort: str) -> None:
     texts = list(read_texts(source))
     archive = build(
         progress(texts, "archiving", len(texts), "text"),
-        config.codec,
+        Codec.of(config),
         keep="best" if effort == "best" else "fast",
     )
     size = save(output, archive)

@@ -176,7 +176,8 @@ def apply_preset(preset: Path, params: Path) -> list[tuple[str, Any, Any]]:
     Raises:
         UserError: no such preset (the valid ones are named) or a key that params.yaml lacks.
     """
-    from manifold_ocr.config import SECTIONS, build
+    from manifold_ocr.config import SECTIONS
+    from manifold_ocr.errors import build
     from manifold_ocr.files import edited_yaml
 
     with edited_yaml(params) as document:

@@ -33,8 +33,14 @@ from pathlib import Path
 
 from manifold_ocr.compression import lossless
 from manifold_ocr.compression.lossless import Reader, pack_bits, text_field, varint
-from manifold_ocr.compression.signatures import encode, quantise, unpack_code, window_starts
-from manifold_ocr.config import COUNT_BYTES, CodecConfig
+from manifold_ocr.compression.signatures import (
+    COUNT_BYTES,
+    Codec,
+    encode,
+    quantise,
+    unpack_code,
+    window_starts,
+)
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 
@@ -93,12 +99,12 @@ class Document:
 class Manifold:
     """Documents encoded with one configuration: the content of a manifold.bin."""
 
-    config: CodecConfig
+    config: Codec
     documents: tuple[Document, ...]
 
 
 def build_document(
-    name: str, data: bytes, config: CodecConfig, *, keep: lossless.Effort | None = None
+    name: str, data: bytes, config: Codec, *, keep: lossless.Effort | None = None
 ) -> Document:
     """Return the decodable manifold of one text; `keep` stores the text with that effort."""
     windows = encode(data, config)
@@ -119,7 +125,7 @@ def build_document(
 
 def build(
     documents: Iterable[tuple[str, bytes]],
-    config: CodecConfig,
+    config: Codec,
     *,
     keep: lossless.Effort | None = None,
 ) -> Manifold:
@@ -128,7 +134,7 @@ def build(
     return Manifold(config, tuple(built))
 
 
-def rebuild(document: Document, config: CodecConfig) -> bytes:
+def rebuild(document: Document, config: Codec) -> bytes:
     """Return the text: exactly where it is kept, else what the prototypes give.
 
     Each window contributes the bytes of its prototype beyond those already written, which is
@@ -179,7 +185,7 @@ def from_bytes(data: bytes, name: str = "manifold") -> Manifold:
         raise reader.damaged("the checksum does not match")
     precision, window, stride = reader.integer(1), reader.integer(4), reader.integer(4)
     try:
-        config = CodecConfig(window=window, stride=stride, precision=precision)
+        config = Codec(window=window, stride=stride, precision=precision)
     except ValueError as error:
         raise reader.damaged(str(error)) from error
     number = reader.varint()
@@ -214,7 +220,7 @@ def load(path: Path | str) -> Manifold:
         raise UserError(f"{path}: could not be read ({error.strerror or error})") from error
 
 
-def payload(entry: Entry, config: CodecConfig) -> bytes:
+def payload(entry: Entry, config: Codec) -> bytes:
     """Return the packed signature of an entry with its repetition count."""
     fields = [*unpack_code(entry.code, config), quantise(entry.hazard, config.precision)]
     return pack_bits(fields, config.field_bits) + entry.count.to_bytes(COUNT_BYTES, "little")
@@ -229,7 +235,7 @@ def _digest(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
 
 
-def _document_bytes(document: Document, config: CodecConfig) -> bytes:
+def _document_bytes(document: Document, config: Codec) -> bytes:
     entries, order, packed = document.entries, document.order, document.packed
     mode = TEXT if packed is not None else SUMMARY if order is None else ORDERED
     head = [
@@ -251,7 +257,7 @@ def _document_bytes(document: Document, config: CodecConfig) -> bytes:
     )
 
 
-def _read_document(reader: Reader, config: CodecConfig) -> Document:
+def _read_document(reader: Reader, config: Codec) -> Document:
     name, length, mode, number = (
         reader.text(),
         reader.varint(),
@@ -281,7 +287,7 @@ def _read_document(reader: Reader, config: CodecConfig) -> Document:
 
 
 def _read_text(
-    reader: Reader, name: str, length: int, payloads: list[bytes], config: CodecConfig
+    reader: Reader, name: str, length: int, payloads: list[bytes], config: Codec
 ) -> Document:
     packed = reader.take(reader.varint())
     text = lossless.decompress(packed, name=f"{reader.name}: {name}")
@@ -292,13 +298,13 @@ def _read_text(
 
 
 def _entries(
-    reader: Reader, payloads: list[bytes], flips: list[int], spans: list[bytes], config: CodecConfig
+    reader: Reader, payloads: list[bytes], flips: list[int], spans: list[bytes], config: Codec
 ) -> tuple[Entry, ...]:
     """Build the entries from their spans and require the stored payloads to agree."""
     if not spans:
         return ()
     size = len(spans[0])
-    whole = CodecConfig(window=size, stride=size, precision=config.precision)
+    whole = Codec(window=size, stride=size, precision=config.precision)
     windows = encode(b"".join(spans), whole)
     entries = []
     rows = zip(windows.codes.tolist(), windows.flips.tolist(), payloads, flips, spans, strict=True)
@@ -315,7 +321,7 @@ def _entries(
     return tuple(entries)
 
 
-def _check(document: Document, reader: Reader, config: CodecConfig) -> None:
+def _check(document: Document, reader: Reader, config: Codec) -> None:
     """Require distinct signatures, all windows counted, and first appearances in order."""
     if len(document.codes) != len(document.entries):
         raise reader.damaged("a signature is listed twice")
@@ -351,7 +357,7 @@ def _count(packed: bytes) -> int:
     return int.from_bytes(packed[-COUNT_BYTES:], "little")
 
 
-def _window_count(length: int, config: CodecConfig) -> int:
+def _window_count(length: int, config: Codec) -> int:
     if length == 0:
         return 0
     beyond = max(0, length - config.window)

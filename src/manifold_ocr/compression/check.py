@@ -10,6 +10,7 @@ from manifold_ocr.compression.archive import Document, Manifold, build_document
 from manifold_ocr.compression.fidelity import Fidelity, compare, micro_ned, perturb
 from manifold_ocr.compression.optical import OpticalPage
 from manifold_ocr.compression.pages import Page, Pages, gather, gather_system
+from manifold_ocr.compression.signatures import Codec
 from manifold_ocr.compression.sizes import OURS, Text, TextCheck, account, check_texts, ratio, total
 from manifold_ocr.compression.verify import (
     QuerySet,
@@ -97,7 +98,7 @@ def check_verification(
     encoded = [text.encode("utf-8") for _, text in pages]
     kept = [page for page, data in zip(pages, encoded, strict=True) if len(data) >= config.window]
     archive = Manifold(
-        config.codec,
+        Codec.of(config),
         tuple(
             dataclasses.replace(document, packed=lossless.compress(data, effort="fast"))
             for document, data in zip(documents, encoded, strict=True)
@@ -123,7 +124,7 @@ def check_verification(
         undetected={
             rate: undetected_changes(
                 [(text.encode("utf-8"), copy) for (_, text), copy in zip(kept, items, strict=True)],
-                config.codec,
+                Codec.of(config),
             )
             for rate, items in copies.items()
         },
@@ -171,9 +172,9 @@ def check_system(
     """Compare a system's readings of one corpus with the references and with the archive."""
     fidelity = [compare(page.reference, page.reading, tokenizer) for page in pages]
     documents = [
-        build_document(page.id, page.reading.encode("utf-8"), config.codec) for page in pages
+        build_document(page.id, page.reading.encode("utf-8"), Codec.of(config)) for page in pages
     ]
-    accounts = [account(document, config.codec) for document in documents]
+    accounts = [account(document, Codec.of(config)) for document in documents]
     queries = [
         (verification.places[page.id], page.reading.encode("utf-8"))
         for page in pages

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifold_ocr.compression.archive import Document
-from manifold_ocr.compression.signatures import encode
+from manifold_ocr.compression.signatures import Codec, encode
 from manifold_ocr.compression.verify import gate_threshold
-from manifold_ocr.config import CodecConfig
 from manifold_ocr.metrics import edit
 from manifold_ocr.metrics.tokens import MetricTokenizer
 
@@ -142,7 +141,7 @@ def membership(documents: Sequence[Document]) -> list[PrototypeVerification]:
 
 
 def gated(
-    texts: Sequence[bytes], documents: Sequence[Document], config: CodecConfig, percentile: float
+    texts: Sequence[bytes], documents: Sequence[Document], config: Codec, percentile: float
 ) -> PrototypeVerification:
     """Pool the hazard-gated counts over documents.
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from manifold_ocr.compression.fidelity import Fidelity, lcs_scores, micro_ned
 from manifold_ocr.compression.pages import Pages
-from manifold_ocr.config import Float, build, settings
-from manifold_ocr.errors import UserError
+from manifold_ocr.config import Float, settings
+from manifold_ocr.errors import UserError, build
 from manifold_ocr.evaluation.markdown import digits, percent, times, whole
 
 BUCKETS = tuple((low, low + 100) for low in range(600, 1300, 100))

@@ -8,6 +8,7 @@ from typing import Any
 from manifold_ocr.compression import optical
 from manifold_ocr.compression.check import Check
 from manifold_ocr.compression.fidelity import micro_ned
+from manifold_ocr.compression.signatures import Codec
 from manifold_ocr.compression.verify import Rate
 from manifold_ocr.files import atomic_write
 
@@ -109,7 +110,7 @@ def document_rows(check: Check) -> Rows:
     for place, text in enumerate(check.texts):
         systems = {name: items[place] for name, items in check.systems.items()}
         for i, (document, rebuilt) in enumerate(zip(text.documents, text.rebuilt, strict=True)):
-            signatures = check.config.codec.payload_bytes * len(document.entries)
+            signatures = Codec.of(check.config).payload_bytes * len(document.entries)
             row: dict[str, Any] = {
                 "corpus": text.corpus,
                 "page": document.id,

@@ -10,6 +10,7 @@ from manifold_ocr.compression.check import Check, Gate, SystemCheck, Verificatio
 from manifold_ocr.compression.fidelity import Fidelity, lcs_scores, micro_ned, prototype_scores
 from manifold_ocr.compression.optical import Cost, compare
 from manifold_ocr.compression.plots import write_plots
+from manifold_ocr.compression.signatures import Codec
 from manifold_ocr.compression.sizes import (
     OURS,
     SizeTable,
@@ -189,7 +190,7 @@ def markdown(check: Check, costs: Mapping[str, Cost] | None = None, baseline: st
     return render(
         "compression/templates/report.md.j2",
         check=check,
-        codec=check.config.codec,
+        codec=Codec.of(check.config),
         account=total([item.account for item in texts]),
         corpora=[item.corpus for item in texts],
         texts=text_values(texts),

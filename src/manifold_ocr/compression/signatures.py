@@ -15,13 +15,54 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_ocr.config import CodecConfig
+from manifold_ocr.config import CompressConfig
 
 Codes = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
 WORD = 8  # bytes that the fast kernel handles at once
 SLAB = 1 << 18  # bytes a pass: small enough for the second-level cache
+
+
+COUNT_BYTES = 4  # repetition count stored with each signature
+MAX_PRECISION = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """Window and stride in bytes, and the decimals that a signature keeps of each metric."""
+
+    window: int = 512
+    stride: int = 384
+    precision: int = 3
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError(f"window must be 1 byte or more, not {self.window}")
+        if not 1 <= self.stride <= self.window:
+            raise ValueError(f"stride must be 1 to window ({self.window}), not {self.stride}")
+        if not 0 <= self.precision <= MAX_PRECISION:
+            raise ValueError(f"precision must be 0 to {MAX_PRECISION}, not {self.precision}")
+
+    @classmethod
+    def of(cls, config: CompressConfig) -> "Codec":
+        """Return the codec that section `compress` asks for."""
+        return cls(window=config.window, stride=config.stride, precision=config.precision)
+
+    @property
+    def field_bits(self) -> int:
+        """Bits that hold one quantized metric: ceil(log2(10^precision + 1))."""
+        return math.ceil(math.log2(10**self.precision + 1))
+
+    @property
+    def metric_bytes(self) -> int:
+        """Bytes that hold the four quantized metrics of a signature."""
+        return math.ceil(4 * self.field_bits / 8)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of one stored signature: four metrics and a repetition count (9 at 3 decimals)."""
+        return self.metric_bytes + COUNT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +117,7 @@ def quantise(value: float, precision: int) -> int:
     return round(scaled)
 
 
-def pack_code(metrics: WindowMetrics, config: CodecConfig) -> int:
+def pack_code(metrics: WindowMetrics, config: Codec) -> int:
     """Return the signature as one integer: coherence, stability and entropy side by side."""
     width, precision = config.field_bits, config.precision
     code = quantise(metrics.coherence, precision)
@@ -84,14 +125,14 @@ def pack_code(metrics: WindowMetrics, config: CodecConfig) -> int:
     return code << width | quantise(metrics.entropy, precision)
 
 
-def unpack_code(code: int, config: CodecConfig) -> tuple[int, int, int]:
+def unpack_code(code: int, config: Codec) -> tuple[int, int, int]:
     """Return (coherence, stability, entropy) of a packed signature in units of 10^-precision."""
     width = config.field_bits
     mask = (1 << width) - 1
     return code >> 2 * width, code >> width & mask, code & mask
 
 
-def window_starts(length: int, config: CodecConfig) -> list[int]:
+def window_starts(length: int, config: Codec) -> list[int]:
     """Return the byte offsets of the windows of a text of `length` bytes.
 
     No window for an empty text, one for a text of at most a window, else every stride and,
@@ -104,7 +145,7 @@ def window_starts(length: int, config: CodecConfig) -> list[int]:
     return starts if starts[-1] == last else [*starts, last]
 
 
-def encode(data: bytes | memoryview, config: CodecConfig) -> Windows:
+def encode(data: bytes | memoryview, config: Codec) -> Windows:
     """Return the signatures of all windows of `data` (fast kernel)."""
     length = len(data)
     size = min(length, config.window)
@@ -179,7 +220,7 @@ def _byte_counts(
     return np.bitwise_count(slab), np.bitwise_count(shifted)
 
 
-def _codes(bits: int, ones: Counts, flips: Counts, config: CodecConfig) -> Codes:
+def _codes(bits: int, ones: Counts, flips: Counts, config: Codec) -> Codes:
     by_ones, by_flips = _tables(bits, config.precision)
     return by_ones[ones] | by_flips[flips]
 
@@ -190,7 +231,7 @@ def _tables(bits: int, precision: int) -> tuple[Codes, Codes]:
 
     Built with Python's floats and `round`, so that a lookup equals the definition exactly.
     """
-    config = CodecConfig(precision=precision)
+    config = Codec(precision=precision)
     no_stability = [
         pack_code(WindowMetrics(m.coherence, 0.0, m.entropy, 0.0), config)
         for m in (metrics_of_counts(bits, k, 0) for k in range(bits + 1))

@@ -29,7 +29,8 @@ from manifold_ocr.compression.fidelity import (
     random_text,
     shuffled_text,
 )
-from manifold_ocr.config import CodecConfig, CompressConfig
+from manifold_ocr.compression.signatures import Codec
+from manifold_ocr.config import CompressConfig
 from manifold_ocr.metrics.tokens import MetricTokenizer
 from manifold_ocr.resources import progress
 
@@ -68,7 +69,7 @@ def ratio(before: float, after: float) -> float | None:
     return before / after if after else None
 
 
-def account(document: Document, config: CodecConfig) -> Account:
+def account(document: Document, config: Codec) -> Account:
     """Count one document.
 
     Raises:
@@ -240,7 +241,7 @@ def check_texts(
     tokenizer: MetricTokenizer,
 ) -> TextCheck:
     """Measure the texts of one corpus; `others` are texts of other splits, for dictionaries."""
-    codec = config.codec
+    codec = Codec.of(config)
     documents = [build_document(text.id, text.data, codec) for text in texts]
     rebuilt = [
         compare(text.text, rebuild(document, codec).decode("utf-8", "replace"), tokenizer)
@@ -277,7 +278,7 @@ def _control(
     name: str, texts: Sequence[str], config: CompressConfig, tokenizer: MetricTokenizer
 ) -> Control:
     data = [text.encode("utf-8") for text in texts]
-    codec = config.codec
+    codec = Codec.of(config)
     accounts = [account(build_document(name, item, codec), codec) for item in data]
     sample = sampled(data, config.lossless_pages)
     packed = [
@@ -309,12 +310,12 @@ def size_table(
     compressors = {**COMPRESSORS, **with_dictionary(dictionary)}
     found = {name: sum(page_sizes(sample, run)) for name, run in compressors.items()}
     packed = [
-        build_document("", item, config.codec, keep=config.lossless)
+        build_document("", item, Codec.of(config), keep=config.lossless)
         for item in progress(sample, f"lossless {corpus}", len(sample), "page")
     ]
     ours = [len(item.packed or b"") for item in packed]
-    empty = len(to_bytes(Manifold(config.codec, ())))
-    filed = sum(len(to_bytes(Manifold(config.codec, (item,)))) - empty for item in packed)
+    empty = len(to_bytes(Manifold(Codec.of(config), ())))
+    filed = sum(len(to_bytes(Manifold(Codec.of(config), (item,)))) - empty for item in packed)
     zstd = page_sizes(sample, COMPRESSORS["zstd -19"])
     joined = b"\x00".join(sample)
     return SizeTable(

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from manifold_ocr.compression.archive import Document, Manifold, rebuild
-from manifold_ocr.compression.signatures import Windows, encode, window_starts
-from manifold_ocr.config import CodecConfig
+from manifold_ocr.compression.signatures import Codec, Windows, encode, window_starts
 from manifold_ocr.metrics.bootstrap import Interval, wilson_interval
 
 Integers = NDArray[np.int64]
@@ -61,7 +60,7 @@ class SignatureIndex:
     def __init__(
         self,
         documents: Sequence[Document],
-        config: CodecConfig,
+        config: Codec,
         *,
         percentile: float = 100.0,
         tolerance: int = 0,
@@ -331,7 +330,7 @@ def score_foreign(
     return tally.result(name, positive=False)
 
 
-def undetected_changes(pairs: Iterable[tuple[bytes, bytes]], config: CodecConfig) -> Rate:
+def undetected_changes(pairs: Iterable[tuple[bytes, bytes]], config: Codec) -> Rate:
     """Return how many changed windows a signature fails to notice.
 
     Windows of (original, altered) are compared place by place while both have one; a

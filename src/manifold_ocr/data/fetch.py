@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import CommonOptions, build
 from manifold_ocr.data.archives import is_archive, unpack
 from manifold_ocr.data.download import download_dataset_files, download_file
-from manifold_ocr.data.sources import SOURCES, Source
-from manifold_ocr.errors import UserError
+from manifold_ocr.data.sources import SOURCES, CommonOptions, Source
+from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import CHUNK, cache_root, read_json, sha256_file
 from manifold_ocr.resources import progress
 

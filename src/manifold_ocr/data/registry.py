@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from manifold_ocr.config import POLICY_KEYS, corpus_options
+from manifold_ocr.config import POLICY_KEYS
 from manifold_ocr.data.fetch import MOUNT
-from manifold_ocr.data.sources import corpus_licence, licence_of, policy_of
+from manifold_ocr.data.sources import corpus_licence, corpus_options, licence_of, policy_of
 from manifold_ocr.errors import UserError, nearest
 from manifold_ocr.records import RawRow, Rejection
 
@@ -102,7 +102,7 @@ def select_corpora(params: Mapping[str, Any]) -> list[SelectedCorpus]:
 
 # The options that a kind's reader takes beside the common ones: module, class.
 OPTIONS = {
-    "synthetic": ("config", "SyntheticConfig"),
+    "synthetic": ("data.readers.synthetic", "SyntheticOptions"),
     "folder": ("data.readers.folder", "FolderOptions"),
     "manifest": ("data.readers.jsonl", "ManifestOptions"),
     "hf_dataset": ("data.readers.huggingface", "HfDatasetOptions"),
@@ -120,7 +120,7 @@ def check_options(name: str, options: Mapping[str, Any] | None) -> None:
         UserError: an unknown kind or option, or a value that is not allowed.
     """
     corpus = resolve(name, options)
-    module, cls = OPTIONS.get(corpus.kind, ("config", "CommonOptions"))
+    module, cls = OPTIONS.get(corpus.kind, ("data.sources", "CommonOptions"))
     corpus_options(
         getattr(importlib.import_module(f"manifold_ocr.{module}"), cls), name, corpus.options
     )

@@ -6,10 +6,43 @@ nothing again. A hub source is pinned by its commit; a plain address by its SHA-
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from manifold_ocr.config import POLICY_KEYS, LicencePolicy, build
-from manifold_ocr.errors import UserError
+from pydantic import Field
+
+from manifold_ocr.config import POLICY_KEYS, Flag, Names, settings
+from manifold_ocr.errors import UserError, build
+
+
+@settings
+class CommonOptions:
+    """Where a corpus comes from and what it may be used for: docs/corpora.md.
+
+    One of `path`, `url` (with `sha256`) or `repo` (with `revision`, a 40-digit commit) overrides
+    the known source. A layout's own options are beside its reader.
+    """
+
+    kind: str = ""
+    path: str = ""
+    url: str = ""
+    sha256: str = ""
+    repo: str = ""
+    revision: str = ""
+    role: Literal["", "train", "eval_only"] = ""
+    license: str = ""
+    language: str = ""
+
+    def __post_init__(self) -> None:
+        if sum(bool(value) for value in (self.path, self.url, self.repo)) > 1:
+            raise ValueError("give one of path, url, repo, not several")
+
+
+Options = TypeVar("Options", bound=CommonOptions)
+
+
+def corpus_options(cls: type[Options], name: str, options: Mapping[str, Any]) -> Options:
+    """Build a corpus's options from its entry under `corpora` (strict, see `config.build`)."""
+    return build(cls, options, f"params.yaml: corpora.{name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +132,14 @@ SOURCES: dict[str, Source] = {
 
 ANY = "any"
 _NON_COMMERCIAL = ("-nc", "noncommercial", "non-commercial", "research")
+
+
+@settings
+class LicencePolicy:
+    """`allowed_licences` lists SPDX-like names (or `any`); `commercial` is the run's purpose."""
+
+    allowed_licences: Annotated[Names, Field(min_length=1)] = ("any",)
+    commercial: Flag = False
 
 
 def is_non_commercial(licence: str) -> bool:

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr import resources
-from manifold_ocr.config import ManifestConfig, TrainConfig, build, load_section
+from manifold_ocr.config import ManifestConfig, TrainConfig, load_section
 from manifold_ocr.data.card import manifest_metrics, write_card
 from manifold_ocr.data.fetch import METRICS as DOWNLOADS
 from manifold_ocr.data.fetch import looks_changed
 from manifold_ocr.data.manifest import BuildReport, build_rows, check_gates
 from manifold_ocr.data.registry import SelectedCorpus, select_corpora
 from manifold_ocr.data.rows import SPLITS
-from manifold_ocr.errors import UserError
+from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import atomic_directory, read_yaml, write_json
 from manifold_ocr.stages.runner import run_stage
 

@@ -4,14 +4,18 @@ import hashlib
 import json
 import os
 import random
+import typing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from manifold_ocr.augment.ops import generator
-from manifold_ocr.config import SyntheticConfig
+from manifold_ocr.config import Count, Flag, Int, Seed, Share, settings
 from manifold_ocr.files import atomic_write
 from manifold_ocr.records import PLANTED, RawRow
 from manifold_ocr.resources import progress
@@ -20,6 +24,42 @@ from manifold_ocr.synthetic.grammar import TextSource
 from manifold_ocr.synthetic.layout import PlacedLine, compose, page_style
 from manifold_ocr.synthetic.texts import charts, chinese, code, forms, prose
 from manifold_ocr.synthetic.texts.base import TextLine
+
+Subset = Literal[
+    "printed", "receipts", "code", "forms", "handwriting", "charts", "degraded", "chinese"
+]
+SUBSETS: tuple[Subset, ...] = typing.get_args(Subset)
+# Raised with any change that alters a byte of the corpus: a test pins the bytes of a small one.
+# It is in params.yaml, so that DVC draws anew exactly when the bytes would differ.
+VERSION = 1
+
+
+@settings
+class SyntheticConfig:
+    """How much is drawn, and from which seed.
+
+    The line counts are lower bounds per subset: documents are drawn whole until a split
+    has at least that many lines. `pages` adds one row per document with the whole page.
+    `needles` is the share of documents on which a passcode is planted (see `needle.plant`).
+    """
+
+    seed: Seed = 20240601
+    train_lines: Count = 320
+    val_lines: Count = 70
+    test_lines: Count = 320
+    subsets: Annotated[tuple[Subset, ...], Field(min_length=1)] = SUBSETS
+    pages: Flag = True
+    version: Int = VERSION
+    needles: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise ValueError(f"this release draws version {VERSION}, not {self.version}; set that")
+
+    def lines(self, split: str) -> int:
+        """Return the number of lines asked for in a split (train, val or test)."""
+        return {"train": self.train_lines, "val": self.val_lines, "test": self.test_lines}[split]
+
 
 Writer = Callable[[random.Random, TextSource, int], list[TextLine]]
 

@@ -11,11 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from manifold_ocr.config import CommonOptions, Flag, corpus_options, settings
+from manifold_ocr.config import Flag, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import is_image, walk_files
 from manifold_ocr.data.readers import coco_text, jsonl, page_xml, pairs
 from manifold_ocr.data.readers.pairs import FolderView
+from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import RawRow, Rejection
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from PIL import Image
 
-from manifold_ocr.config import CommonOptions, Count, Flag, corpus_options, settings
+from manifold_ocr.config import Count, Flag, settings
 from manifold_ocr.data.download import COMMIT
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.readers.jsonl import ManifestCorpus
+from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.records import RawRow, Rejection

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import CommonOptions, corpus_options, settings
+from manifold_ocr.config import settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import EncodingError, bounding_box, is_image, read_text, walk_files
-from manifold_ocr.data.sources import SOURCES
+from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Box, RawRow, Rejection, language_tag
 

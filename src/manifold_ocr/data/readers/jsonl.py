@@ -16,10 +16,11 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from manifold_ocr.config import CommonOptions, Flag, corpus_options, settings
+from manifold_ocr.config import Flag, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import EncodingError, read_text
 from manifold_ocr.data.readers.pairs import FolderView
+from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import CHUNK
 from manifold_ocr.records import TASKS, RawRow, Rejection, language_tag

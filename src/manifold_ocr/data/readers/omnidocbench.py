@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import CommonOptions, Share, corpus_options, settings
+from manifold_ocr.config import Share, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import area, bounding_box
-from manifold_ocr.data.sources import SOURCES
+from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.records import RawRow, Rejection, language_tag

@@ -5,10 +5,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import SyntheticConfig, corpus_options
+from manifold_ocr.config import settings
+from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import RawRow, Rejection
-from manifold_ocr.synthetic.generate import ROWS_FILE, generate
+from manifold_ocr.synthetic.generate import ROWS_FILE, SyntheticConfig, generate
+
+
+@settings
+class SyntheticOptions(CommonOptions, SyntheticConfig):
+    """What is drawn, and what every corpus has: a role, a license."""
+
+    def __post_init__(self) -> None:
+        SyntheticConfig.__post_init__(self)
+        if self.path or self.url or self.repo:
+            raise ValueError("this corpus is drawn, not fetched: it takes no path, url or repo")
 
 
 class SyntheticCorpus:
@@ -23,7 +34,7 @@ class SyntheticCorpus:
         Raises:
             UserError: an option is unknown or of a wrong type, or a font is missing.
         """
-        generate(destination, corpus_options(SyntheticConfig, self.name, options))
+        generate(destination, corpus_options(SyntheticOptions, self.name, options))
 
     def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
         """Stream the rows in the order in which they were drawn.
