@@ -28,7 +28,7 @@ import shapes
 import training_speed
 from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
 from manifold_ocr.models.images import ResizeInput
-from manifold_ocr.training.sampler import StepSampler
+from manifold_ocr.training.batches import StepSampler
 
 BATCH = 64
 

@@ -30,7 +30,7 @@ from transformers import PreTrainedTokenizerFast
 
 import shapes
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.records import Sample
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -90,7 +90,7 @@ def drawn_rows(folder: Path, count: int) -> list[Sample]:
     return rows
 
 
-def settings_of(args: argparse.Namespace, root: Path) -> TrainingSettings:
+def settings_of(args: argparse.Namespace, root: Path) -> RunSpec:
     """The params sections of a recipe."""
     recipe = RECIPES[args.recipe]
     config = TrainConfig(
@@ -108,7 +108,7 @@ def settings_of(args: argparse.Namespace, root: Path) -> TrainingSettings:
         logging_steps=10,
         dataloader_workers=args.workers,
     )
-    return TrainingSettings(
+    return RunSpec(
         model=ModelConfig(
             id="bench",
             precision=recipe["precision"],

@@ -29,7 +29,7 @@ from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collat
 from manifold_ocr.models.images import ResizeInput
 from manifold_ocr.models.lora import match_targets, wrap_for_training
 from manifold_ocr.resources import GpuMonitor
-from manifold_ocr.training.sampler import BucketSampler
+from manifold_ocr.training.batches import BucketSampler
 
 PEAK_FLOPS = 990e12  # dense bf16 of H100 and H200 by the datasheet
 TOKENS = {"line": (6, 48), "page": (300, 512)}

@@ -17,7 +17,7 @@ import torch
 import qwen_speed
 import shapes
 import training_speed
-from manifold_ocr.training.memory import estimate_step, language_batch, quantised_savings
+from manifold_ocr.training.memory import estimate_step, language_batch, quantized_savings
 
 CASES = {
     "TrOCR-base, 64 lines of 48": ("base", 64, 48, False),
@@ -82,7 +82,7 @@ def estimated(case: tuple[Any, ...]) -> float:
         language = language_batch(model, batch)
         total = estimate_step(model, language, step.language_loss).total
         text = model.get_base_model().model.language_model
-        return (total - (quantised_savings(text, 4) if packed else 0)) / shapes.GIB
+        return (total - (quantized_savings(text, 4) if packed else 0)) / shapes.GIB
     return estimate_step(model, batch).total / shapes.GIB
 
 

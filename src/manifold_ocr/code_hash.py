@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from manifold_ocr.files import sha256_file, sha256_json
@@ -49,6 +50,14 @@ def code_fingerprint(modules: Iterable[str], without: Iterable[str] = ()) -> str
             if not covered(path, skipped)
         ]
     )
+
+
+def installed(package: str) -> str:
+    """Return a package's version, or `absent`."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def covered(path: Path, modules: Iterable[str]) -> bool:

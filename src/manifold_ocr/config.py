@@ -258,6 +258,7 @@ class TrainConfig:
     freeze: Literal["backbone", "none"] = "backbone"
     init_from: str = ""
     overfit_check: Flag = False
+    gpus: Literal["auto"] | Positive = "auto"
 
     def __post_init__(self) -> None:
         save, evaluate = self.save_steps, self.eval_steps

@@ -139,6 +139,41 @@ def _device(index: int) -> Any | None:
         return None
 
 
+VECTOR_UNITS = (("avx512f", 512), ("avx2", 256))  # flag of the kernel, bits of a register
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def cpu_kind(info: Path = CPU_INFO) -> dict[str, Any]:
+    """Return the processor's `cpu` name and `vector_bits` (512, 256; 128 for anything less).
+
+    Libraries choose their kernels by the vector units, and sums in another order round
+    otherwise: what a CPU trains is equal byte by byte on CPUs of equal `vector_bits` alone.
+    """
+    if not info.is_file():
+        return {"cpu": "unknown", "vector_bits": 128}
+    fields = dict(
+        line.partition(":")[::2] for line in info.read_text(encoding="utf-8").splitlines()
+    )
+    values = {name.strip(): value.strip() for name, value in fields.items()}
+    flags = set(values.get("flags", "").split())
+    bits = next((bits for flag, bits in VECTOR_UNITS if flag in flags), 128)
+    return {"cpu": values.get("model name", "unknown"), "vector_bits": bits}
+
+
+def gpu_count() -> int:
+    """Return how many NVIDIA GPUs this process may use, without importing torch.
+
+    MANIFOLD_OCR_TEST_GPUS counts for them, so that a machine without any can try several.
+    """
+    if pretended := os.environ.get("MANIFOLD_OCR_TEST_GPUS"):
+        return int(pretended)
+    count = 0
+    while _device(count) is not None:
+        count += 1
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return count if visible is None else min(count, len([v for v in visible.split(",") if v]))
+
+
 def gpu_present() -> bool:
     """Return whether an NVIDIA GPU answers, without importing torch."""
     return _device(0) is not None

@@ -98,3 +98,37 @@ def test_processes_share_the_rows_and_each_gets_all(samples, tmp_path, known):
     for _, predictions in found:
         assert [p.text for p in predictions] == [str(16 + i) for i in range(10)]
     assert predict(Width(fail_at=0), samples, tmp_path, "one", "width").fresh == 0
+
+
+def test_a_reading_is_known_by_all_that_decides_it(tmp_path, monkeypatch):
+    from manifold_ocr.config import ModelConfig
+    from manifold_ocr.reading import predict as prediction
+
+    for name in ("base", "adapter", "processor"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+
+    def key(weights=("base",), tokens=8, **settings):
+        model = ModelConfig(id="x", **settings)
+        folders = [tmp_path / name for name in weights]
+        return prediction.reading_fingerprint(model, folders, tokens, [])
+
+    processor = str(tmp_path / "processor")
+    keys = [
+        key(),
+        key(("base", "adapter")),
+        key(tokens=9),
+        key(max_pixels=1568),
+        key(precision="bf16"),
+        key(processor_id="other/processor"),
+        key(processor_id=processor),
+    ]
+    (tmp_path / "processor/config.json").write_text('{"size": 1}')
+    keys.append(key(processor_id=processor))
+    assert key() == keys[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction, "installed", lambda package: "0.0")
+        keys.append(key())
+    monkeypatch.setattr(prediction, "gpu_present", lambda: True)
+    keys.append(key())
+    assert len(set(keys)) == len(keys)

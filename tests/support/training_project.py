@@ -9,7 +9,7 @@ import pytest
 
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.files import sha256_tree
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.records import Sample
 
 
@@ -26,8 +26,8 @@ class Project:
     alpha: int = 16
     knobs: dict[str, Any] = field(default_factory=dict)
 
-    def settings(self, rank: int | None = None, **knobs: Any) -> TrainingSettings:
-        return TrainingSettings(
+    def settings(self, rank: int | None = None, **knobs: Any) -> RunSpec:
+        return RunSpec(
             model=ModelConfig(id="tiny"),
             lora=LoraConfig(rank=self.rank if rank is None else rank, alpha=self.alpha),
             train=TrainConfig(**{"threads": 1, "rehearsal": 0.0, **self.knobs, **knobs}),

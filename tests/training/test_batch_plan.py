@@ -10,18 +10,19 @@ from tiny_models import text_image, write_trocr
 
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.family import family_for
 from manifold_ocr.records import Sample
-from manifold_ocr.training import batch_plan
+from manifold_ocr.training import batches
 from manifold_ocr.training import run as training_run
-from manifold_ocr.training.batch_plan import (
+from manifold_ocr.training.batches import (
     BatchPlan,
     fitting_plan,
     keep_plan,
     planned,
     planned_settings,
 )
+from manifold_ocr.training.locking import rows_per_step
 
 pytestmark = pytest.mark.torch
 TEXTS = ["a", "hello there", "x9 zz 12", "ocr", "7 seas and more", "quick fox", "b", "jumps 42"]
@@ -51,6 +52,27 @@ def test_a_row_that_does_not_fit_is_refused_with_remedies():
         fitting_plan(BatchPlan(1, 8), linear(1_000, 100), 1_050, graphs=True)
 
 
+@pytest.mark.parametrize(
+    ("size", "accumulation", "processes", "own"),
+    [
+        (16, 1, 2, (8, 1)),
+        (4, 2, 2, (4, 1)),
+        (1, 8, 4, (1, 2)),
+        (0, 1, 8, (2, 1)),
+        (6, 1, 1, (6, 1)),
+    ],
+)
+def test_processes_share_the_rows_of_a_step(size, accumulation, processes, own):
+    config = TrainConfig(train_batch_size=size, gradient_accumulation=accumulation)
+    assert rows_per_step(config) == own[0] * own[1] * processes
+    assert batches.requested_plan(config, processes) == BatchPlan(*own)
+
+
+def test_rows_that_processes_cannot_share_are_refused():
+    with pytest.raises(UserError, match="multiple of 3"):
+        batches.requested_plan(TrainConfig(train_batch_size=16), 3)
+
+
 def test_halving_keeps_the_rows_of_a_step():
     plan = BatchPlan(6, 1)
     for _ in range(3):
@@ -60,11 +82,11 @@ def test_halving_keeps_the_rows_of_a_step():
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainingSettings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> RunSpec:
     root = tmp_path_factory.mktemp("plan")
     for number, text in enumerate(TEXTS):
         text_image(text, (112, 56)).save(root / f"{number}.png")
-    return TrainingSettings(
+    return RunSpec(
         model=ModelConfig(id="tiny"),
         lora=LoraConfig(rank=4, alpha=8, dropout=0.0),
         train=TrainConfig(
@@ -97,17 +119,17 @@ def rows() -> list[Sample]:
 
 def test_automatic_takes_what_fits_and_a_resumed_run_keeps_it(settings, tmp_path, monkeypatch):
     family, record = family_for("encoder_decoder", settings), tmp_path / "batch.json"
-    monkeypatch.setattr(batch_plan, "usable_memory", lambda: None)
+    monkeypatch.setattr(batches, "usable_memory", lambda: None)
     assert planned(family, rows(), settings, record) == BatchPlan(16, 1)
-    need = batch_plan.step_memory(family, rows(), settings)
+    need = batches.step_memory(family, rows(), settings)
     assert need(1) < need(2) < need(16)
     fixed = 2 * need(1) - need(2)
     room = int(fixed + 1.8 * (need(4) - fixed)) + 1
-    monkeypatch.setattr(batch_plan, "usable_memory", lambda: room)
+    monkeypatch.setattr(batches, "usable_memory", lambda: room)
     plan = planned(family, rows(), settings, record)
     assert plan == BatchPlan(4, 4)
     keep_plan(plan, record)
-    monkeypatch.setattr(batch_plan, "usable_memory", lambda: 10**12)
+    monkeypatch.setattr(batches, "usable_memory", lambda: 10**12)
     assert planned(family, rows(), settings, record) == plan
 
 
@@ -117,7 +139,7 @@ def test_checkpointing_is_left_out_where_a_whole_step_fits_without(
     knobs = {"train_batch_size": 1, "gradient_accumulation": 8, "gradient_checkpointing": True}
     asked = replace(settings, train=replace(settings.train, **knobs))
     family, record = family_for("encoder_decoder", asked), tmp_path / "batch.json"
-    monkeypatch.setattr(batch_plan, "usable_memory", lambda: 10**12)
+    monkeypatch.setattr(batches, "usable_memory", lambda: 10**12)
     plan = planned(family, rows(), asked, record)
     assert plan == BatchPlan(8, 1, spared=True)
     assert "without gradient checkpointing" in capsys.readouterr().out
@@ -127,9 +149,9 @@ def test_checkpointing_is_left_out_where_a_whole_step_fits_without(
     assert plan.halved() == BatchPlan(8, 1) and plan.halved().halved() == BatchPlan(4, 2)
     assert planned_settings(plan.halved(), asked) == asked
     whole = planned_settings(plan, asked)
-    need = batch_plan.step_memory(family_for("encoder_decoder", whole), rows(), whole)
-    room = int(batch_plan.captured_memory(need, 8)) - 1
-    monkeypatch.setattr(batch_plan, "usable_memory", lambda: room)
+    need = batches.step_memory(family_for("encoder_decoder", whole), rows(), whole)
+    room = int(batches.captured_memory(need, 8)) - 1
+    monkeypatch.setattr(batches, "usable_memory", lambda: room)
     assert planned(family, rows(), asked, tmp_path / "none.json") == BatchPlan(8, 1)
 
 
@@ -153,7 +175,7 @@ def test_how_a_step_is_cut_does_not_change_what_is_learnt(settings, tmp_path, mo
             threads=1,
             warmup=0.0,
         )
-        run = TrainingSettings(
+        run = RunSpec(
             model=settings.model,
             lora=settings.lora,
             train=config,

@@ -52,9 +52,9 @@ def command(
 def test_a_dry_run_reports_the_rows_of_the_run(command: Command) -> None:
     lines = command("--dry-run", "--samples", "5")
     assert lines[0] == "dry run: 5 of 8 training rows; nothing is trained"
-    assert lines[1].startswith("labels: 5 of 5 rows can be learnt")
+    assert lines[1].startswith("labels: 5 of 5 rows can be learned")
     # 8 rows and a fifth of all of rehearsal: 10 rows, 4 a step
-    assert "steps: 8 rows and 2 of rehearsal, 4 a step: 3 an epoch, 9 in all" in lines
+    assert "steps: 8 rows and 2 of rehearsal, 4 per step: 3 per epoch, 9 in all" in lines
     assert any(line.startswith("  adapted ") for line in lines)
     assert any(line.startswith("  missed ") for line in lines)
     assert any("parameters are trained" in line for line in lines)

@@ -9,7 +9,7 @@ from tiny_models import write_qwen2_vl, write_trocr
 
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.family import family_for
 from manifold_ocr.models.lora import match_targets
 from manifold_ocr.models.registry import family_of
@@ -31,8 +31,8 @@ def base(request: pytest.FixtureRequest, tiny_ctc: Path, tmp_path: Path) -> Path
     return writers[request.param](tmp_path / "base") if request.param in writers else tiny_ctc
 
 
-def settings(base: Path, targets: list[str]) -> TrainingSettings:
-    return TrainingSettings(
+def settings(base: Path, targets: list[str]) -> RunSpec:
+    return RunSpec(
         model=ModelConfig(id="tiny"),
         lora=LoraConfig(rank=2, target_modules=targets),
         train=TrainConfig(threads=1, max_target_length=16, generation_max_length=16),
@@ -45,7 +45,7 @@ def test_the_tree_has_the_layers_that_training_adapts(base: Path) -> None:
     kind = family_of(base)
     tree = module_tree(base, kind)
     assert all(parameter.device.type == "meta" for parameter in tree.parameters())
-    expected = match_targets(tree, NAMED[kind], scope(tree, kind, "backbone"))
+    expected = match_targets(tree, NAMED[kind], scope(tree, kind, "backbone")[1])
     model = family_for(kind, settings(base, NAMED[kind])).build()
     adapted = [name for name, module in model.named_modules() if hasattr(module, "lora_A")]
     found = [name.partition("base_model.model.")[2] for name in adapted]

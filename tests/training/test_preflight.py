@@ -8,11 +8,11 @@ from tiny_models import text_image, write_qwen2_vl, write_trocr
 
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.family import family_for
 from manifold_ocr.models.registry import family_of
 from manifold_ocr.records import Sample
-from manifold_ocr.training import preflight
+from manifold_ocr.training import memory, preflight
 
 pytestmark = pytest.mark.torch
 
@@ -35,7 +35,7 @@ def case(request, tmp_path_factory):
             height=56,
         )
         samples.append(sample)
-    settings = TrainingSettings(
+    settings = RunSpec(
         model=ModelConfig(id="tiny"),
         lora=LoraConfig(rank=8, alpha=16),
         train=TrainConfig(
@@ -73,8 +73,8 @@ def test_the_estimate_counts_what_a_cpu_step_keeps(case):
     family, samples, settings = case
     model = family.build()
     held = {p.untyped_storage().data_ptr(): p.nbytes for p in model.parameters()}
-    batch = preflight.longest_batch(family, samples, 2)
-    meta = preflight.on_meta(family.build())
+    batch = memory.longest_batch(family, samples, 2)
+    meta = memory.on_meta(family.build())
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -85,7 +85,7 @@ def test_the_estimate_counts_what_a_cpu_step_keeps(case):
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(**batch)["loss"]
-    total = preflight.estimate_rows(meta, batch, settings) - preflight_workspace()
+    total = memory.estimate_rows(meta, batch, settings) - preflight_workspace()
     floor = sum(held.values()) + sum(kept.values())
     assert loss.requires_grad
     assert 0.8 * floor < total < 3 * floor
@@ -98,7 +98,7 @@ def preflight_workspace() -> int:
 
 
 def test_overfit_reports_before_and_after(case):
-    from manifold_ocr.training.self_check import overfit
+    from manifold_ocr.training.preflight import overfit
 
     family, samples, settings = case
     result = overfit(family, samples[:1], settings, 60)
@@ -126,5 +126,5 @@ def test_the_longest_rows_are_found_by_one_look_at_the_lengths(case):
             return data.lengths
 
     watched = Watched()
-    preflight.longest_of(family, watched, 2)
+    memory.longest_of(family, watched, 2)
     assert watched.looks == 1

@@ -11,16 +11,16 @@ import yaml
 
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.training import checks
 
 ROOT = Path(__file__).parents[2]
 
 
-def settings(folder: Path, positions: int = 512, **sections: dict) -> TrainingSettings:
+def settings(folder: Path, positions: int = 512, **sections: dict) -> RunSpec:
     config = {"model_type": "x", "decoder": {"max_position_embeddings": positions}}
     (folder / "config.json").write_text(json.dumps(config))
-    return TrainingSettings(
+    return RunSpec(
         model=ModelConfig(id="x", **sections.get("model", {})),
         lora=LoraConfig(**sections.get("lora", {})),
         train=TrainConfig(**sections.get("train", {})),
@@ -52,7 +52,7 @@ def test_wrong_combinations_are_refused_with_the_remedy(tmp_path, monkeypatch, s
         {"model": {"quantization": "8bit", "precision": "bf16"}, "lora": {"bias": "all"}},
     ],
 )
-def test_quantised_weights_have_limits_on_a_gpu_too(tmp_path, monkeypatch, sections):
+def test_quantized_weights_have_limits_on_a_gpu_too(tmp_path, monkeypatch, sections):
     monkeypatch.setattr(checks, "gpu_present", lambda: True)
     with pytest.raises(UserError):
         checks.check_combinations(settings(tmp_path, **sections))

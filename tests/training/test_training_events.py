@@ -15,7 +15,8 @@ from manifold_ocr.config import LARGER_IS_BETTER, Metric
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.generative import read_beside_graphs
-from manifold_ocr.training.trainer import OcrTrainer, Scorer
+from manifold_ocr.training.run_record import Scorer
+from manifold_ocr.training.trainer import OcrTrainer
 
 pytestmark = pytest.mark.torch
 KNOBS = {"train_batch_size": 4, "learning_rate": 0.01, "eval_steps": 2, "max_steps": 6}

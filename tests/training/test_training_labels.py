@@ -1,4 +1,4 @@
-"""Rows that cannot be learnt are found before training, with reason and count."""
+"""Rows that cannot be learned are found before training, with reason and count."""
 
 import pytest
 

@@ -164,13 +164,13 @@ def shared_results(folder: Path) -> None:
     assert not list((folder / "rank1").iterdir())
 
 
-def test_two_processes_learn_what_one_does_with_doubled_accumulation(
+def test_two_processes_learn_what_one_does(
     base: Path, server: Server, pictures: tuple, tmp_path: Path
 ) -> None:
     short = {"max_steps": 6, "eval_steps": 3}
     one = described(tmp_path / "one", base, pictures, 8, gradient_accumulation=2, **short)
     assert server.run(one) == 0
-    two = described(tmp_path / "two", base, pictures, 8, **short)
+    two = described(tmp_path / "two", base, pictures, 8, gradient_accumulation=2, **short)
     assert server.run({**two, "processes": 2, "port": free_port()}) == 0
     same_weights(tmp_path / "one/adapter", tmp_path / "two/rank0/adapter")
     shared_results(tmp_path / "two")
@@ -185,7 +185,7 @@ def test_ctrl_c_that_reaches_one_process_stops_both_and_loses_nothing(
     short = {"max_steps": 8, "eval_steps": 4, "logging_steps": 4}
     one = described(tmp_path / "one", tiny_ctc, pictures, 8, gradient_accumulation=2, **short)
     assert server.run(one) == 0
-    two = described(tmp_path / "two", tiny_ctc, pictures, 8, **short)
+    two = described(tmp_path / "two", tiny_ctc, pictures, 8, gradient_accumulation=2, **short)
     assert (
         server.run({**two, "processes": 2, "port": free_port()}, FROM_START, 0.0, signal.SIGINT)
         != 0
@@ -232,7 +232,7 @@ def test_torchrun_gives_the_same(
     base = write_trocr(tmp_path / "base")
     one = described(tmp_path / "one", base, pictures, 8, gradient_accumulation=2, **short)
     assert server.run(one) == 0
-    two = described(tmp_path / "two", base, pictures, 8, **short)
+    two = described(tmp_path / "two", base, pictures, 8, gradient_accumulation=2, **short)
     (tmp_path / "job.json").write_text(json.dumps(two), encoding="utf-8")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     port = f"--master-port={free_port()}"

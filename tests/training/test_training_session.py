@@ -82,7 +82,7 @@ def test_epoch_schedule_gives_equal_hashes_twice_and_after_a_stop(
     original = Conductor.on_step_end
 
     def stop_wished(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.stop.wished = state.global_step in (4, 6)  # inside an epoch, and at its end
+        self.stop.requested = state.global_step in (4, 6)  # inside an epoch, and at its end
         original(self, args, state, control, **kwargs)
 
     with monkeypatch.context() as patch:
@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_names_the_rows(
 
 def test_nothing_to_train_on_is_an_error(project: Callable[[str], Project]) -> None:
     run = project("empty")
-    with pytest.raises(UserError, match="no rows left"):
+    with pytest.raises(UserError, match="no training rows left"):
         run.train(include_languages=("tlh",))
 
 

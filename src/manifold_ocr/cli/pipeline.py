@@ -278,6 +278,21 @@ def lines(evaluation: Path = EVALUATION) -> list[str]:
     return [text[0], "-" * max(map(len, text)), *text[1:]]
 
 
+def trained_on() -> str:
+    """Return a line that says what kind of CPU trained the adapter; empty for a GPU or none."""
+    from manifold_ocr.files import read_json
+    from manifold_ocr.resources import PERF_FILE
+
+    perf = read_json(PERF_FILE) if PERF_FILE.is_file() else {}
+    bits = perf.get("train_loop", {}).get("cpu_vector_bits")
+    if bits is None:
+        return ""
+    return (
+        f"trained on a CPU with {bits:.0f}-bit vectors; another kind of CPU gives slightly other "
+        "figures (docs/training.md)"
+    )
+
+
 def register_summary(app: typer.Typer) -> None:
     """Add both commands."""
 
@@ -291,6 +306,8 @@ def register_summary(app: typer.Typer) -> None:
         from manifold_ocr.files import read_json
 
         typer.echo("\n".join(lines(evaluation)))
+        if kind := trained_on():
+            typer.echo(kind)
         config = load_section(GateConfig, "gate")
         typer.echo(describe(judge(read_json(evaluation), config), config))
 

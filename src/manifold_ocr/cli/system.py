@@ -71,9 +71,21 @@ def report() -> tuple[list[str], list[str]]:
     lines.append(f"tesseract {'found' if tesseract else 'not found (optional engine)'}")
     if not Path("dvc.yaml").is_file():
         problems.append("no dvc.yaml here: run from the project's root")
-    elif shutil.which("git") is None:
-        problems.append("git is missing: install it")
-    return lines, problems
+    return lines, problems + repository_problems()
+
+
+def repository_problems(root: Path = Path()) -> list[str]:
+    """Return what keeps DVC and a run's record from naming commits, each with its remedy."""
+    if shutil.which("git") is None:
+        return ["git is missing: install it; DVC and the record of a run need it"]
+    if not (root / ".git").exists():
+        return ["this folder is no git repository: clone the project, or run `git init`"]
+    if (root / ".git/shallow").is_file():
+        return [
+            "this is a shallow clone (git clone --depth): earlier commits cannot be compared; run "
+            "`git fetch --unshallow`"
+        ]
+    return []
 
 
 def register_doctor(app: typer.Typer) -> None:

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from manifold_ocr.models.base import TrainingSettings
+    from manifold_ocr.models.base import RunSpec
     from manifold_ocr.records import Sample
 
 
 TRAIN = Path("data/augmented/train.jsonl")
 
 
-def read_settings() -> "TrainingSettings":
+def read_settings() -> "RunSpec":
     """Return the train stage's settings from params.yaml, combinations and LoRA targets checked."""
     from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig, load_section
-    from manifold_ocr.models.base import TrainingSettings
+    from manifold_ocr.models.base import RunSpec
     from manifold_ocr.models.registry import base_path, family_of
-    from manifold_ocr.training.checks import check_combinations, check_targets
+    from manifold_ocr.training.checks import check_combinations, check_start, check_targets
 
     model = load_section(ModelConfig, "model")
-    settings = TrainingSettings(
+    settings = RunSpec(
         model=model,
         lora=load_section(LoraConfig, "lora"),
         train=load_section(TrainConfig, "train"),
@@ -29,11 +29,12 @@ def read_settings() -> "TrainingSettings":
         image_root=Path("data/raw"),
     )
     check_combinations(settings)
+    check_start(settings, Path("output/adapter"))
     check_targets(settings, family_of(settings.base))
     return settings
 
 
-def training_rows(settings: "TrainingSettings", limit: int) -> "tuple[list[Sample], int]":
+def training_rows(settings: "RunSpec", limit: int) -> "tuple[list[Sample], int]":
     """Return `limit` of the rows that a run would train on, and how many those are."""
     from manifold_ocr.models.registry import family_of, granularities
     from manifold_ocr.records import iter_manifest
@@ -44,11 +45,11 @@ def training_rows(settings: "TrainingSettings", limit: int) -> "tuple[list[Sampl
     return chosen_by_hash(rows, config.seed, limit), len(rows)
 
 
-def self_check(settings: "TrainingSettings", samples: "list[Sample]", steps: int) -> None:
-    """Overfit the samples; exit with status 1 when they are not learnt."""
+def self_check(settings: "RunSpec", samples: "list[Sample]", steps: int) -> None:
+    """Overfit the samples; exit with status 1 when they are not learned."""
     from manifold_ocr.models.family import family_for
     from manifold_ocr.models.registry import family_of
-    from manifold_ocr.training.self_check import overfit
+    from manifold_ocr.training.preflight import overfit
 
     family = family_for(family_of(settings.base), settings)
     result = overfit(family, samples, settings, steps, tell=typer.echo)
@@ -58,11 +59,11 @@ def self_check(settings: "TrainingSettings", samples: "list[Sample]", steps: int
     )
     if result.after > 0:
         typer.echo(
-            "overfit: not learnt by heart: look at the labels and images of these rows, then "
+            "overfit: not learned by heart: look at the labels and images of these rows, then "
             "raise train.learning_rate, lora.rank or --steps"
         )
         raise typer.Exit(1)
-    typer.echo("overfit: learnt by heart; labels, images and learning rate work together")
+    typer.echo("overfit: learned by heart; labels, images and learning rate work together")
 
 
 def register_train(app: typer.Typer) -> None:
@@ -92,7 +93,7 @@ def register_train(app: typer.Typer) -> None:
             self_check(settings, rows, steps)
             return
         from manifold_ocr.models.registry import family_of
-        from manifold_ocr.training.self_check import dry_run
+        from manifold_ocr.training.preflight import dry_run
 
         for line in dry_run(settings, family_of(settings.base), rows, total):
             typer.echo(line)

@@ -76,7 +76,7 @@ def merged_weights(folder: Path, base: Callable[[str], np.ndarray]) -> dict[str,
 def base_fingerprint(base: Path) -> str:
     """Return a hash of a checkpoint's config and of the head and size of each weight file.
 
-    Reads 1 MiB a file, so that checking a large base model costs nothing.
+    Reads 1 MiB per file, so that checking a large base model costs nothing.
     """
     parts: list[Any] = [sha256_file(base / "config.json")]
     for path in sorted(base.glob("*.safetensors")):

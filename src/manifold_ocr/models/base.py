@@ -36,7 +36,7 @@ class OcrModel(Protocol):
     def recognise(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
-        """Yield one result an image, in order; images are RGB crops of a line or a page.
+        """Yield one result per image, in order; images are RGB crops of a line or a page.
 
         An item may be a function that opens its image: files are then read ahead of the model.
         """
@@ -62,16 +62,17 @@ class SampleReader(Protocol):
     def recognise_samples(
         self, samples: Iterable[Sample], image_root: Path
     ) -> Iterator[Recognition]:
-        """Yield one result a sample, in order: the same as `recognise` of its image."""
+        """Yield one result per sample, in order: the same as `recognise` of its image."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class RunSpec:
     """The params sections that decide a training run, and where its inputs are.
 
     `base` is the checkpoint folder of the base model, `image_root` the folder that samples'
-    `image` paths start from.
+    `image` paths start from. `profile` and `metric_tokenizer` are those of the `evaluate`
+    section: the best checkpoint is chosen by what the report will say.
     """
 
     model: ModelConfig
@@ -79,11 +80,13 @@ class TrainingSettings:
     train: TrainConfig
     base: Path
     image_root: Path
+    profile: str = "nfc_ws"
+    metric_tokenizer: str = "deepseek"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Rows looked at before training: what can be learnt, what cannot and why.
+    """Rows looked at before training: what can be learned, what cannot and why.
 
     `counts` are finite numbers for metrics; `details` (such as the missing characters with
     their counts) go to the run folder.

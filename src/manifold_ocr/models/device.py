@@ -29,9 +29,9 @@ def weights_dtype(precision: str) -> torch.dtype:
 
 
 def quantization_config(config: ModelConfig) -> Any | None:
-    """Return bitsandbytes' settings: LLM.int8, or nf4 with double quantisation; None without.
+    """Return bitsandbytes' settings: LLM.int8, or nf4 with double quantization; None without.
 
-    The vision tower, its projector and the head stay in `precision`: quantising them saves
+    The vision tower, its projector and the head stay in `precision`: quantizing them saves
     little and the tower is run without a graph anyway.
     """
     if config.quantization == "none":

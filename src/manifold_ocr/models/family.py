@@ -6,14 +6,14 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
+from manifold_ocr.models.base import Audit, Recognition, RunSpec
 from manifold_ocr.records import Sample
 
 
 class TrainingData(Protocol):
     """A map-style dataset whose rows are the same for any number of workers.
 
-    `lengths` holds one cost a row (frames, label tokens): rows of similar length share a
+    `lengths` holds one cost per row (frames, label tokens): rows of similar length share a
     batch. Nothing in a row may be drawn at random from a global generator.
     """
 
@@ -42,14 +42,14 @@ class TrainingFamily(Protocol):
     name: str
 
     def audit(self, samples: Sequence[Sample]) -> Audit:
-        """Look at the rows before training; rows that cannot be learnt are rejected."""
+        """Look at the rows before training; rows that cannot be learned are rejected."""
         ...
 
     def build(self) -> nn.Module:
         """Return the model to train, on the CPU; torch is seeded before the call.
 
         `forward(**batch)` returns a mapping with the scalar `loss`. Only parameters with
-        `requires_grad` are optimised. With lora.rank 0 it is a full fine-tuning.
+        `requires_grad` are optimized. With lora.rank 0 it is a full fine-tuning.
         """
         ...
 
@@ -74,9 +74,9 @@ class TrainingFamily(Protocol):
         ...
 
 
-def family_for(name: str, settings: TrainingSettings) -> TrainingFamily:
+def family_for(name: str, settings: RunSpec) -> TrainingFamily:
     """Return the training side of the family `name` (see `models.registry.FAMILIES`)."""
-    builders: dict[str, Callable[[TrainingSettings], TrainingFamily]] = {
+    builders: dict[str, Callable[[RunSpec], TrainingFamily]] = {
         "ctc": _ctc,
         "encoder_decoder": _encoder_decoder,
         "chat_vlm": _chat_vlm,
@@ -84,19 +84,19 @@ def family_for(name: str, settings: TrainingSettings) -> TrainingFamily:
     return builders[name](settings)
 
 
-def _ctc(settings: TrainingSettings) -> TrainingFamily:
+def _ctc(settings: RunSpec) -> TrainingFamily:
     from manifold_ocr.models.ctc.train import CtcTraining
 
     return CtcTraining(settings)
 
 
-def _encoder_decoder(settings: TrainingSettings) -> TrainingFamily:
+def _encoder_decoder(settings: RunSpec) -> TrainingFamily:
     from manifold_ocr.models.encoder_decoder.train import EncoderDecoderTraining
 
     return EncoderDecoderTraining(settings)
 
 
-def _chat_vlm(settings: TrainingSettings) -> TrainingFamily:
+def _chat_vlm(settings: RunSpec) -> TrainingFamily:
     from manifold_ocr.models.chat_vlm.train import ChatVlmTraining
 
     return ChatVlmTraining(settings)

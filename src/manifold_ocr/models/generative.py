@@ -19,7 +19,7 @@ from transformers.models.trocr.modeling_trocr import (
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
 from manifold_ocr.models.adapter_files import is_adapter, write_origin
-from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
+from manifold_ocr.models.base import Audit, Recognition, RunSpec
 from manifold_ocr.models.device import local_device
 from manifold_ocr.models.lora import (
     base_model,
@@ -72,7 +72,7 @@ def audit_labels(
     return Audit(kept=kept, rejected=rejected, counts=counts, details=details)
 
 
-def starting_point(settings: TrainingSettings) -> tuple[Path, Path | None]:
+def starting_point(settings: RunSpec) -> tuple[Path, Path | None]:
     """Return (checkpoint folder to load, adapter to go on from or None) for `train.init_from`.
 
     Raises:
@@ -86,7 +86,7 @@ def starting_point(settings: TrainingSettings) -> tuple[Path, Path | None]:
     return (settings.base, start) if is_adapter(start) else (start, None)
 
 
-def save_trained(model: nn.Module, folder: Path, settings: TrainingSettings, family: str) -> None:
+def save_trained(model: nn.Module, folder: Path, settings: RunSpec, family: str) -> None:
     """Write the adapter, or for lora.rank 0 the full checkpoint with its tokenizer files."""
     config = settings.model
     if settings.lora.rank:
@@ -114,7 +114,7 @@ def _save_full(model: nn.Module, folder: Path, base: Path) -> None:
 
 
 def restore_trained(
-    model: nn.Module, folder: Path, settings: TrainingSettings, load: Callable[[Path], nn.Module]
+    model: nn.Module, folder: Path, settings: RunSpec, load: Callable[[Path], nn.Module]
 ) -> None:
     """Load what `save_trained` wrote into `model`, in place.
 
@@ -142,7 +142,7 @@ def read_beside_graphs(
     return list(read())
 
 
-def loading_device(settings: TrainingSettings) -> str:
+def loading_device(settings: RunSpec) -> str:
     """Return where weights are loaded: quantised ones straight to this process's GPU."""
     return "cpu" if settings.model.quantization == "none" else local_device()
 

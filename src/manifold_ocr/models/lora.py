@@ -15,7 +15,12 @@ from torch import nn
 from manifold_ocr.config import LoraConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
-from manifold_ocr.models.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
+from manifold_ocr.models.adapter_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PREFIX,
+    is_adapter,
+)
 from manifold_ocr.models.ctc.onnx import export_merged
 from manifold_ocr.models.kernels.lora_linear import fuse_lora_layers
 
@@ -27,7 +32,7 @@ def import_peft() -> Any:
 
 @contextmanager
 def without_library_notes() -> Iterator[None]:
-    """Hide progress bars, load reports and notes that only the libraries can mend."""
+    """Hide progress bars, load reports and notes that only the libraries can fix."""
     from transformers.utils import logging as library_logging
 
     verbosity = library_logging.get_verbosity()
@@ -46,15 +51,16 @@ def without_library_notes() -> Iterator[None]:
 def match_targets(model: nn.Module, suffixes: Sequence[str], within: str = "") -> list[str]:
     """Return the sorted names of the linear and convolution modules that end in a suffix.
 
-    `within` keeps modules below one part of the model (`head.`: the rest stays frozen).
+    `within` keeps modules below one part of the model (`head.`: the rest stays frozen). A
+    pooler is left out: no text comes from it.
 
     Raises:
         UserError: a suffix matches nothing; the nearest module names are given.
     """
     candidates = [
         name
-        for name, module in model.named_modules()
-        if name.startswith(within) and (hasattr(module, "in_features") or _is_conv(module))
+        for name, module in _used_modules(model, within)
+        if hasattr(module, "in_features") or _is_conv(module)
     ]
     matched: set[str] = set()
     for suffix in suffixes:
@@ -68,6 +74,13 @@ def match_targets(model: nn.Module, suffixes: Sequence[str], within: str = "") -
             )
         matched.update(hits)
     return sorted(matched)
+
+
+def _used_modules(model: nn.Module, within: str) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the named modules below `within` that a text depends on: all but poolers."""
+    for name, module in model.named_modules():
+        if name.startswith(within) and "pooler" not in name.split("."):
+            yield name, module
 
 
 def _is_conv(module: nn.Module) -> bool:
@@ -100,7 +113,11 @@ def add_lora(
         **extra,
     )
     with without_library_notes():
-        return peft.get_peft_model(model, settings)
+        wrapped = peft.get_peft_model(model, settings)
+    for name, parameter in wrapped.named_parameters():  # bias: all frees those of frozen parts too
+        if not name.removeprefix(PREFIX).startswith(within):
+            parameter.requires_grad_(False)
+    return wrapped
 
 
 def named_targets(lora: LoraConfig) -> list[str]:
@@ -185,8 +202,8 @@ def present(model: nn.Module, suffixes: Sequence[str], within: str) -> list[str]
     """
     found = {
         name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if name.startswith(within) and hasattr(module, "in_features")
+        for name, module in _used_modules(model, within)
+        if hasattr(module, "in_features")
     }
     return [suffix for suffix in suffixes if suffix in found]
 

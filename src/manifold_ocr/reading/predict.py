@@ -18,13 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from manifold_ocr.code_hash import code_fingerprint
+from manifold_ocr.code_hash import code_fingerprint, installed
+from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import cache_root, sha256_json, sha256_tree
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.base import OcrModel, Recognition, SampleReader
 from manifold_ocr.records import Prediction, Sample
-from manifold_ocr.resources import GpuMonitor, progress
+from manifold_ocr.resources import GpuMonitor, gpu_present, progress
 
 FLUSH_EVERY = 64
 POLL_SECONDS = 0.5
@@ -39,12 +40,31 @@ class Reading:
     seconds: float
 
 
-def model_fingerprint(weights: Sequence[Path], settings: Any, modules: Sequence[str]) -> str:
-    """Return one SHA-256 over weight folders, settings and the inference code of `modules`."""
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "onnxruntime", "bitsandbytes", "pillow")
+
+
+def reading_fingerprint(
+    model: ModelConfig, weights: Sequence[Path], max_new_tokens: int, modules: Sequence[str]
+) -> str:
+    """Return one SHA-256 over all that decides what a model reads in a picture.
+
+    `weights` are the folders of base model and adapter, `modules` the code of the family.
+    How weights are held, how a picture is prepared (pixel budget, processor), where the model
+    runs and the versions of the libraries count too.
+    """
+    processor = Path(model.processor_id)
     return sha256_json(
         {
             "weights": [sha256_tree(folder) for folder in weights],
-            "settings": settings,
+            "processor": sha256_tree(processor)
+            if model.processor_id and processor.is_dir()
+            else model.processor_id,
+            "precision": model.precision,
+            "quantization": model.quantization,
+            "max_pixels": model.max_pixels,
+            "generation_max_length": max_new_tokens,
+            "gpu": gpu_present(),
+            "versions": {name: installed(name) for name in LIBRARIES},
             "code": code_fingerprint(["manifold_ocr.reading.predict", *modules]),
         }
     )

@@ -18,9 +18,9 @@ from manifold_ocr.models import registry
 from manifold_ocr.reading.engines.predictions import read_runs
 from manifold_ocr.reading.predict import (
     Reading,
-    model_fingerprint,
     predict_and_measure,
     process_share,
+    reading_fingerprint,
 )
 from manifold_ocr.records import Sample, iter_manifest, manifest_sha256, write_rows
 from manifold_ocr.stages.runner import run_stage
@@ -111,12 +111,8 @@ def read(
     """
     base = registry.base_path(model)
     weights = [base] if adapter is None else [base, adapter]
-    settings: dict[str, Any] = {
-        "precision": model.precision,
-        "quantization": model.quantization,
-        "generation_max_length": config.generation_max_length,
-    }
-    fingerprint = model_fingerprint(weights, settings, registry.modules(registry.family(model)))
+    modules = registry.modules(registry.family(model))
+    fingerprint = reading_fingerprint(model, weights, config.generation_max_length, modules)
     loaded = registry.load_model(model, adapter, max_new_tokens=config.generation_max_length)
     reading, cost = predict_and_measure(loaded, samples, IMAGE_ROOT, fingerprint, name)
     if cost and process_share()[0] == 0:

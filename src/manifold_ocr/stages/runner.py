@@ -1,4 +1,4 @@
-"""How a stage is run from dvc.yaml: errors as one line, Ctrl-C as 130, time and memory kept."""
+"""How a stage is run from dvc.yaml: errors as one line, signals as 130, time and memory kept."""
 
 import os
 import signal
@@ -8,15 +8,19 @@ from collections.abc import Callable
 
 from manifold_ocr import resources
 from manifold_ocr.errors import UserError
+from manifold_ocr.training.locking import end_with_launchers
 
 
 def run_stage(name: str, stage: Callable[[], None]) -> None:
     """Run `stage`; print a clear error and exit with status 2 (or 130) when it cannot finish.
 
-    Wall time in seconds and peak memory in GiB go to metrics/perf.json, never to an out.
+    SIGTERM ends it as Ctrl-C does, and so does the end of the dvc that started it: temporary
+    folders are removed, and the status is told. Wall time in seconds and peak memory in GiB go
+    to metrics/perf.json, never to an out.
     """
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, files cleaned up
+    end_with_launchers()
     try:
         stage()
     except UserError as error:

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig, load_section
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.config import EvaluateConfig, LoraConfig, ModelConfig, TrainConfig, load_section
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.registry import base_path
 from manifold_ocr.records import iter_manifest
 from manifold_ocr.stages.runner import run_stage
-from manifold_ocr.training import run
+from manifold_ocr.training import locking, run
+from manifold_ocr.training.locking import rows_per_step
 
 TRAIN = Path("data/augmented/train.jsonl")
 VAL = Path("data/manifest/val.jsonl")
@@ -20,12 +21,19 @@ METRICS = Path("metrics/train")
 def main() -> None:
     """Write output/adapter and metrics/train."""
     model = load_section(ModelConfig, "model")
-    settings = TrainingSettings(
+    train = load_section(TrainConfig, "train")
+    if (processes := locking.processes_to_start(train.gpus, rows_per_step(train))) > 1:
+        print(f"train: {processes} GPUs, a process for each")
+        raise SystemExit(locking.start_processes(processes, "manifold_ocr.stages.train"))
+    scoring = load_section(EvaluateConfig, "evaluate")
+    settings = RunSpec(
         model=model,
         lora=load_section(LoraConfig, "lora"),
-        train=load_section(TrainConfig, "train"),
+        train=train,
         base=base_path(model),
         image_root=IMAGE_ROOT,
+        profile=scoring.profile,
+        metric_tokenizer=scoring.metric_tokenizer,
     )
     rows = {"train": iter_manifest(TRAIN), "val": iter_manifest(VAL)}
     figures = run.train(settings, rows, ADAPTER, METRICS)

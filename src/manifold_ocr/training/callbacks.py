@@ -12,14 +12,14 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from manifold_ocr.resources import GpuMonitor
-from manifold_ocr.training.distributed import Agreement
 from manifold_ocr.training.locking import StopRequest
+from manifold_ocr.training.trainer import Agreement
 
 CLOCKS = ("runtime", "per_second", "total_flos", "train_loss")
 
 
 class Conductor(TrainerCallback):
-    """Tells the sampler its epoch, resumes the loss, and stops when that is wished.
+    """Tells the sampler its epoch, resumes the loss, and stops when that is requested.
 
     `trainer` is set once the trainer exists; `resumed` is the checkpoint or None.
     """
@@ -33,7 +33,7 @@ class Conductor(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Arm the stop wish; on resume restore the running loss."""
+        """Arm the stop request; on resume restore the running loss."""
         self.processes = Agreement()
         self.stop.armed = True
         if self.resumed is not None:
@@ -48,10 +48,15 @@ class Conductor(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop where any process wishes it; save unless the end of the epoch does it anyway."""
+        """Stop where any process requests it; save unless the end of the epoch does it anyway.
+
+        The last step is evaluated too, where evaluation goes by steps: it may be the best.
+        """
+        if args.eval_strategy == "steps" and state.global_step >= state.max_steps:
+            control.should_evaluate = True
         assert self.processes is not None
-        self.stop.wished = self.processes.any(self.stop.wished)
-        if self.stop.wished:
+        self.stop.requested = self.processes.any(self.stop.requested)
+        if self.stop.requested:
             control.should_training_stop = True
             control.should_save = control.should_save or not _ends_epoch(args, state)
 
@@ -59,13 +64,13 @@ class Conductor(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Stopped inside an epoch, do nothing that an unbroken run does not do at this step."""
-        if self.stop.wished and not _ends_epoch(args, state):
+        if self.stop.requested and not _ends_epoch(args, state):
             control.should_log = control.should_evaluate = control.should_save = False
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Disarm the stop wish."""
+        """Disarm the stop request."""
         self.stop.armed = False
 
 
@@ -129,7 +134,7 @@ class LiveLog(TrainerCallback):
 
 
 class ProgressLine(TrainerCallback):
-    """One line an entry of the log: step, loss, rate and time left."""
+    """One line per entry of the log: step, loss, rate and time left."""
 
     def __init__(self, rows_a_step: int) -> None:
         self.rows_a_step = rows_a_step
@@ -173,7 +178,7 @@ Mark = tuple[int, int, float]  # steps made, tokens seen, seconds spent in train
 
 
 class SpeedLog(TrainerCallback):
-    """One entry for each of the log: rows and tokens a second, memory, load and power.
+    """One entry for each of the log: rows and tokens per second, memory, load and power.
 
     Rates are of training alone: the time of validation is taken out. `trainer` is set once
     the trainer exists; tokens are the label's (frames, for ctc), without padding, of this

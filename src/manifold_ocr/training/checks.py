@@ -1,26 +1,34 @@
 """Cross-checks of model, lora and train params before anything heavy is imported (torch-free).
 
 What params alone decide is refused here at once; what needs the checkpoint's config.json is
-read from that file; what needs the module tree is `training.coverage`.
+read from that file; the model without weights says which layers LoRA can reach.
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
-from manifold_ocr.models.adapter_files import chat_vlm_scope, ctc_scope, encoder_decoder_scope
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.adapter_files import (
+    ADAPTER_CONFIG,
+    Scope,
+    chat_vlm_scope,
+    ctc_scope,
+    encoder_decoder_scope,
+    is_adapter,
+)
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.registry import LIBRARY_CLASSES, library_config
 from manifold_ocr.resources import gpu_present
 
 
-def check_combinations(settings: TrainingSettings) -> None:
+def check_combinations(settings: RunSpec) -> None:
     """Refuse params that cannot work together, each with its remedy.
 
     Raises:
-        UserError: quantisation or fp16 without a GPU, full fine-tuning of quantised weights,
+        UserError: quantization or fp16 without a GPU, full fine-tuning of quantized weights,
             lengths beyond the decoder's positions, and the like.
     """
     _check_hardware(settings)
@@ -28,7 +36,7 @@ def check_combinations(settings: TrainingSettings) -> None:
     _check_lengths(settings)
 
 
-def _check_hardware(settings: TrainingSettings) -> None:
+def _check_hardware(settings: RunSpec) -> None:
     model = settings.model
     if model.quantization == "none" and model.precision != "fp16":
         return
@@ -45,7 +53,7 @@ def _check_hardware(settings: TrainingSettings) -> None:
     )
 
 
-def _check_quantization(settings: TrainingSettings) -> None:
+def _check_quantization(settings: RunSpec) -> None:
     model, lora = settings.model, settings.lora
     if model.quantization == "none":
         return
@@ -61,11 +69,11 @@ def _check_quantization(settings: TrainingSettings) -> None:
         )
     if lora.bias != "none":
         raise UserError(
-            f"lora.bias: {lora.bias} would train biases of quantised layers; set lora.bias=none"
+            f"lora.bias: {lora.bias} would train biases of quantized layers; set lora.bias=none"
         )
 
 
-def _check_lengths(settings: TrainingSettings) -> None:
+def _check_lengths(settings: RunSpec) -> None:
     config = read_json(settings.base / "config.json")
     limit = decoder_positions(config)
     if limit is None:
@@ -87,31 +95,101 @@ def decoder_positions(config: dict[str, object]) -> int | None:
     return None
 
 
-def check_targets(settings: TrainingSettings, family: str) -> None:
-    """Refuse `lora.target_modules` that match no layer of the base model.
-
-    The model is built from config.json on the meta device: seconds, also for large ones.
-    `auto`, full fine-tuning and a given adapter (`train.init_from`) need no look.
+def check_start(settings: RunSpec, destination: Path) -> None:
+    """Refuse a `train.init_from` that cannot be the start of this run.
 
     Raises:
-        UserError: a name that ends no layer's name; the nearest ones are given.
+        UserError: no folder, the stage's own out (`destination`, which DVC removes first), an
+            adapter of other LoRA settings than the params', or a full checkpoint under LoRA.
     """
-    lora = settings.lora
-    if lora.rank == 0 or lora.target_modules == "auto" or settings.train.init_from:
+    if not settings.train.init_from:
         return
-    from manifold_ocr.models.lora import match_targets, named_targets
+    start, lora = Path(settings.train.init_from), settings.lora
+    where = f"train.init_from: {start}"
+    if start.resolve() == destination.resolve():
+        raise UserError(
+            f"{where} is what this stage writes, and DVC removes it before the stage runs: copy "
+            "the folder and name the copy"
+        )
+    if not start.is_dir():
+        raise UserError(f"{where} is no folder; name an adapter folder")
+    if not is_adapter(start):
+        if lora.rank:
+            raise UserError(
+                f"{where} is a full checkpoint, not an adapter: set lora.rank=0 to train it on, or "
+                "set model.id to it to train an adapter for it"
+            )
+        return
+    if not lora.rank:
+        raise UserError(
+            f"{where} is an adapter and lora.rank is 0: set lora.rank to the adapter's, or write "
+            "one checkpoint with `manifold-ocr merge` and name that"
+        )
+    config = read_json(start / ADAPTER_CONFIG)
+    theirs = {name: config.get(key) for name, key in START_KEYS.items()}
+    ours = {name: getattr(lora, name) for name in START_KEYS}
+    if theirs != ours:
+        remedy = " ".join(f"lora.{k}={theirs[k]}" for k in START_KEYS if theirs[k] != ours[k])
+        raise UserError(
+            f"{where} was made with other LoRA settings than params.yaml's: set {remedy}"
+        )
+
+
+START_KEYS = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "bias": "bias"}
+
+
+def check_targets(settings: RunSpec, family: str) -> None:
+    """Refuse LoRA targets that no layer has, that cannot be trained, or that `init_from` lacks.
+
+    The model is built from config.json on the meta device: seconds, also for large ones.
+    `auto` and full fine-tuning need no look.
+
+    Raises:
+        UserError: a name that ends no layer's name (the nearest ones are given), the output
+            head, or other layers than those of the adapter in `train.init_from`.
+    """
+    lora, start = settings.lora, settings.train.init_from
+    if lora.rank == 0 or (lora.target_modules == "auto" and not start):
+        return
+    from manifold_ocr.models.lora import match_targets, named_targets, present
 
     tree = module_tree(settings.base, family)
-    match_targets(tree, named_targets(lora), scope(tree, family, settings.train.freeze))
+    auto, within = scope(tree, family, settings.train.freeze)
+    named = present(tree, auto, within) if lora.target_modules == "auto" else named_targets(lora)
+    matched = match_targets(tree, named, within)
+    head = None if family == "ctc" else tree.get_output_embeddings()
+    for name, module in tree.named_modules():
+        if module is head and name in matched:
+            raise UserError(
+                f"lora.target_modules: {name} is the output head, whose weights the loss reads as "
+                "they are: an adapter on it would never be trained; leave it out"
+            )
+    if start:
+        _check_same_layers(tree, Path(start), matched)
 
 
-def scope(tree: Any, family: str, freeze: str) -> str:
-    """Return the prefix below which a family's LoRA layers lie."""
+def _check_same_layers(tree: Any, start: Path, matched: Sequence[str]) -> None:
+    from manifold_ocr.models.lora import match_targets
+
+    named = read_json(start / ADAPTER_CONFIG)["target_modules"]
+    if isinstance(named, str):  # a pattern, which this program does not write
+        return
+    theirs = match_targets(tree, named)
+    if differing := sorted({*theirs} ^ {*matched}):
+        raise UserError(
+            f"train.init_from: {start} adapts {len(theirs)} layers and params.yaml asks for "
+            f"{len(matched)}; {differing[0]} is in one alone: set lora.target_modules and "
+            "train.freeze as they were when it was trained"
+        )
+
+
+def scope(tree: Any, family: str, freeze: str) -> Scope:
+    """Return what `auto` names in a family, and the prefix below which its LoRA layers lie."""
     frozen = freeze == "backbone"
     if family == "chat_vlm":
-        return chat_vlm_scope(tree, freeze_backbone=frozen)[1]
+        return chat_vlm_scope(tree, freeze_backbone=frozen)
     scopes = {"ctc": ctc_scope, "encoder_decoder": encoder_decoder_scope}
-    return scopes[family](freeze_backbone=frozen)[1]
+    return scopes[family](freeze_backbone=frozen)
 
 
 def module_tree(base: Path, family: str) -> Any:

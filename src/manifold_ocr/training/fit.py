@@ -14,20 +14,25 @@ from manifold_ocr import resources
 from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.device import make_deterministic
 from manifold_ocr.models.family import TrainingFamily, family_for
 from manifold_ocr.models.lora import import_peft, without_library_notes
 from manifold_ocr.records import Sample
 from manifold_ocr.resources import GpuMonitor
 from manifold_ocr.training import checkpoints
-from manifold_ocr.training.batch_plan import BatchPlan, keep_plan, planned, planned_settings
+from manifold_ocr.training.batches import (
+    BatchPlan,
+    keep_plan,
+    planned,
+    planned_settings,
+)
 from manifold_ocr.training.callbacks import Conductor, LiveLog, ProgressLine, SpeedLog
-from manifold_ocr.training.distributed import from_first
-from manifold_ocr.training.preflight import longest_of, probe
-from manifold_ocr.training.run_record import Run
-from manifold_ocr.training.self_check import overfit
-from manifold_ocr.training.trainer import Scorer
+from manifold_ocr.training.locking import rows_per_step, world_size
+from manifold_ocr.training.memory import longest_of, probe
+from manifold_ocr.training.preflight import overfit
+from manifold_ocr.training.run_record import Run, Scorer
+from manifold_ocr.training.trainer import from_first
 
 RESULTS = "eval_results.json"
 PLAN = "batch.json"
@@ -39,7 +44,7 @@ def fit(run: Run) -> dict[str, Any]:
     """Train `run` and keep its result; return what it reached.
 
     Raises:
-        UserError: no row can be learnt, a loss is not finite, or one row exceeds memory.
+        UserError: no row can be learned, a loss is not finite, or one row exceeds memory.
         KeyboardInterrupt: stopped on request, after a checkpoint was saved.
     """
     import_peft()
@@ -53,7 +58,7 @@ def fit(run: Run) -> dict[str, Any]:
     print("train: " + ", ".join(f"{name} {value}" for name, value in counts.items()))
     if not audit.kept:
         quarantine = run.folder.path / "quarantine_train.jsonl"
-        raise UserError(f"no row can be learnt: {quarantine} has the reason of each")
+        raise UserError(f"no row can be learned: {quarantine} has the reason of each")
     if config.overfit_check and run.checkpoint is None:
         _require_learning(family, audit.kept, run.settings)
     record = run.home.path / PLAN
@@ -73,16 +78,14 @@ def fit(run: Run) -> dict[str, Any]:
         print(f"train: out of memory; {what}{', checkpointed' if checkpointed else ''}")
 
 
-def _require_learning(
-    family: TrainingFamily, rows: Sequence[Sample], settings: TrainingSettings
-) -> None:
+def _require_learning(family: TrainingFamily, rows: Sequence[Sample], settings: RunSpec) -> None:
     few = rows[:OVERFIT_ROWS]
     result = overfit(family, few, settings, OVERFIT_STEPS)
     found = f"CER {result.before:.3f} -> {result.after:.3f} after {result.steps} steps"
     print(f"train: overfit check on {result.rows} rows: {found}")
     if result.after > 0:
         raise UserError(
-            f"train.overfit_check: {len(few)} rows were not learnt by heart ({found}); look at "
+            f"train.overfit_check: {len(few)} rows were not learned by heart ({found}); look at "
             "their labels and images, raise train.learning_rate, or set train.overfit_check=false"
         )
 
@@ -92,11 +95,11 @@ def _check_halving(plan: BatchPlan, error: BaseException) -> None:
         raise UserError(
             "memory is too small for one row: lower max_pixels or max_target_length"
         ) from error
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other processes wait for this one
+    if (processes := world_size()) > 1:  # the other processes wait for this one
         raise UserError(
             f"process {os.environ.get('RANK')} ran out of memory; set "
-            f"train.train_batch_size={plan.halved().micro} and "
-            f"train.gradient_accumulation={plan.halved().accumulation}: the same rows a step"
+            f"train.train_batch_size={plan.halved().micro} and train.gradient_accumulation="
+            f"{plan.halved().accumulation * processes}: the same rows per step"
         ) from error
 
 
@@ -109,8 +112,7 @@ def _attempt(
 ) -> dict[str, Any]:
     config = run.settings.train
     make_deterministic(config.seed, config.threads)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    line = ProgressLine(plan.micro * plan.accumulation * processes)
+    line = ProgressLine(rows_per_step(config))
     live = LiveLog(run.folder.path / "dvclive")
     monitor = GpuMonitor(int(os.environ.get("LOCAL_RANK", "0")))
     speeds = SpeedLog(run.folder.path / "speed", monitor)
@@ -125,7 +127,7 @@ def _attempt(
             trainer.train(resume_from_checkpoint=str(trainer.resumed) if trainer.resumed else None)
         finally:
             trainer.end_workers()
-    if run.stop.wished:
+    if run.stop.requested:
         raise KeyboardInterrupt
     figures = _figures(trainer, counts)
     if not trainer.is_world_process_zero():
@@ -135,6 +137,8 @@ def _attempt(
     speed = {"seconds": round(line.seconds, 1), **speeds.finish()}
     speed |= {key: round(value, 3) for key, value in monitor.summary().items()}
     run.folder.update(**speed)
+    if not torch.cuda.is_available():
+        speed["cpu_vector_bits"] = resources.cpu_kind()["vector_bits"]
     resources.record("train_loop", speed)
     return figures
 
@@ -147,7 +151,7 @@ def _trainer(
     callbacks: list[Any],
 ) -> Any:
     from torch.utils.tensorboard import SummaryWriter
-    from transformers import EarlyStoppingCallback, PrinterCallback
+    from transformers import PrinterCallback
     from transformers.integrations.integration_utils import TensorBoardCallback
 
     from manifold_ocr.training.trainer import OcrTrainer
@@ -160,29 +164,44 @@ def _trainer(
         micro_batch=plan.micro,
         accumulation=plan.accumulation,
     )
-    args.device  # noqa: B018 - joins the group of processes
+    one_gpu(args)
     # looked for at each attempt: the one before, ended by full memory, may have gone further
     checkpoint = from_first(lambda: checkpoints.latest_complete(home.checkpoints))
     args.eval_on_start = checkpoint is None
     conductor = Conductor(run.stop, checkpoint)
     writer = SummaryWriter(str(run.folder.path / "tensorboard"))
     callbacks = [conductor, *callbacks, TensorBoardCallback(writer)]
-    if config.early_stopping_patience:
-        callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
     trainer = OcrTrainer(
         family=family,
         model=family.build(),
         args=args,
         train_samples=rows,
         val_samples=val,
-        scorer=Scorer(val, home.path / "baseline.jsonl", run.folder.path / RESULTS),
-        parts=run.parts,
+        scorer=Scorer(val, home.path / "baseline.jsonl", run.folder.path / RESULTS, run.settings),
+        run_inputs=run.inputs,
         callbacks=callbacks,
+        keep=config.save_total_limit,
+        patience=config.early_stopping_patience,
         resumed=checkpoint,
     )
     trainer.remove_callback(PrinterCallback)
     conductor.trainer = trainer
     return trainer
+
+
+def one_gpu(args: TrainingArguments) -> None:
+    """Join the group of processes; let this one use its own GPU alone, and say so if it sees more.
+
+    The library would spread one process over all of them by nn.DataParallel, whose copies
+    have no parameters of their own.
+    """
+    args.device  # noqa: B018 - joins the group
+    if args.n_gpu > 1:
+        print(
+            f"train: this process uses one of the {args.n_gpu} GPUs it sees; set train.gpus=auto "
+            "to train on all of them"
+        )
+        args._n_gpu = 1
 
 
 def _figures(trainer: Any, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -239,8 +258,7 @@ def training_arguments(
         eval_steps=config.eval_steps or None,
         save_strategy=evaluation,
         save_steps=config.save_steps or config.eval_steps or 500,
-        # beside the best, and beside the one that is being written
-        save_total_limit=config.save_total_limit + 2,
+        save_total_limit=None,  # `checkpoints.prune` removes them, once a newer one is whole
         logging_steps=config.logging_steps,
         load_best_model_at_end=True,
         metric_for_best_model=config.metric_for_best_model,

@@ -1,18 +1,28 @@
-"""One trainer on one run, and none that outlives the dvc that started it (torch-free)."""
+"""One trainer per run, one process per GPU, none that outlives what started it (torch-free)."""
 
 import fcntl
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
+from manifold_ocr.config import TrainConfig
+from manifold_ocr.errors import UserError
+from manifold_ocr.resources import gpu_count
+
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 20.0
+AUTOMATIC_BATCH = 16  # rows of a step for each unit of gradient_accumulation
+STARTED_BY = "MANIFOLD_OCR_STARTED_BY"  # the id of the process that started a group of them
 
 
 @contextmanager
@@ -36,22 +46,22 @@ def run_lock(path: Path) -> Iterator[None]:
 
 
 class StopRequest:
-    """Ctrl-C and termination as a wish: training stops at the next step and saves.
+    """Ctrl-C and termination as a request: training stops at the next step and saves.
 
     Outside of training (`armed` is False), and at the second signal, the process is
     interrupted at once.
     """
 
     def __init__(self) -> None:
-        """Nothing is wished yet."""
-        self.wished = False
+        """Nothing is requested yet."""
+        self.requested = False
         self.armed = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        if not self.armed or self.wished:
+        if not self.armed or self.requested:
             raise KeyboardInterrupt
-        self.wished = True
+        self.requested = True
         print("train: stopping after this step; a checkpoint is saved (again: stop at once)")
 
     @contextmanager
@@ -68,50 +78,33 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
-@dataclass(frozen=True)
-class Process:
-    """A process as it is told apart from a later one with the same id: by its start time."""
-
-    pid: int
-    started: str
-    command: str
+def world_size() -> int:
+    """Return the number of processes that train together, as torchrun gives it, or 1."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def read_process(pid: int) -> Process | None:
-    """Return the process with `pid`, or None where there is none (or it is a zombie)."""
-    folder = Path("/proc") / str(pid)
+def launchers() -> list[psutil.Process]:
+    """Return the ancestors up to the nearest dvc, that one included.
+
+    Without a dvc above: up to the process that `start_processes` runs in, or [].
+    """
+    above = psutil.Process().parents()
+    commands = [_command(process) for process in above]
+    ends = [place for place, words in enumerate(commands) if _is_dvc(words)]
+    starter = os.environ.get(STARTED_BY)
+    ends += [place for place, process in enumerate(above) if str(process.pid) == starter]
+    return above[: ends[0] + 1] if ends else []
+
+
+def _command(process: psutil.Process) -> list[str]:
     try:
-        fields = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else Process(pid, fields[19], command.strip())
+        return list(process.cmdline())
+    except psutil.Error:  # ended meanwhile, or of another user
+        return []
 
 
-def parent_of(pid: int) -> int:
-    """Return the parent's id, 0 where there is none."""
-    try:
-        stat = (Path("/proc") / str(pid) / "stat").read_text(encoding="utf-8")
-    except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[1])
-
-
-def launchers() -> list[Process]:
-    """Return the ancestors up to the nearest dvc, that one included; [] without a dvc above."""
-    chain: list[Process] = []
-    pid = os.getppid()
-    while pid > 1 and (process := read_process(pid)) is not None:
-        chain.append(process)
-        if _is_dvc(process.command):
-            return chain
-        pid = parent_of(pid)
-    return []
-
-
-def _is_dvc(command: str) -> bool:
-    words = command.split()[:3]
-    return any(Path(word).name == "dvc" for word in words)
+def _is_dvc(command: Sequence[str]) -> bool:
+    return any(Path(word).name == "dvc" for word in command[:3])
 
 
 def end_with_launchers() -> None:
@@ -125,7 +118,7 @@ def end_with_launchers() -> None:
         threading.Thread(target=_watch, args=(chain,), daemon=True).start()
 
 
-def _watch(chain: list[Process]) -> None:
+def _watch(chain: Sequence[psutil.Process]) -> None:
     while all(_lives(process) for process in chain):
         time.sleep(POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -133,6 +126,87 @@ def _watch(chain: list[Process]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _lives(process: Process) -> bool:
-    now = read_process(process.pid)
-    return now is not None and now.started == process.started
+def _lives(process: psutil.Process) -> bool:
+    """Return whether it is the process it was (psutil compares start times), and no zombie."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def rows_per_step(config: TrainConfig) -> int:
+    """Return the rows of an optimizer step, on all GPUs together."""
+    return (config.train_batch_size or AUTOMATIC_BATCH) * config.gradient_accumulation
+
+
+def processes_to_start(gpus: str | int, rows: int) -> int:
+    """Return how many processes train steps of `rows` on the GPUs of this machine, one on each.
+
+    1 where there is one GPU or none, and in a process that was started with others. `auto`
+    takes all GPUs, or as many of them as can share a step's rows equally.
+
+    Raises:
+        UserError: more GPUs than there are, or a number that cannot share the rows.
+    """
+    if "RANK" in os.environ or gpus == 1:
+        return 1
+    found = max(1, gpu_count())
+    if gpus == "auto":
+        return next(count for count in range(found, 0, -1) if rows % count == 0)
+    wanted = int(gpus)
+    if wanted > found or rows % wanted:
+        why = f"{found} answer" if wanted > found else f"they cannot share {rows} rows per step"
+        raise UserError(f"train.gpus: {wanted} GPUs are requested, but {why}; set train.gpus=auto")
+    return wanted
+
+
+def start_processes(count: int, module: str) -> int:
+    """Run `python -m module` in `count` processes with torchrun's variables; return the status.
+
+    Ctrl-C and SIGTERM are passed on once to each; when one ends with an error, the others, which
+    would wait for it, are ended too. The status is that of the first to fail, or 0.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    group = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    group[STARTED_BY] = os.getpid()
+    members = [
+        subprocess.Popen(
+            [sys.executable, "-m", module],
+            env={**os.environ, **{k: str(v) for k, v in {**group, **_place(rank)}.items()}},
+            start_new_session=True,  # a terminal's Ctrl-C would reach them twice
+        )
+        for rank in range(count)
+    ]
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for member in members:
+            member.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return _wait_for(members)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _place(rank: int) -> dict[str, int]:
+    return {"RANK": rank, "LOCAL_RANK": rank}
+
+
+def _wait_for(members: Sequence[subprocess.Popen[bytes]]) -> int:
+    failed, deadline = 0, float("inf")
+    while None in [member.poll() for member in members]:  # a list: each is asked
+        if not failed and (failed := _failure(members)):
+            deadline = time.monotonic() + GRACE_SECONDS
+        if time.monotonic() > deadline:
+            for member in members:
+                member.kill()
+        time.sleep(POLL_SECONDS)
+    return failed or _failure(members)
+
+
+def _failure(members: Sequence[subprocess.Popen[bytes]]) -> int:
+    return next((member.returncode for member in members if member.returncode), 0)

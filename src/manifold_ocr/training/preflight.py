@@ -1,29 +1,39 @@
-"""Before a long run: what LoRA reaches, what labels lose, and whether the longest batch fits."""
+"""Before a long run: what LoRA reaches, what labels lose, whether it fits, a self-check."""
 
-import os
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.base import TrainingSettings
-from manifold_ocr.models.device import local_device, moved
-from manifold_ocr.models.family import TrainingData, TrainingFamily, family_for
-from manifold_ocr.models.lora import base_model
-from manifold_ocr.records import Sample
-from manifold_ocr.training.memory import estimate_step, language_batch, quantised_savings
+from manifold_ocr.metrics.score import evaluation, score_rows
+from manifold_ocr.models.base import Audit, RunSpec
+from manifold_ocr.models.device import local_device, make_deterministic, moved
+from manifold_ocr.models.family import TrainingFamily, family_for
+from manifold_ocr.records import Prediction, Sample
+from manifold_ocr.training.batches import chosen_plan
+from manifold_ocr.training.locking import rows_per_step
+from manifold_ocr.training.memory import (
+    GIB,
+    estimate_rows,
+    estimated_families,
+    longest_batch,
+    probe,
+    unpacked_on_meta,
+    usable_memory,
+)
 
 
 @dataclass(frozen=True)
 class Coverage:
     """Linear layers and convolutions by part and name ending: adapted, or left as they are.
 
-    `trained` parameters of `total` are optimised.
+    `trained` parameters of `total` are optimized.
     """
 
     hit: dict[str, int]
@@ -32,7 +42,7 @@ class Coverage:
     total: int = 0
 
     def lines(self) -> list[str]:
-        """Return the report, one line a kind of layer."""
+        """Return the report, one line per kind of layer."""
         share = 100 * self.trained / max(1, self.total)
         what = f"LoRA reaches {sum(self.hit.values())} layers" if self.hit else "full fine-tuning"
         rows = [
@@ -80,10 +90,6 @@ def _kind(name: str) -> str:
     """Return a module name without its layer numbers: model.layers.*.self_attn.q_proj."""
     name = name.rpartition("base_model.model.")[2].removeprefix("recogniser.")
     return ".".join("*" if part.isdigit() else part for part in name.split("."))
-
-
-GIB = 1024**3
-KEPT_FREE = 0.08  # share of the card left to the driver, the context and fragmentation
 
 
 @dataclass(frozen=True)
@@ -143,41 +149,8 @@ class Preflight:
         )
 
 
-def estimated_families() -> tuple[str, ...]:
-    """Return the families whose step the estimate can follow."""
-    return ("encoder_decoder", "chat_vlm")
-
-
-def usable_memory() -> int | None:
-    """Return the bytes a run may use on its GPU, or None without one.
-
-    Of several processes each takes its card's whole memory for granted, so that all of them
-    come to the same answer; a share set for the process bounds it either way.
-    """
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if not torch.cuda.is_available():
-        return None
-    free, total = torch.cuda.mem_get_info(local)
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    bound = int(total * torch.cuda.get_per_process_memory_fraction(local))
-    return int(min(total if several else free, bound) * (1 - KEPT_FREE))
-
-
-def longest_batch(family: TrainingFamily, samples: Sequence[Sample], rows: int) -> dict[str, Any]:
-    """Return the batch of the `rows` longest training rows (repeated where there are fewer)."""
-    return longest_of(family, family.data(samples), rows)
-
-
-def longest_of(family: TrainingFamily, data: TrainingData, rows: int) -> dict[str, Any]:
-    """Return the batch of the `rows` longest rows of `data` (repeated where there are fewer)."""
-    lengths = data.lengths
-    order = sorted(range(len(data)), key=lambda i: -lengths[i])[:rows]
-    order = (order * rows)[:rows]
-    return family.collate([data[i] for i in order])
-
-
 def run_preflight(
-    family: TrainingFamily, samples: Sequence[Sample], settings: TrainingSettings, micro_batch: int
+    family: TrainingFamily, samples: Sequence[Sample], settings: RunSpec, micro_batch: int
 ) -> Preflight:
     """Build the model, look at its LoRA layers, estimate the longest batch's memory.
 
@@ -202,69 +175,127 @@ def run_preflight(
     return Preflight(coverage, micro_batch, estimate, available, fitting, measured)
 
 
-def unpacked_on_meta(family: TrainingFamily, settings: TrainingSettings) -> nn.Module:
-    """Return the model to train without storage and without quantisation."""
-    plain = replace(settings.model, quantization="none")
-    return on_meta(family_for(family.name, replace(settings, model=plain)).build())
+def dry_run(
+    settings: RunSpec, family_name: str, rows: Sequence[Sample], total: int
+) -> Iterator[str]:
+    """Yield the report line by line; `rows` are a sample of the run's `total` training rows.
 
-
-def step_memory(
-    family: TrainingFamily, samples: Sequence[Sample], settings: TrainingSettings
-) -> Callable[[int], float]:
-    """Return a function: rows of a micro-batch -> estimated peak bytes of its step.
-
-    Two estimates on the longest rows give it; a step's memory grows by the same for each row.
+    Raises:
+        UserError: no row fits the GPU.
     """
-    model = unpacked_on_meta(family, settings)
-    one, two = (
-        estimate_rows(model, longest_batch(family, samples, rows), settings) for rows in (1, 2)
-    )
-    return lambda rows: one + (rows - 1) * (two - one)
+    yield f"dry run: {len(rows):,} of {total:,} training rows; nothing is trained"
+    family = family_for(family_name, settings)
+    audit = family.audit(rows)
+    yield from label_lines(audit, settings)
+    if not audit.kept:
+        return
+    yield step_line(settings, total)
+    if family_name not in estimated_families():
+        yield from adapted_coverage(family.build()).lines()
+        yield "memory: not estimated for this family, whose models are small"
+        return
+    plan = chosen_plan(family, audit.kept, settings)
+    found = run_preflight(family, audit.kept, settings, plan.micro)
+    yield from found.lines()
+    found.require_fit()
 
 
-def estimate_rows(model: nn.Module, batch: dict[str, Any], settings: TrainingSettings) -> int:
-    """Return the estimated peak bytes of a step on `batch`; `model` must be on the meta device."""
-    meta = {k: v.to("meta") for k, v in batch.items() if isinstance(v, Tensor)}
-    base = base_model(model)
-    step = getattr(base, "training_step", None)
-    if step is None:
-        return estimate_step(model, meta).total
-    total = estimate_step(model, language_batch(model, meta), step.language_loss).total
-    bits = {"4bit": 4, "8bit": 8}.get(settings.model.quantization)
-    return total - quantised_savings(base.model.language_model, bits) if bits else total
+def label_lines(audit: Audit, settings: RunSpec) -> Iterator[str]:
+    """Yield how many labels can be learned, what is lost of the others, and why."""
+    counts = dict(audit.counts)
+    rows, kept = counts.pop("rows"), counts.pop("kept")
+    reasons = [f"{value:,} {name.replace('_', ' ')}" for name, value in counts.items() if value]
+    yield f"labels: {kept:,} of {rows:,} rows can be learned" + "".join(f"; {r}" for r in reasons)
+    for name, found in audit.details.items():
+        if found:
+            values = found.items() if isinstance(found, dict) else [("", found)]
+            listed = ", ".join(f"{key} {value}".strip() for key, value in list(values)[:12])
+            yield f"  {name.replace('_', ' ')}: {listed}{' ...' if len(found) > 12 else ''}"
+    if counts.get("truncated_rows"):
+        limit = settings.train.max_target_length
+        yield f"  cut at train.max_target_length={limit}: raise it, or leave long rows out"
 
 
-def on_meta(model: nn.Module) -> nn.Module:
-    """Return the model without storage, in place; tied weights stay tied."""
-    model.to("meta")
-    base = base_model(model)
-    if hasattr(base, "tie_weights"):
-        base.tie_weights()
-    return model
+def step_line(settings: RunSpec, rows: int) -> str:
+    """Return how long the run is, in steps (rows that cannot be learned make it shorter)."""
+    config = settings.train
+    rehearsal = round(rows * config.rehearsal / (1.0 - config.rehearsal))
+    step = rows_per_step(config)
+    epoch = math.ceil((rows + rehearsal) / step)
+    steps = config.max_steps or math.ceil(epoch * config.epochs)
+    added = f" and {rehearsal:,} of rehearsal" if rehearsal else ""
+    return f"steps: {rows:,} rows{added}, {step} per step: {epoch:,} per epoch, {steps:,} in all"
 
 
-def probe(
-    model: nn.Module,
-    batch: dict[str, Any],
-    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> int:
-    """Return the peak of two training steps on the GPU, in bytes; the gradients are dropped.
+@dataclass(frozen=True)
+class Overfit:
+    """What was reached on `rows` rows: error rate before and after `steps` steps, last loss."""
 
-    The model is moved there and stays. Steps that can be captured are: the longest batch's
-    graph comes first, and those of shorter batches find room in its memory. `context` is
-    what a step's forward runs in, such as autocast.
+    rows: int
+
+    before: float
+    after: float
+    steps: int
+    loss: float
+
+
+def overfit(
+    family: TrainingFamily,
+    samples: Sequence[Sample],
+    settings: RunSpec,
+    max_steps: int,
+    tell: Callable[[str], object] = lambda line: None,
+) -> Overfit:
+    """Train on all `samples` at once until they are read without error, or for `max_steps`.
+
+    `tell` is given a line at each look at what is read.
+
+    Raises:
+        UserError: none of the samples can be learned.
     """
+    make_deterministic(settings.train.seed, settings.train.threads)
+    audit = family.audit(samples)
+    kept = list(audit.kept)
+    if len(kept) < len(samples):
+        tell(
+            f"overfit: {len(samples) - len(kept)} of {len(samples)} rows cannot be learned: "
+            + ", ".join(f"{row.source} ({row.reason})" for row in audit.rejected)
+        )
+    if not kept:
+        raise UserError("overfit: none of these rows can be learned; look at their labels")
+    model = family.build()
     device = torch.device(local_device())
     model.to(device)
-    placed = {name: moved(value, device) for name, value in batch.items()}
-    torch.cuda.reset_peak_memory_stats()
-    generator = torch.cuda.get_rng_state()
-    model.train()
-    for _ in range(2):
-        with context():
-            loss = model(**placed)["loss"]
-        loss.backward()
-        model.zero_grad(set_to_none=True)
-    torch.cuda.synchronize()
-    torch.cuda.set_rng_state(generator)  # dropout in the probe must not shift the run's
-    return torch.cuda.max_memory_reserved()
+    data = family.data(kept)
+    batch = family.collate([data[i] for i in range(len(data))])
+    placed = {key: moved(value, device) for key, value in batch.items()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=settings.train.learning_rate)
+    before = after = _error_rate(family, model, kept)
+    loss, step = 0.0, 0
+    for step in range(1, max_steps + 1):
+        model.train()
+        value = model(**placed)["loss"]
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(trained, settings.train.max_grad_norm or 1e9)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss = float(value.detach())
+        if step % 25 == 0 or step == max_steps:
+            after = _error_rate(family, model, kept)
+            tell(f"overfit: step {step}/{max_steps}  loss {loss:.4f}  CER {after:.3f}")
+            if after == 0.0:
+                break
+    return Overfit(len(kept), before, after, step, loss)
+
+
+def _error_rate(family: TrainingFamily, model: torch.nn.Module, samples: list[Sample]) -> float:
+    model.eval()
+    found = family.read(model, samples)
+    predictions = [
+        Prediction(id=sample.id, text=result.text)
+        for sample, result in zip(samples, found, strict=True)
+    ]
+    config = EvaluateConfig(bootstrap_samples=2)
+    rows = score_rows(samples, predictions, config)
+    return float(evaluation(rows, rows, config)["adapter"]["overall"]["cer"])

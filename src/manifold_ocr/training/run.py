@@ -12,46 +12,67 @@ from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, cache_root, read_json, sha256_json, sha256_text
 from manifold_ocr.models import registry
-from manifold_ocr.models.base import TrainingSettings
-from manifold_ocr.records import Sample, read_samples, write_rows
+from manifold_ocr.models.base import RunSpec
+from manifold_ocr.records import Sample, language_tag, read_samples, write_rows
 from manifold_ocr.training import checkpoints, locking
-from manifold_ocr.training.checks import check_combinations, check_targets
-from manifold_ocr.training.run_record import (
-    Run,
-    RunFolder,
-    RunHome,
-    fingerprint,
-    open_run_folder,
-    run_parts,
-)
+from manifold_ocr.training.checkpoints import fingerprint, run_inputs
+from manifold_ocr.training.checks import check_combinations, check_start, check_targets
+from manifold_ocr.training.run_record import Run, RunFolder, RunHome, open_run_folder
 
 
 def select(
-    samples: Iterable[Sample], config: TrainConfig, granularities: Sequence[str], limit: int
+    samples: Iterable[Sample],
+    config: TrainConfig,
+    granularities: Sequence[str],
+    limit: int,
+    split: str = "training",
 ) -> list[Sample]:
-    """Return the rows of the wished languages and subsets that the family reads.
+    """Return the rows of the requested languages and subsets that the family reads.
 
-    `limit` > 0 keeps that many, chosen by the hash of seed and id: adding rows elsewhere
-    changes little. Order is kept.
+    Languages and subsets are named as in the manifest section: a language's name or tag; a
+    subset, corpus.subset or a tag of a page. `limit` > 0 keeps that many, chosen by the hash of
+    seed and id: adding rows elsewhere changes little. Order is kept. `split` is for the message.
 
     Raises:
-        UserError: nothing is left.
+        UserError: nothing is left, or a name that is no language.
     """
-    rows = [
-        sample
-        for sample in samples
-        if sample.granularity in granularities
-        and sample.task == "transcribe"
-        and (not config.include_languages or sample.language in config.include_languages)
-        and (not config.include_subsets or sample.subset in config.include_subsets)
-    ]
+    try:
+        languages = {language_tag(name) for name in config.include_languages}
+    except UserError as error:
+        raise UserError(f"params.yaml: train.include_languages: {error}") from error
+    subsets, seen = set(config.include_subsets), 0
+    rows = []
+    for sample in samples:
+        seen += 1
+        if (
+            sample.granularity in granularities
+            and sample.task == "transcribe"
+            and (not languages or sample.language in languages)
+            and (not subsets or not subsets.isdisjoint(_subset_names(sample)))
+        ):
+            rows.append(sample)
     if not rows:
-        raise UserError(
-            f"no rows left of granularity {' or '.join(granularities)} after "
-            f"train.include_languages={list(config.include_languages)} and "
-            f"train.include_subsets={list(config.include_subsets)}; check the manifest's card"
-        )
+        raise UserError(_nothing_left(config, granularities, split, seen))
     return chosen_by_hash(rows, config.seed, limit)
+
+
+def _subset_names(sample: Sample) -> list[str]:
+    return [sample.subset, f"{sample.corpus}.{sample.subset}", *sample.tags]
+
+
+def _nothing_left(config: TrainConfig, granularities: Sequence[str], split: str, seen: int) -> str:
+    if not seen:
+        remedy = (
+            "raise manifest.val_split or name a corpus in manifest.validation_corpora"
+            if split == "validation"
+            else "check manifest.* in params.yaml and the manifest's card"
+        )
+        return f"the {split} split has no rows: {remedy}"
+    return (
+        f"no {split} rows left: none of {seen:,} is of granularity {' or '.join(granularities)} "
+        f"and passes train.include_languages={list(config.include_languages)} and "
+        f"train.include_subsets={list(config.include_subsets)}; check the manifest's card"
+    )
 
 
 def chosen_by_hash(rows: list[Sample], seed: int, limit: int) -> list[Sample]:
@@ -100,7 +121,7 @@ RESUME_FROM = "RESUME_FROM"
 
 
 def train(
-    settings: TrainingSettings,
+    settings: RunSpec,
     rows: Mapping[str, Iterable[Sample]],
     destination: Path,
     metrics: Path,
@@ -118,25 +139,17 @@ def train(
     """
     kind = registry.family_of(settings.base)
     check_combinations(settings)
+    check_start(settings, destination)
     check_targets(settings, kind)
     config, sorts = settings.train, registry.granularities(kind)
     chosen = {
         "train": select(rows["train"], config, sorts, config.max_train_samples),
-        "val": select(rows["val"], config, sorts, config.max_val_samples),
+        "val": select(rows["val"], config, sorts, config.max_val_samples, "validation"),
     }
     chosen["rehearsal"] = rehearsal_rows(config, len(chosen["train"]))
-    parts = run_parts(
-        family=kind,
-        model=settings.model,
-        lora=settings.lora,
-        train=config,
-        base=settings.base,
-        rows=chosen,
-        image_root=settings.image_root,
-    )
-    key = fingerprint(parts)
+    inputs = run_inputs(settings, kind, chosen)
+    key = fingerprint(inputs)
     home = RunHome(cache_root().resolve() / "training" / key[:32])
-    locking.end_with_launchers()
     main = is_main_process()
     lock = locking.run_lock(home.path / "lock") if main else contextlib.nullcontext()
     speaking = contextlib.nullcontext() if main else silence()
@@ -145,7 +158,7 @@ def train(
             print(f"train: run {key[:12]} is finished already; its result is published again")
             figures = read_json(home.result / "state.json")
         else:
-            figures = _run(settings, kind, chosen, parts, home, stop)
+            figures = _run(settings, kind, chosen, inputs, home, stop)
         if main:
             publish(home, destination, metrics)
     return dict(figures)
@@ -171,21 +184,21 @@ def publish(home: RunHome, destination: Path, metrics: Path) -> None:
 
 
 def _run(
-    settings: TrainingSettings,
+    settings: RunSpec,
     family: str,
     rows: Mapping[str, Sequence[Sample]],
-    parts: Mapping[str, Any],
+    inputs: Mapping[str, Any],
     home: RunHome,
     stop: locking.StopRequest,
 ) -> dict[str, Any]:
-    key = fingerprint(parts)
-    checkpoint = choose_checkpoint(home, parts, settings.train.resume)
+    key = fingerprint(inputs)
+    checkpoint = choose_checkpoint(home, inputs, settings.train.resume)
     name = f"{registry.slug(settings.model.id)}-r{settings.lora.rank}-{key[:8]}"
     if is_main_process():
         folder = open_run_folder(name, home.path / "run_folder")
     else:  # the other processes' logs are nobody's reading
         folder = RunFolder(home.path / f"rank{os.environ['RANK']}")
-    folder.start(parts, key, checkpoint.name if checkpoint else "")
+    folder.start(inputs, key, checkpoint.name if checkpoint else "")
     home.checkpoints.mkdir(parents=True, exist_ok=True)
     folder.link("checkpoints", home.checkpoints)
     print(f"train: run folder {folder.path}" + (f", from {checkpoint.name}" if checkpoint else ""))
@@ -193,7 +206,7 @@ def _run(
         settings=settings,
         family=family,
         rows=rows,
-        parts=parts,
+        inputs=inputs,
         home=home,
         folder=folder,
         checkpoint=checkpoint,
@@ -217,13 +230,13 @@ def _run(
     return figures
 
 
-def choose_checkpoint(home: RunHome, parts: Mapping[str, Any], resume: bool) -> Path | None:
+def choose_checkpoint(home: RunHome, inputs: Mapping[str, Any], resume: bool) -> Path | None:
     """Return the checkpoint to go on from: RESUME_FROM, the newest whole one, or None."""
     if not is_main_process():
         return checkpoints.latest_complete(home.checkpoints, clean=False)
-    if wished := os.environ.get(RESUME_FROM):
+    if requested := os.environ.get(RESUME_FROM):
         home.checkpoints.mkdir(parents=True, exist_ok=True)
-        return checkpoints.adopt(Path(wished), home.checkpoints, parts)
+        return checkpoints.adopt(Path(requested), home.checkpoints, inputs)
     if resume:
         return checkpoints.latest_complete(home.checkpoints)
     shutil.rmtree(home.checkpoints, ignore_errors=True)

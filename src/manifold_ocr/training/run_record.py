@@ -1,131 +1,27 @@
-"""A run's own folder: run.yaml (what, from what, where), logs, quarantine, links (torch-free)."""
+"""A run's own folder: run.yaml (what, from what, where), logs, scores, links (torch-free)."""
 
-import dataclasses
-import hashlib
-import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from manifold_ocr.code_hash import code_fingerprint
-from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import (
-    atomic_write,
-    canonical_json,
-    parse_yaml,
-    read_yaml,
-    sha256_file,
-    sha256_json,
-    sha256_tree,
-    workspace,
-    write_json,
-)
-from manifold_ocr.models.base import Audit, TrainingSettings
-from manifold_ocr.records import Sample, write_rows
+from manifold_ocr.files import atomic_write, parse_yaml, read_yaml, workspace, write_json
+from manifold_ocr.metrics import score
+from manifold_ocr.models.base import Audit, RunSpec
+from manifold_ocr.records import Prediction, Sample, read_predictions, write_rows
+from manifold_ocr.resources import cpu_kind
+from manifold_ocr.training.checkpoints import differing_keys
 from manifold_ocr.training.locking import StopRequest, launchers
-
-NO_EFFECT = ("resume", "dataloader_workers", "save_total_limit")
-LIBRARIES = ("torch", "transformers", "peft", "accelerate", "numpy", "onnxruntime", "pillow")
-HARNESS = ("manifold_ocr.training.trainer", "manifold_ocr.training.callbacks")
-TRAINING_CODE = {
-    "ctc": ("manifold_ocr.models.ctc.train",),
-    "encoder_decoder": ("manifold_ocr.models.encoder_decoder.train",),
-    "chat_vlm": ("manifold_ocr.models.chat_vlm.train",),
-}
-# The scorer chooses among checkpoints and its values are pinned by goldens: a metric added
-# or made faster must not train again. Run records and locks do not touch weights either.
-WITHOUT = (
-    "manifold_ocr.metrics",
-    "manifold_ocr.training.run_record",
-    "manifold_ocr.training.locking",
-    "manifold_ocr.models.registry",
-)
-
-
-def run_parts(
-    *,
-    family: str,
-    model: ModelConfig,
-    lora: LoraConfig,
-    train: TrainConfig,
-    base: Path,
-    rows: Mapping[str, Sequence[Sample]],
-    image_root: Path,
-) -> dict[str, Any]:
-    """Return the parts whose change means another run: `rows` are hashed by their name."""
-    knobs = {k: v for k, v in dataclasses.asdict(train).items() if k not in NO_EFFECT}
-    parts = {
-        "model": dataclasses.asdict(model),
-        "lora": dataclasses.asdict(lora),
-        "train": knobs,
-        "data": {name: hash_rows(samples, image_root) for name, samples in rows.items()},
-        "base": sha256_tree(base),
-        "init_from": sha256_tree(train.init_from) if train.init_from else "",
-        "code": family_code(family),
-        "versions": {name: installed(name) for name in LIBRARIES},
-    }
-    # through JSON, so that stored and fresh parts compare equal (tuples become lists)
-    plain: dict[str, Any] = json.loads(canonical_json(parts))
-    return plain
-
-
-def family_code(family: str) -> str:
-    """Return the hash of the code that trains `family`: metrics and other families apart.
-
-    `training.fit` is hashed as a file: its imports reach every family.
-    """
-    code = code_fingerprint((*HARNESS, *TRAINING_CODE[family]), without=WITHOUT)
-    return sha256_json([code, sha256_file(Path(__file__).with_name("fit.py"))])
-
-
-def hash_rows(samples: Iterable[Sample], image_root: Path) -> str:
-    """Return a hash of what training sees of rows: text and pixels, not where files lie."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        image = sample.image_sha256 or sha256_file(image_root / sample.image)
-        seen = [sample.id, sample.text, image, sample.box, sample.max_pixels, sample.language]
-        seen += [sample.corpus, sample.subset, sample.granularity, sample.task, sample.question]
-        digest.update(canonical_json(seen).encode("utf-8") + b"\n")
-    return digest.hexdigest()
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a run's parts."""
-    return sha256_json(parts)
-
-
-def differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Return the dotted names of the parts that differ, such as `lora.rank`."""
-    a, b = _flatten(ours), _flatten(theirs)
-    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
-
-
-def installed(package: str) -> str:
-    """Return a package's version, or `absent`."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        flat |= _flatten(item, f"{name}.") if isinstance(item, Mapping) else {name: item}
-    return flat
-
 
 RUNS = Path("output/training_runs")
 RUN_NAME = "MANIFOLD_OCR_RUN_NAME"
@@ -135,6 +31,9 @@ ENVIRONMENT = (
     "RESUME_FROM",
     "DVC_EXP_NAME",
     "OMP_NUM_THREADS",
+    "ATEN_CPU_CAPABILITY",
+    "MKL_CBWR",
+    "ONEDNN_MAX_CPU_ISA",
     "CUDA_VISIBLE_DEVICES",
     "HF_HOME",
     "HF_HUB_OFFLINE",
@@ -153,7 +52,7 @@ class RunFolder:
         self.record: dict[str, Any] = {}
         path.mkdir(parents=True, exist_ok=True)
 
-    def start(self, parts: Mapping[str, Any], fingerprint: str, resumed_from: str) -> None:
+    def start(self, inputs: Mapping[str, Any], fingerprint: str, resumed_from: str) -> None:
         """Write run.yaml before anything is trained."""
         self.record = {
             "status": "running",
@@ -164,9 +63,9 @@ class RunFolder:
             "command": command_lines(),
             "overrides": overrides(),
             "environment": environment(),
-            "inputs": {name: parts[name] for name in ("base", "data", "init_from", "code")},
+            "inputs": {name: inputs[name] for name in ("base", "data", "init_from", "code")},
             "params": read_yaml("params.yaml") if Path("params.yaml").is_file() else {},
-            "versions": {"python": platform.python_version(), **parts["versions"]},
+            "versions": {"python": platform.python_version(), **inputs["versions"]},
             "hardware": hardware(),
         }
         self._write()
@@ -181,7 +80,7 @@ class RunFolder:
         self.update(status=status, ended=_now(), **values)
 
     def write_audit(self, name: str, audit: Audit) -> None:
-        """Write the rows that cannot be learnt, with reasons, and what the audit found."""
+        """Write the rows that cannot be learned, with reasons, and what the audit found."""
         write_rows(self.path / f"quarantine_{name}.jsonl", audit.rejected)
         found = {"counts": dict(audit.counts), **dict(audit.details)}
         write_json(self.path / f"vocabulary_{name}.json", found)
@@ -244,7 +143,7 @@ def overrides() -> list[str]:
 
 def command_lines() -> list[str]:
     """Return this process's command line and those of its launchers, dvc first."""
-    return [*(process.command for process in reversed(launchers())), " ".join(sys.argv)]
+    return [*(" ".join(p.cmdline()) for p in reversed(launchers())), " ".join(sys.argv)]
 
 
 def environment() -> dict[str, str]:
@@ -259,6 +158,7 @@ def hardware() -> dict[str, Any]:
 
     found: dict[str, Any] = {
         "machine": platform.machine(),
+        **cpu_kind(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 1024**3, 1),
     }
@@ -277,6 +177,8 @@ def _lookup(value: Any, dotted: str) -> Any:
 
 
 def _git(*arguments: str) -> str:
+    if shutil.which("git") is None:
+        return ""
     result = subprocess.run(
         ["git", *arguments], capture_output=True, text=True, check=False, timeout=30
     )
@@ -313,14 +215,55 @@ class RunHome:
 class Run:
     """`rows` are those to train on, to validate on (val) and of rehearsal.
 
-    `parts` decide its fingerprint; `checkpoint` is where it goes on from, or None.
+    `inputs` decide its fingerprint; `checkpoint` is where it goes on from, or None.
     """
 
-    settings: TrainingSettings
+    settings: RunSpec
     family: str
     rows: Mapping[str, Sequence[Sample]]
-    parts: Mapping[str, Any]
+    inputs: Mapping[str, Any]
     home: RunHome
     folder: RunFolder
     checkpoint: Path | None
     stop: StopRequest
+
+
+BOOTSTRAP_SAMPLES = 200  # intervals in eval_results.json; the stage evaluate draws its own
+
+
+class Scorer:
+    """Scores what validation rows were read as, with the evaluator's own code.
+
+    The reading before the first step is the baseline; each later one is written to
+    eval_results.json in the schema of metrics/evaluate.json.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], baseline: Path, results: Path, spec: RunSpec
+    ) -> None:
+        self.samples = samples
+        self.config = EvaluateConfig(
+            bootstrap_samples=BOOTSTRAP_SAMPLES,
+            profile=spec.profile,
+            metric_tokenizer=spec.metric_tokenizer,
+        )
+        self.baseline = baseline
+        self.results = results
+
+    def __call__(self, predictions: list[Prediction], step: int) -> dict[str, float]:
+        """Return the headline metrics of the reading at `step`."""
+        config = self.config
+        rows = score.score_rows(self.samples, predictions, config)
+        if step == 0:
+            write_rows(self.baseline, predictions)
+        before = rows
+        if self.baseline.is_file():
+            before = score.score_rows(self.samples, read_predictions(self.baseline), config)
+        report = {"step": step, **score.evaluation(rows, before, config)}
+        write_json(self.results, report)
+        headline = report["adapter"]["overall"]
+        names = ("cer", "ned", "wer", "character_accuracy", "token_f1", "exact_match")
+        scores = {name: float(headline[name]) for name in names if name in headline}
+        for subset, values in report["adapter"]["by_subset"].items():
+            scores[f"cer_{subset}"] = float(values["cer"])
+        return scores

@@ -1,30 +1,34 @@
-"""transformers' Trainer with what OCR needs: generated text, whole checkpoints, exact resume."""
+"""transformers' Trainer with what OCR needs: generated text, whole checkpoints, exact resume.
+
+Several processes (torchrun) share validation and agree on scores and on a stop. It overrides
+private members of Trainer, so pyproject.toml caps the version of transformers.
+"""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from accelerate.utils import DistributedType
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from transformers import Trainer, TrainingArguments
 
-from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
-from manifold_ocr.metrics import score
+from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.family import TrainingFamily
 from manifold_ocr.models.kernels.cross_entropy import IGNORED
-from manifold_ocr.records import Prediction, Sample, read_predictions, write_rows
-from manifold_ocr.training.checkpoints import mark_complete
-from manifold_ocr.training.distributed import from_first, read_shared
-from manifold_ocr.training.sampler import NumberedRows, StepSampler, end_workers, train_loader
+from manifold_ocr.records import Prediction, Sample
+from manifold_ocr.training.batches import NumberedRows, StepSampler, end_workers, train_loader
+from manifold_ocr.training.checkpoints import mark_complete, prune
 
 LOSS_STATE = "loss_state.json"
 CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it
 
 ScoreRows = Callable[[list[Prediction], int], dict[str, float]]
+T = TypeVar("T")
+Read = Callable[[Sequence[Sample]], Iterable[Recognition]]
 
 
 class OcrTrainer(Trainer):
@@ -39,17 +43,25 @@ class OcrTrainer(Trainer):
         train_samples: Sequence[Sample],
         val_samples: Sequence[Sample],
         scorer: ScoreRows,
-        parts: Mapping[str, Any],
+        run_inputs: Mapping[str, Any],
         callbacks: list[Any],
+        keep: int,
+        patience: int = 0,
         resumed: Path | None = None,
     ) -> None:
-        """`scorer` turns predictions and a step into metrics; `parts` mark checkpoints."""
+        """`scorer` turns predictions and a step into metrics; `run_inputs` mark checkpoints.
+
+        `keep` checkpoints stay beside the best; after `patience` evaluations without a better
+        one training ends (0: never).
+        """
+        self.keep = keep
+        self.patience = patience
         self.resumed = resumed
         self.family = family
         self.train_samples = train_samples
         self.val_samples = val_samples
         self.scorer = scorer
-        self.parts = parts
+        self.run_inputs = run_inputs
         self.rows = family.data(train_samples)
         self.sampler = StepSampler(
             self.rows.lengths,
@@ -99,8 +111,6 @@ class OcrTrainer(Trainer):
         rows take longer than the GPU does: `model.train()` (`evaluate` puts the model back
         instead), `model.zero_grad()` and the parameters to clip.
         """
-        if not self._walks_spared:
-            return super().training_step(model, inputs, num_items_in_batch)
         if not self._trained:
             self._trained = [p for p in model.parameters() if p.requires_grad]
             object.__setattr__(model, "zero_grad", self._forget_gradients)
@@ -115,19 +125,11 @@ class OcrTrainer(Trainer):
         return detached
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        if not self._walks_spared:
-            return super()._clip_grad_norm(model)
         return self.accelerator.clip_grad_norm_(self._trained, self.args.max_grad_norm)
 
     def _forget_gradients(self, set_to_none: bool = True) -> None:
         for parameter in self._trained:
             parameter.grad = None
-
-    @property
-    def _walks_spared(self) -> bool:
-        """Whether steps are plain ones: those of FSDP and DeepSpeed stay the library's."""
-        plain = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
-        return self.accelerator.distributed_type in plain
 
     def compute_loss(
         self,
@@ -139,7 +141,7 @@ class OcrTrainer(Trainer):
         """Return the model's own loss; one that is not finite ends the run, naming its rows.
 
         Where a loss is a mean over tokens, that of a micro-batch counts by its share of the
-        step's tokens, on all GPUs: how a step is cut does not change what is learnt.
+        step's tokens, on all GPUs: how a step is cut does not change what is learned.
         """
         rows = inputs.pop("rows")
         self.tokens_seen += inputs.pop("tokens")
@@ -215,7 +217,25 @@ class OcrTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self.family.restore(self.accelerator.unwrap_model(self.model), Path(resume_from_checkpoint))
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Save every new best; stop where patience ends.
+
+        Evaluations are counted in the log, which a checkpoint keeps: a resumed run counts on.
+        """
+        new: bool = super()._determine_best_metric(metrics=metrics, trial=trial)
+        if new:
+            self.control.should_save = True
+        elif self.patience and self._evaluations_since_best() >= self.patience:
+            self.control.should_training_stop = True
+        return new
+
+    def _evaluations_since_best(self) -> int:
+        name, best = f"eval_{self.args.metric_for_best_model}", self.state.best_global_step or 0
+        return sum(name in entry and entry["step"] > best for entry in self.state.log_history)
+
     def _load_best_model(self) -> None:
+        if not self.args.should_save:
+            return  # only the first process publishes, and it may remove what others still read
         best = Path(str(self.state.best_model_checkpoint))
         self.family.restore(self.accelerator.unwrap_model(self.model), best)
 
@@ -229,7 +249,8 @@ class OcrTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            mark_complete(folder, self.parts)
+            mark_complete(folder, self.run_inputs)
+            prune(folder.parent, self.state.global_step, self.keep)
 
     def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
         progress: tuple[int, int] = super()._init_training_state(*arguments)
@@ -261,35 +282,60 @@ def _answer_tokens(batch: Mapping[str, Any]) -> Tensor | None:
     return batch["labels"].ne(IGNORED).sum() if "answer_index" in batch else None
 
 
-BOOTSTRAP_SAMPLES = 200  # intervals in eval_results.json; the stage evaluate draws its own
+# What the processes of torchrun do together: each function is called by all at the same place.
 
 
-class Scorer:
-    """Scores what validation rows were read as, with the evaluator's own code.
+def process_share() -> tuple[int, int]:
+    """Return (number of this process, number of processes); (0, 1) for one alone."""
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
 
-    The reading before the first step is the baseline; each later one is written to
-    eval_results.json in the schema of metrics/evaluate.json.
+
+def read_shared(read: Read, samples: Sequence[Sample]) -> list[Prediction]:
+    """Return a prediction for every sample, in order; of n processes each reads every n-th."""
+    rank, processes = process_share()
+    own = samples[rank::processes]
+    predictions = [
+        Prediction(id=s.id, text=r.text, confidence=r.confidence, vision_tokens=r.vision_tokens)
+        for s, r in zip(own, read(own), strict=True)
+    ]
+    if processes == 1:
+        return predictions
+    shares: list[Any] = [None] * processes
+    distributed.all_gather_object(shares, predictions)
+    return [found for found in chain.from_iterable(zip_longest(*shares)) if found is not None]
+
+
+def from_first(call: Callable[[], T]) -> T:
+    """Return what `call` gives in the first process, in every process; it runs there alone.
+
+    So all of them go on from one checkpoint, and come to the same best one by the same scores.
+    """
+    rank, processes = process_share()
+    found: list[Any] = [call() if rank == 0 else None]
+    if processes > 1:
+        distributed.broadcast_object_list(found)
+    result: T = found[0]
+    return result
+
+
+class Agreement:
+    """Whether any process requests something, known to all at the same step.
+
+    A signal reaches processes at different steps; one that stopped alone would leave the
+    others waiting for its gradients. The flags travel between CPUs, so no GPU is waited for.
     """
 
-    def __init__(self, samples: Sequence[Sample], baseline: Path, results: Path) -> None:
-        self.samples = samples
-        self.baseline = baseline
-        self.results = results
+    def __init__(self) -> None:
+        """Make the group of all processes; one process alone needs none."""
+        several = process_share()[1] > 1
+        self.group = distributed.new_group(backend="gloo") if several else None
 
-    def __call__(self, predictions: list[Prediction], step: int) -> dict[str, float]:
-        """Return the headline metrics of the reading at `step`."""
-        config = EvaluateConfig(bootstrap_samples=BOOTSTRAP_SAMPLES)
-        rows = score.score_rows(self.samples, predictions, config)
-        if step == 0:
-            write_rows(self.baseline, predictions)
-        before = rows
-        if self.baseline.is_file():
-            before = score.score_rows(self.samples, read_predictions(self.baseline), config)
-        report = {"step": step, **score.evaluation(rows, before, config)}
-        write_json(self.results, report)
-        headline = report["adapter"]["overall"]
-        names = ("cer", "ned", "wer", "character_accuracy", "token_f1", "exact_match")
-        scores = {name: float(headline[name]) for name in names if name in headline}
-        for subset, values in report["adapter"]["by_subset"].items():
-            scores[f"cer_{subset}"] = float(values["cer"])
-        return scores
+    def any(self, request: bool) -> bool:
+        """Return whether any process requests it."""
+        if self.group is None:
+            return request
+        flag = torch.tensor(int(request))
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX, group=self.group)
+        return bool(flag)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from manifold_ocr.images import load_sample, scaled_size
 from manifold_ocr.models.adapter_files import chat_vlm_scope
-from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
+from manifold_ocr.models.base import Audit, Recognition, RunSpec
 from manifold_ocr.models.chat_vlm import model as chat_vlm
 from manifold_ocr.models.chat_vlm.fast_step import freeze_graph_below, shift_left
 from manifold_ocr.models.chat_vlm.inputs import ChatInput, Encoded, load_chat_input
@@ -118,7 +118,7 @@ class ChatVlmTraining:
 
     name = "chat_vlm"
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: RunSpec) -> None:
         """Load tokenizer, image processor and template; weights come with `build`."""
         from transformers import GenerationConfig
 

@@ -62,9 +62,13 @@ def ctc_head_loss(
 
     The logits are `hidden` (M, H) `weight`^T (C, H) + `inner` (M, r) `up`^T (C, r) + `bias`
     (C,): `inner` is the low-rank half of a LoRA layer, scaled. Gradients go to whatever
-    requires them. One call's backward must run before the next call with the workspace.
+    requires them. One call's backward must run before the next call with the workspace. Under
+    autocast, which hands in half-precision activations, all is computed in the weights' type.
     """
-    loss: Tensor = _HeadCtc.apply(hidden, inner, weight, up, bias, targets, workspace)
+    with torch.autocast(hidden.device.type, enabled=False):
+        hidden = hidden.to(weight.dtype)
+        inner = None if inner is None else inner.to(weight.dtype)
+        loss: Tensor = _HeadCtc.apply(hidden, inner, weight, up, bias, targets, workspace)
     return loss
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.adapter_files import ctc_scope, is_adapter, write_origin
-from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
+from manifold_ocr.models.base import Audit, Recognition, RunSpec
 from manifold_ocr.models.ctc import model as ctc
 from manifold_ocr.models.ctc.decode import (
     Vocabulary,
@@ -185,7 +185,7 @@ class CtcTraining:
 
     name = "ctc"
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: RunSpec) -> None:
         """Load characters and the reader whose features are cached."""
         self.settings = settings
         self.cached = settings.train.freeze == "backbone"
@@ -284,7 +284,7 @@ class CtcTraining:
     def _encode(self, sample: Sample) -> list[int]:
         classes = self.words.encode(label_text(sample.text))
         if not classes:
-            raise UserError(f"row {sample.id}: its label cannot be learnt; audit the rows first")
+            raise UserError(f"row {sample.id}: its label cannot be learned; audit the rows first")
         return classes
 
     def _measure(self, samples: Sequence[Sample]) -> None:
@@ -324,6 +324,6 @@ class CtcTraining:
         return self._cache
 
 
-def base_name(settings: TrainingSettings) -> str:
+def base_name(settings: RunSpec) -> str:
     """Return how an adapter names its base: the hub id, or the folder as the project sees it."""
     return settings.model.id if settings.model.revision else settings.base.as_posix()

@@ -14,7 +14,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.adapter_files import encoder_decoder_scope
-from manifold_ocr.models.base import Audit, Recognition, TrainingSettings
+from manifold_ocr.models.base import Audit, Recognition, RunSpec
 from manifold_ocr.models.device import on_gpu, processor_path, trained_config
 from manifold_ocr.models.encoder_decoder import model as encoder_decoder
 from manifold_ocr.models.encoder_decoder.model import EncoderDecoder
@@ -86,7 +86,7 @@ class EncoderDecoderTraining:
 
     name = "encoder_decoder"
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: RunSpec) -> None:
         """Load the tokenizer and the image preparation; weights come with `build`."""
         self.settings = settings
         source = processor_path(settings.model, settings.base)

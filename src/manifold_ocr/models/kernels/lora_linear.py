@@ -6,6 +6,7 @@ in the base's dtype, added in place. The layers stay PEFT layers (saving, mergin
 disabling are untouched): only their class, hence `forward`, changes.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ LEAST_ROWS = 128  # rows of a slice below which splitting gains nothing
 class _LoraProduct(torch.autograd.Function):
     """y = x W^T + bias + scaling * (dropout(x) A^T) B^T with W frozen (Hu et al. 2021).
 
-    Of dropout only the mask is kept, one byte an element; the dropped input is made again
+    Of dropout only the mask is kept, one byte per element; the dropped input is made again
     in the backward pass. Layers that share an input then share the one copy of it.
     """
 
@@ -156,16 +157,39 @@ def fuse_lora_layers(model: nn.Module) -> int:
     return changed
 
 
+def unfuse_lora_layers(model: nn.Module) -> None:
+    """Give every dense layer with the fused forward PEFT's own again."""
+    fused: list[Any] = [module for module in model.modules() if type(module) is FastLoraLinear]
+    for module in fused:
+        module.__class__ = PeftLinear
+
+
+@functools.cache
 def _four_bit_class() -> type[nn.Module] | None:
     """Return the fused class over bitsandbytes' 4-bit layers, or None without bitsandbytes."""
     try:
-        from manifold_ocr.models.kernels.lora_linear_4bit import FastLoraLinear4bit
+        from peft.tuners.lora.bnb import Linear4bit
     except ImportError:
         return None
+
+    class FastLoraLinear4bit(Linear4bit):
+        """A PEFT LoRA layer over an nf4 or fp4 weight that is made dense only for each product."""
+
+        @property
+        def compute_dtype(self) -> torch.dtype:
+            """Return the dtype of the products, the quantization's compute dtype."""
+            base: Any = self.base_layer
+            return base.weight.quant_state.dtype
+
+        def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            """Return the layer's output [..., out]; anything but plain LoRA goes to PEFT.
+
+            So does reading without a graph: bitsandbytes multiplies one token without making
+            the matrix dense.
+            """
+            if args or kwargs or not torch.is_grad_enabled() or not _is_plain(self):
+                return super().forward(x, *args, **kwargs)
+            weight: Any = self.base_layer.weight
+            return _lora_forward(self, x, lambda: dequantize_nf4(weight))
+
     return FastLoraLinear4bit
-
-
-def lora_forward_4bit(layer: Any, x: Tensor) -> Tensor:
-    """Return the output of a 4-bit layer, its weight made dense for the product and dropped."""
-    weight = layer.base_layer.weight
-    return _lora_forward(layer, x, lambda: dequantize_nf4(weight))

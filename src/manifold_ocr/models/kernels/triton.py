@@ -1,4 +1,4 @@
-"""Triton kernels: in-place cross-entropy, SwiGLU, nf4 dequantisation with double quantisation.
+"""Triton kernels: in-place cross-entropy, SwiGLU, nf4 dequantization with double quantization.
 
 Imported only where a CUDA device and Triton exist (see kernels.py, which holds the plain
 versions that these must equal; tests/models/test_fast_kernels_gpu.py compares them).
@@ -128,7 +128,7 @@ def _nf4_kernel(
 def dequantize_nf4(packed: Tensor, state: Any) -> Tensor:
     """Return the dense [out, in] matrix of packed nf4 bytes (two values a byte, high first).
 
-    value = code[nibble] * scale of its block; with double quantisation the scale is
+    value = code[nibble] * scale of its block; with double quantization the scale is
     scale_code[index] * outer scale + offset (Dettmers et al. 2023, arXiv:2305.14314).
     """
     out = torch.empty(state.shape, dtype=state.dtype, device=packed.device)

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from manifold_ocr.training import checkpoints, locking
+from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.run_record import differing_keys
-from manifold_ocr.training.sampler import StepSampler
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 CHILD = """
 import sys, time
 from pathlib import Path
-from manifold_ocr.training import locking as guard
-guard.end_with_launchers()
+from manifold_ocr.training import locking
+locking.end_with_launchers()
 Path(sys.argv[1]).write_text("started")
 try:
-    with guard.StopRequest().installed():
+    with locking.StopRequest().installed():
         time.sleep(60)
 except KeyboardInterrupt:
     Path(sys.argv[1]).write_text("ended")
@@ -50,9 +50,9 @@ def test_trainer_ends_when_dvc_is_killed(tmp_path: Path) -> None:
 
 
 def test_launchers_are_none_without_dvc() -> None:
-    assert not locking._is_dvc("python -m pytest dvc_notes.txt")
-    assert locking._is_dvc("/venv/bin/python /venv/bin/dvc repro train")
-    assert locking._is_dvc("python -m dvc repro")
+    assert not locking._is_dvc(["python", "-m", "pytest", "dvc_notes.txt"])
+    assert locking._is_dvc(["/venv/bin/python", "/venv/bin/dvc", "repro", "train"])
+    assert locking._is_dvc(["python", "-m", "dvc", "repro"])
 
 
 def test_second_trainer_waits_for_the_first(tmp_path: Path) -> None:
@@ -74,13 +74,13 @@ def test_second_trainer_waits_for_the_first(tmp_path: Path) -> None:
     assert output.strip().endswith("mine")
 
 
-def test_stop_is_a_wish_while_training_and_an_interrupt_otherwise() -> None:
+def test_stop_is_a_request_while_training_and_an_interrupt_otherwise() -> None:
     stop = locking.StopRequest()
     with pytest.raises(KeyboardInterrupt):
         stop(signal.SIGINT, None)
     stop.armed = True
     stop(signal.SIGINT, None)
-    assert stop.wished
+    assert stop.requested
     with pytest.raises(KeyboardInterrupt):
         stop(signal.SIGINT, None)
 
