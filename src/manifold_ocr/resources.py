@@ -1,16 +1,18 @@
-"""What long work shows and costs: progress lines, clocks and memory, GPU load and power."""
+"""What long work shows, costs and hangs on: progress, clocks, memory, processors, its launchers."""
 
 import fcntl
 import os
 import resource
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import psutil
 from tqdm import tqdm
 
 from manifold_ocr.files import read_json, write_json
@@ -177,3 +179,59 @@ def gpu_count() -> int:
 def gpu_present() -> bool:
     """Return whether an NVIDIA GPU answers, without importing torch."""
     return _device(0) is not None
+
+
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 20.0
+STARTED_BY = "MANIFOLD_OCR_STARTED_BY"  # the id of the process that started a group of them
+
+
+def launchers() -> list[psutil.Process]:
+    """Return the ancestors up to the nearest dvc, that one included.
+
+    Without a dvc above: up to the process that `start_processes` runs in, or [].
+    """
+    above = psutil.Process().parents()
+    commands = [_command(process) for process in above]
+    ends = [place for place, words in enumerate(commands) if _is_dvc(words)]
+    starter = os.environ.get(STARTED_BY)
+    ends += [place for place, process in enumerate(above) if str(process.pid) == starter]
+    return above[: ends[0] + 1] if ends else []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:  # ended meanwhile, or of another user
+        return []
+
+
+def _is_dvc(command: Sequence[str]) -> bool:
+    return any(Path(word).name == "dvc" for word in command[:3])
+
+
+def end_with_launchers() -> None:
+    """Stop this process, saving, soon after any process between it and its dvc has gone.
+
+    dvc killed with -9 leaves its stages running; the next `dvc repro` would start a second
+    trainer. After a grace period of 20 s without an end the process is killed.
+    """
+    chain = launchers()
+    if chain:
+        threading.Thread(target=_watch, args=(chain,), daemon=True).start()
+
+
+def _watch(chain: Sequence[psutil.Process]) -> None:
+    while all(_lives(process) for process in chain):
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Return whether it is the process it was (psutil compares start times), and no zombie."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from manifold_ocr import resources
 from manifold_ocr.training import checkpoints, locking
 from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.run_record import differing_keys
@@ -17,8 +18,9 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 CHILD = """
 import sys, time
 from pathlib import Path
+from manifold_ocr import resources
 from manifold_ocr.training import locking
-locking.end_with_launchers()
+resources.end_with_launchers()
 Path(sys.argv[1]).write_text("started")
 try:
     with locking.StopRequest().installed():
@@ -50,9 +52,9 @@ def test_trainer_ends_when_dvc_is_killed(tmp_path: Path) -> None:
 
 
 def test_launchers_are_none_without_dvc() -> None:
-    assert not locking._is_dvc(["python", "-m", "pytest", "dvc_notes.txt"])
-    assert locking._is_dvc(["/venv/bin/python", "/venv/bin/dvc", "repro", "train"])
-    assert locking._is_dvc(["python", "-m", "dvc", "repro"])
+    assert not resources._is_dvc(["python", "-m", "pytest", "dvc_notes.txt"])
+    assert resources._is_dvc(["/venv/bin/python", "/venv/bin/dvc", "repro", "train"])
+    assert resources._is_dvc(["python", "-m", "dvc", "repro"])
 
 
 def test_second_trainer_waits_for_the_first(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from manifold_ocr import resources
 from manifold_ocr.errors import UserError
-from manifold_ocr.training.locking import end_with_launchers
 
 
 def run_stage(name: str, stage: Callable[[], None]) -> None:
@@ -20,7 +19,7 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
     """
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, files cleaned up
-    end_with_launchers()
+    resources.end_with_launchers()
     try:
         stage()
     except UserError as error:

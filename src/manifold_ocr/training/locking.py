@@ -1,4 +1,4 @@
-"""One trainer per run, one process per GPU, none that outlives what started it (torch-free)."""
+"""One trainer per run, one process per GPU, and stopping (torch-free)."""
 
 import fcntl
 import os
@@ -13,16 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import psutil
-
 from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.resources import gpu_count
+from manifold_ocr.resources import GRACE_SECONDS, POLL_SECONDS, STARTED_BY, gpu_count
 
-POLL_SECONDS = 0.5
-GRACE_SECONDS = 20.0
 AUTOMATIC_BATCH = 16  # rows of a step for each unit of gradient_accumulation
-STARTED_BY = "MANIFOLD_OCR_STARTED_BY"  # the id of the process that started a group of them
 
 
 @contextmanager
@@ -81,57 +76,6 @@ class StopRequest:
 def world_size() -> int:
     """Return the number of processes that train together, as torchrun gives it, or 1."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def launchers() -> list[psutil.Process]:
-    """Return the ancestors up to the nearest dvc, that one included.
-
-    Without a dvc above: up to the process that `start_processes` runs in, or [].
-    """
-    above = psutil.Process().parents()
-    commands = [_command(process) for process in above]
-    ends = [place for place, words in enumerate(commands) if _is_dvc(words)]
-    starter = os.environ.get(STARTED_BY)
-    ends += [place for place, process in enumerate(above) if str(process.pid) == starter]
-    return above[: ends[0] + 1] if ends else []
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return list(process.cmdline())
-    except psutil.Error:  # ended meanwhile, or of another user
-        return []
-
-
-def _is_dvc(command: Sequence[str]) -> bool:
-    return any(Path(word).name == "dvc" for word in command[:3])
-
-
-def end_with_launchers() -> None:
-    """Stop this process, saving, soon after any process between it and its dvc has gone.
-
-    dvc killed with -9 leaves its stages running; the next `dvc repro` would start a second
-    trainer. After a grace period of 20 s without an end the process is killed.
-    """
-    chain = launchers()
-    if chain:
-        threading.Thread(target=_watch, args=(chain,), daemon=True).start()
-
-
-def _watch(chain: Sequence[psutil.Process]) -> None:
-    while all(_lives(process) for process in chain):
-        time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _lives(process: psutil.Process) -> bool:
-    """Return whether it is the process it was (psutil compares start times), and no zombie."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def rows_per_step(config: TrainConfig) -> int:

@@ -19,9 +19,9 @@ from manifold_ocr.files import atomic_write, parse_yaml, read_yaml, workspace, w
 from manifold_ocr.metrics import score
 from manifold_ocr.models.base import Audit, RunSpec
 from manifold_ocr.records import Prediction, Sample, read_predictions, write_rows
-from manifold_ocr.resources import cpu_kind
+from manifold_ocr.resources import cpu_kind, launchers
 from manifold_ocr.training.checkpoints import differing_keys
-from manifold_ocr.training.locking import StopRequest, launchers
+from manifold_ocr.training.locking import StopRequest
 
 RUNS = Path("output/training_runs")
 RUN_NAME = "MANIFOLD_OCR_RUN_NAME"
