@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGE = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background ignores it
 from manifold_ocr.files import atomic_directory
 from manifold_ocr.stages.runner import run_stage
 
