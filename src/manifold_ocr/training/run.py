@@ -34,12 +34,9 @@ def select(
     seed and id: adding rows elsewhere changes little. Order is kept. `split` is for the message.
 
     Raises:
-        UserError: nothing is left, or a name that is no language.
+        UserError: nothing is left.
     """
-    try:
-        languages = {language_tag(name) for name in config.include_languages}
-    except UserError as error:
-        raise UserError(f"params.yaml: train.include_languages: {error}") from error
+    languages = {language_tag(name) for name in config.include_languages}
     subsets, seen = set(config.include_subsets), 0
     rows = []
     for sample in samples:
