@@ -16,7 +16,7 @@ from tiny_models import drawn_samples
 
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.models.base import TrainingSettings
+from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.family import family_for
 from manifold_ocr.models.registry import family_of, load_model
 
@@ -134,7 +134,7 @@ def test_three_steps_are_learnt_and_reload_with_transformers_and_peft(
     import peft
 
     folder = folders[name]
-    settings = TrainingSettings(
+    settings = RunSpec(
         model=ModelConfig(id=str(folder)),
         lora=LoraConfig(rank=4, alpha=8),
         train=TrainConfig(freeze="backbone", max_target_length=24),
@@ -171,7 +171,7 @@ def test_three_steps_are_learnt_and_reload_with_transformers_and_peft(
 
 
 @torch.no_grad()
-def logits(model: Any, batch: dict[str, Any], settings: TrainingSettings) -> torch.Tensor:
+def logits(model: Any, batch: dict[str, Any], settings: RunSpec) -> torch.Tensor:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if family_of(settings.base) == "encoder_decoder":
         pixels = batch["pixel_values"]
@@ -227,7 +227,7 @@ def test_a_decoder_that_cannot_be_trained_is_refused_by_name(folders: Any, tmp_p
     config = json.loads((folder / "config.json").read_text())
     config["decoder"]["model_type"] = "gpt2"
     (folder / "config.json").write_text(json.dumps(config))
-    settings = TrainingSettings(
+    settings = RunSpec(
         model=ModelConfig(id=str(folder)), lora=LoraConfig(), train=TrainConfig(), base=folder,
         image_root=tmp_path,
     )  # fmt: skip
