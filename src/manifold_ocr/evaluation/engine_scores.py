@@ -15,45 +15,12 @@ from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_en
 from manifold_ocr.reading.engines.predictions import import_predictions
 from manifold_ocr.records import Prediction, Sample, read_predictions
 
-INTERVAL = ("cer", "cer_low", "cer_high")
-
-
-def paired(
-    theirs: Sequence[RowScore], ours: Mapping[str, Sequence[RowScore]], config: EvaluateConfig
-) -> dict[str, dict[str, float]]:
-    """Compare a system with each of `ours` on the rows that both read.
-
-    Returns {our system: {n, documents, theirs, ours, difference, ...}}: both CERs on the common
-    rows, and theirs less ours with its 95 % interval (paired bootstrap by document;
-    `difference_low` and `difference_high` are missing for a single document). Systems of ours
-    that share no row are left out.
-    """
-    found = {}
-    for name, rows in ours.items():
-        common = {row.id for row in theirs} & {row.id for row in rows}
-        if not common:
-            continue
-        a = [row for row in theirs if row.id in common]
-        b = [row for row in rows if row.id in common]
-        values = compare(a, b, config).get("overall", {})
-        if "cer" not in values:
-            continue
-        found[name] = {
-            "n": values["n"],
-            "documents": values["documents"],
-            "theirs": summarise(a, config)["overall"]["cer"],
-            "ours": summarise(b, config)["overall"]["cer"],
-            **{key.replace("cer", "difference"): values[key] for key in INTERVAL if key in values},
-        }
-    return found
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """Predictions in the order of the samples, who made them, and what went wrong.
 
     `notes` are lines for the terminal; `counts` says how many rows of an imported file
-    matched, were missing and so on.
+    matched, were missing and so on. `about` is what the reading took (see `ranking.About`).
     """
 
     name: str
@@ -61,6 +28,7 @@ class Reading:
     failures: Sequence[str] = ()
     notes: Sequence[str] = ()
     counts: dict[str, int] | None = None
+    about: dict[str, float | str] = field(default_factory=dict)
 
 
 def evaluate_config(params: Path) -> EvaluateConfig:
@@ -150,27 +118,20 @@ def scores_of(
     samples: Sequence[Sample],
     reading: Reading,
     config: EvaluateConfig,
-    ours: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Return the metrics file of an engine that read `samples`, which `manifest` holds.
 
-    `manifest_sha256` tells whether two files are comparable. `ours` are prediction files of
-    our systems: each is compared in pairs, and its hash tells later whether it is still the
-    current one.
+    `manifest_sha256` tells whether two files are comparable; `documents` are the sums of each
+    document, from which the leaderboard compares in pairs with whatever else read them; `about`
+    is what the reading took.
     """
     rows = score_rows(samples, reading.predictions, config)
-    known = {sample.id: sample for sample in samples}
-    others = {}
-    for path in ours:
-        common = [p for p in read_predictions(path) if p.id in known]
-        if common:
-            others[path.stem] = score_rows([known[p.id] for p in common], common, config)
     return {
         "name": name,
         "manifest_sha256": manifest.sha256,
         "import": reading.counts or {},
         "unreadable_images": len(reading.failures),
-        "predictions_sha256": {path.stem: sha256_file(path) for path in ours},
-        "paired": paired(rows, others, config),
+        "about": reading.about,
+        "documents": document_sums(rows),
         **summarise(rows, config),
     }

@@ -4,62 +4,49 @@ Each corpus, subset and language is watched for CER, insertion rate (text that i
 false positives) and deletion rate (text that was missed: false negatives). Two things raise
 an alert:
 
-- drift: the rise over the baseline exceeds `monitor.drift` and chance does not explain it.
-  Standard errors come from the 95 % intervals of both runs, the difference is tested one-sided
-  with Welch's t (degrees of freedom: documents less one), and Holm's step-down correction
-  (1979) keeps the chance of any false alert in one run of the monitor, over all groups and
-  metrics together, below `monitor.significance`;
+- drift: the figure is worse by the rule that gate and leaderboard use too (`gate`: paired by
+  document, corrected over all checks of the run) and the rise exceeds `monitor.drift`;
 - limit: the whole interval lies above `monitor.limits`, whatever the baseline was.
 
-Torch-free: reads metrics files only.
+Torch-free: reads evaluations only.
 """
 
 import json
-import math
 import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from manifold_ocr.config import MonitorConfig
 from manifold_ocr.errors import UserError
+from manifold_ocr.evaluation.gate import (
+    METRICS,
+    Comparison,
+    Sums,
+    compare,
+    group,
+    groups_of,
+    judge_all,
+    sums_of,
+)
 from manifold_ocr.evaluation.markdown import digits, render
 
-WATCHED = ("cer", "insertion_rate", "deletion_rate")
 OVERALL = "overall"
 WEBHOOK_TIMEOUT = 10  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One metric of one group, now against then.
-
-    `p` is the one-sided p-value of a rise, `adjusted` the same after Holm's correction; both
-    are None where the group could not be judged (`reason` says why). A rise of `detectable` is
-    the least that would have been an alert if no other check had drifted.
-    """
+    """One metric of one group, now against then (`found`), and what it gives rise to."""
 
     grouping: str
     group: str
-    metric: str
-    value: float
-    baseline: float | None = None
-    standard_error: float = 0.0
-    freedom: float = 0.0
-    detectable: float | None = None
-    p: float | None = None
-    adjusted: float | None = None
-    over_limit: bool = False
-    drifted: bool = False
-    reason: str = ""
-
-    @property
-    def change(self) -> float:
-        """Rise over the baseline (positive is worse); 0 without a baseline."""
-        return self.value - self.baseline if self.baseline is not None else 0.0
+    found: Comparison
+    over_limit: bool
+    drifted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +65,10 @@ class Alert:
 
     def line(self) -> str:
         """Return one sentence."""
-        parts = []
-        for check in self.checks:
-            change = f", {points(check.change)} points" if check.baseline is not None else ""
-            parts.append(f"{check.metric} {100 * check.value:.2f} %{change}")
+        parts = [
+            f"{c.found.metric} {100 * c.found.value:.2f} %, {points(c.found.change)} points"
+            for c in self.checks
+        ]
         what = "above its limit" if self.kind == "limit" else "got worse"
         return f"{self.name} {what}: {'; '.join(parts)}"
 
@@ -104,76 +91,55 @@ class Verdict:
     alerts: tuple[Alert, ...]
 
 
-Z95 = 1.959963984540054
-
-
-def welch(
-    metric: str, now: Mapping[str, float], then: Mapping[str, float]
-) -> tuple[float, float, float]:
-    """Return standard error and degrees of freedom of the difference, and a rise's p-value."""
-    from scipy.stats import t
-
-    (a, df_a), (b, df_b) = _variance(metric, now), _variance(metric, then)
-    error = math.sqrt(a + b)
-    change = now[metric] - then[metric]
-    if error == 0.0:
-        return 0.0, df_a + df_b, 0.0 if change > 0 else 1.0
-    freedom = (a + b) ** 2 / (a * a / df_a + b * b / df_b)
-    return error, freedom, float(t.sf(change / error, freedom))
-
-
-def _variance(metric: str, values: Mapping[str, float]) -> tuple[float, float]:
-    """Return the squared standard error behind a 95 % interval, and degrees of freedom.
-
-    A bootstrap of n documents underestimates the variance by (n-1)/n, which is undone here.
-    """
-    documents = values["documents"]
-    error = (values[f"{metric}_high"] - values[f"{metric}_low"]) / (2 * Z95)
-    return error * error * documents / (documents - 1), documents - 1
-
-
-def correct(checks: Sequence[Check], config: MonitorConfig) -> list[Check]:
-    """Adjust the p-values of one run by Holm's method and mark what drifted."""
-    from scipy.stats import t
-
-    judged = sorted((check.p, index) for index, check in enumerate(checks) if check.p is not None)
-    adjusted: dict[int, float] = {}
-    highest = 0.0
-    for rank, (p, index) in enumerate(judged):
-        highest = max(highest, min(1.0, (len(judged) - rank) * p))
-        adjusted[index] = highest
-    return [
-        replace(
-            check,
-            adjusted=adjusted[index],
-            detectable=max(
-                config.drift.of(check.metric),
-                float(t.isf(config.significance / len(judged), check.freedom))
-                * check.standard_error,
-            ),
-            drifted=adjusted[index] < config.significance
-            and check.change > config.drift.of(check.metric),
-        )
-        if index in adjusted
-        else check
-        for index, check in enumerate(checks)
-    ]
-
-
 def monitor(
     current: Mapping[str, Any], baseline: Mapping[str, Any], config: MonitorConfig
 ) -> Verdict:
-    """Compare two evaluations (contents of metrics/evaluate.json).
+    """Compare two evaluations (contents of metrics/evaluate.json) of one test split.
 
     Raises:
-        UserError: no scores of the watched system, or the two were measured differently.
+        UserError: no scores of the watched system, or the two were measured differently or on
+            different test rows.
     """
-    now, then = _system(current, config, "current"), _system(baseline, config, "baseline")
-    _same_settings(now, then)
-    checks = correct(_checks(now, then, config), config)
+    section = _system(current, config, "current")
+    _same_settings(section, _system(baseline, config, "baseline"))
+    _same_test(current, baseline)
+    now = sums_of(current, config.system, "the current evaluation")
+    then = sums_of(baseline, config.system, "the baseline evaluation")
+    names = [(OVERALL, OVERALL)]
+    names += [(kind, name) for kind in config.groupings for name in groups_of(now, kind)]
+    found = judge_all(
+        [_compare(kind, name, m, now, then, config) for kind, name in names for m in METRICS],
+        config,
+    )
+    places = [(kind, name) for kind, name in names for _ in METRICS]
+    checks = [
+        Check(
+            grouping=kind,
+            group=name,
+            found=item,
+            over_limit=_over(section, kind, name, item.metric, config),
+            drifted=item.verdict == "worse" and item.change > config.drift.of(item.metric),
+        )
+        for (kind, name), item in zip(places, found, strict=True)
+    ]
     drift = _alerts("drift", [check for check in checks if check.drifted])
     limit = _alerts("limit", [check for check in checks if check.over_limit])
     return Verdict(tuple(checks), (*drift, *limit))
+
+
+def _compare(
+    kind: str, name: str, metric: str, now: Sums, then: Sums, config: MonitorConfig
+) -> Comparison:
+    grouping = "" if kind == OVERALL else kind
+    a, b = group(now, grouping, name), group(then, grouping, name)
+    return compare(group_name(kind, name), metric, a, b, config)
+
+
+def _over(
+    section: Mapping[str, Any], kind: str, name: str, metric: str, config: MonitorConfig
+) -> bool:
+    values = section[OVERALL] if kind == OVERALL else section.get(kind, {}).get(name, {})
+    return bool(values.get(f"{metric}_low", 0.0) > config.limits.of(metric))
 
 
 def _alerts(kind: Literal["drift", "limit"], checks: Sequence[Check]) -> list[Alert]:
@@ -207,76 +173,31 @@ def _same_settings(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
             )
 
 
-def _checks(now: Mapping[str, Any], then: Mapping[str, Any], config: MonitorConfig) -> list[Check]:
-    checks = _group_checks(OVERALL, OVERALL, now[OVERALL], then[OVERALL], config)
-    for grouping in config.groupings:
-        for group, values in sorted(now.get(grouping, {}).items()):
-            known = then.get(grouping, {}).get(group)
-            checks += _group_checks(grouping, group, values, known, config)
-    return checks
-
-
-def _group_checks(
-    grouping: str,
-    group: str,
-    now: Mapping[str, float],
-    then: Mapping[str, float] | None,
-    config: MonitorConfig,
-) -> list[Check]:
-    checks = []
-    for metric in WATCHED:
-        if metric not in now:
-            continue
-        value, low = now[metric], now.get(f"{metric}_low")
-        over = low is not None and low > config.limits.of(metric)
-        base: dict[str, Any] = {
-            "grouping": grouping,
-            "group": group,
-            "metric": metric,
-            "value": value,
-            "over_limit": over,
-        }
-        reason = _not_judged(metric, now, then, config)
-        if reason or then is None:
-            checks.append(Check(**base, reason=reason))
-            continue
-        error, freedom, p = welch(metric, now, then)
-        base |= {"baseline": then[metric], "standard_error": error, "freedom": freedom}
-        checks.append(Check(**base, p=p))
-    return checks
-
-
-def _not_judged(
-    metric: str,
-    now: Mapping[str, float],
-    then: Mapping[str, float] | None,
-    config: MonitorConfig,
-) -> str:
-    if then is None or metric not in then:
-        return "not in the baseline"
-    for values, which in ((now, "now"), (then, "in the baseline")):
-        documents = values.get("documents", 0)
-        if documents < config.min_documents:
-            return f"{documents:g} documents {which}, fewer than {config.min_documents}"
-        if f"{metric}_low" not in values:
-            return f"no interval {which}"
-    return ""
+def _same_test(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
+    a, b = now.get("test_sha256", ""), then.get("test_sha256", "")
+    if a != b:
+        raise UserError(
+            f"the two evaluations read different test rows (hash {str(b)[:12] or 'unknown'} then, "
+            f"{str(a)[:12] or 'unknown'} now), so a difference would say nothing about the model; "
+            "evaluate both on one test split"
+        )
 
 
 def metrics(verdict: Verdict) -> dict[str, Any]:
     """Return metrics/monitor.json: finite scalars, rises in shares of characters or tokens."""
-    judged = [check for check in verdict.checks if check.p is not None]
+    judged = [check for check in verdict.checks if check.found.p is not None]
     groups: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for check in judged:
+        found = check.found
         values = {
-            "value": check.value,
-            "baseline": check.baseline or 0.0,
-            "change": check.change,
-            "p_adjusted": check.adjusted if check.adjusted is not None else 1.0,
-            "detectable": check.detectable or 0.0,
+            "value": found.value,
+            "baseline": found.baseline,
+            "change": found.change,
+            "p_adjusted": 1.0 if found.p is None else found.p,
+            "detectable": found.detectable or 0.0,
             "alert": int(check.drifted or check.over_limit),
         }
-        groups.setdefault(check.grouping, {}).setdefault(check.group, {})[check.metric] = values
+        groups.setdefault(check.grouping, {}).setdefault(check.group, {})[found.metric] = values
     return {
         "alerts": len(verdict.alerts),
         "drift_alerts": sum(alert.kind == "drift" for alert in verdict.alerts),
@@ -296,7 +217,7 @@ def report(
         verdict=verdict,
         config=config,
         baseline=history[-2][0],
-        judged=sum(check.p is not None for check in verdict.checks),
+        judged=sum(check.found.p is not None for check in verdict.checks),
         check_rows=[_check_row(check) for check in verdict.checks],
         runs=[name for name, _ in history],
         trend_rows=_trend(history, config),
@@ -304,15 +225,17 @@ def report(
 
 
 def _check_row(check: Check) -> tuple[str, ...]:
-    state = "limit" if check.over_limit else "alert" if check.drifted else check.reason or "ok"
+    found = check.found
+    state = "limit" if check.over_limit else "alert" if check.drifted else found.reason or "ok"
+    known = found.documents > 0
     return (
         group_name(check.grouping, check.group),
-        check.metric,
-        "-" if check.baseline is None else f"{100 * check.baseline:.2f}",
-        f"{100 * check.value:.2f}",
-        "-" if check.baseline is None else points(check.change),
-        digits(check.adjusted, ".3g"),
-        "-" if check.detectable is None else points(check.detectable),
+        found.metric,
+        f"{100 * found.baseline:.2f}" if known else "-",
+        f"{100 * found.value:.2f}" if known else "-",
+        points(found.change) if known else "-",
+        digits(found.p, ".3g"),
+        "-" if found.detectable is None else points(found.detectable),
         state,
     )
 

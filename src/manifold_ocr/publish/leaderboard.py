@@ -1,15 +1,14 @@
-"""The leaderboard page as Markdown, from the ranked entries and the metrics files alone."""
+"""The leaderboard's pages, Markdown and HTML, from the board and the metrics files alone."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from manifold_ocr.config import GateConfig
-from manifold_ocr.evaluation.gate import Verdict, describe
+from manifold_ocr.evaluation.gate import Comparison, describe
 from manifold_ocr.evaluation.markdown import digits, interval, render, whole
-from manifold_ocr.publish.ranking import HEADLINE, Entry
+from manifold_ocr.publish.ranking import HEADLINE, OURS, Board, Entry, Track
 
-TITLES = {"line": "Ranking: lines", "page": "Ranking: whole pages"}
 IMPORTED = ("rows", "matched", "unmatched", "ambiguous", "repeated", "missing")
 SIZES = (
     ("signature_ratio", "signatures alone"),
@@ -19,59 +18,48 @@ SIZES = (
     ("zstd_ratio", "zstd -19"),
     ("brotli_ratio", "brotli -11"),
 )
+SPACES = (  # columns of docs/metrics.md that tell spaces apart, where the scores hold them
+    ("cer_no_spaces", "CER without spaces"),
+    ("space_precision", "Space precision"),
+    ("space_recall", "Space recall"),
+)
+COSTS = (
+    ("parameters", "Parameters", "{:,.0f}"),
+    ("seconds", "Seconds per row", "{:.3g}"),
+    ("memory_gib", "Memory, GiB", "{:.3g}"),
+    ("vision_tokens", "Vision tokens per row", "{:,.0f}"),
+    ("cost_usd", "USD per 1,000 rows", "{:.2f}"),
+)
+AXES = ("seconds", "vision_tokens", "parameters")  # the first that two systems have is drawn
+PLOT = (640, 320)  # pixels
+MARGIN = 48
 Rows = list[tuple[str, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Systems:
-    """Results in rank order, those of some test rows only, and those of other test rows."""
-
-    ranked: Sequence[tuple[int, Entry]]
-    partial: Sequence[Entry] = ()
-    apart: Sequence[Entry] = ()
-
-    def compared(self) -> list[Entry]:
-        """Return the results that have a paired comparison with a system of ours."""
-        entries = [*(entry for _, entry in self.ranked), *self.partial]
-        return [entry for entry in entries if entry.pairs]
-
-    def imported(self) -> list[Entry]:
-        """Return one result of each system that was joined from prediction files."""
-        entries = [*(entry for _, entry in self.ranked), *self.partial, *self.apart]
-        return list({entry.name: entry for entry in entries if entry.imported}.values())
 
 
 def page(
     title: str,
-    systems: Systems,
+    board: Board,
     evaluation: Mapping[str, Any],
     compress: Mapping[str, Any],
-    verdicts: list[Verdict],
+    verdicts: Sequence[Comparison],
     gate: GateConfig,
 ) -> str:
-    """Return the whole page; every figure comes from the arguments."""
-    subsets = sorted({name for _, entry in systems.ranked for name in entry.by_subset})
+    """Return the Markdown page; every figure comes from the arguments."""
+    imported = {e.name: e for e in board.entries if e.imported}
     return render(
         "publish/templates/leaderboard.md.j2",
         title=title,
         titles=[key.replace("_", " ").upper() for key in HEADLINE],
-        rankings=_rankings(systems.ranked),
-        partial_rows=[
-            (_linked(e), e.kind, f"{_rows(e)} {e.granularity}s", *_headline(e))
-            for e in systems.partial
-        ],
-        pair_rows=_pairs(systems.compared()),
+        tracks=[_track(track) for track in board.tracks],
         import_rows=[
-            (e.name, *(whole(e.imported.get(key, 0)) for key in IMPORTED))
-            for e in systems.imported()
+            (name, *(whole(entry.imported.get(key, 0)) for key in IMPORTED))
+            for name, entry in imported.items()
         ],
         difference_rows=[
             (name, whole(base.get("n", 0)), *(interval(v, "cer") for v in (base, adapter, change)))
             for name, base, adapter, change in groups(evaluation)
         ],
         gate=describe(verdicts, gate),
-        subsets=subsets,
-        subset_rows=_subsets(systems.ranked, subsets),
         size_titles=[heading for _, heading in SIZES],
         size_rows=[
             (
@@ -81,61 +69,94 @@ def page(
             )
             for name, values in sorted(compress.get("reference", {}).get("by_corpus", {}).items())
         ],
-        apart=list(dict.fromkeys(entry.name for entry in systems.apart)),
+        efficiency_rows=_efficiency(compress),
+        apart=board.apart,
+        retracted=[(entry.name, entry.about.retracted) for entry in board.retracted],
     )
 
 
-def _rankings(ranked: Sequence[tuple[int, Entry]]) -> list[tuple[str, Rows]]:
-    parts = []
-    for granularity in sorted({entry.granularity for _, entry in ranked}):
-        rows = [
-            (_linked(entry), str(position), entry.kind, _rows(entry), *_headline(entry))
-            for position, entry in ranked
-            if entry.granularity == granularity
+def _track(track: Track) -> dict[str, Any]:
+    """Return one track as the template shows it."""
+    entries = [entry for _, entry in track.ranked] + list(track.partial)
+    subsets = sorted({name for entry in entries for name in entry.by_subset})
+    spaces = [(key, title) for key, title in SPACES if any(key in e.values for e in entries)]
+    costs = [c for c in COSTS if any(getattr(e.about, c[0]) is not None for e in entries)]
+    about = costs or any(e.about.license for e in entries)
+    return {
+        "track": track,
+        "page_set": track.page_set[:12],
+        "rows": [
+            (_linked(entry), str(position), entry.kind, whole(entry.rows), *_headline(entry))
+            for position, entry in track.ranked
+        ],
+        "partial_rows": [
+            (_linked(e), e.kind, f"{whole(e.rows)} of {whole(track.rows)}", *_headline(e))
+            for e in track.partial
+        ],
+        "pair_rows": [
+            (
+                a.name,
+                b.name,
+                whole(item.documents),
+                f"{100 * item.value:.2f}",
+                f"{100 * item.baseline:.2f}",
+                f"{100 * item.change:.2f} [{100 * item.low:.2f}, {100 * item.high:.2f}]",
+                item.verdict if item.p is not None else item.reason,
+            )
+            for a, b, item in track.pairs
+            if b.kind in OURS or b is track.ranked[0][1]
+        ],
+        "space_titles": [title for _, title in spaces],
+        "space_rows": [
+            (entry.name, *(interval(entry.values, key) for key in ("cer", *(k for k, _ in spaces))))
+            for entry in entries
         ]
-        parts.append((TITLES.get(granularity, granularity), rows))
-    return parts
+        if spaces
+        else [],
+        "cost_titles": [*(heading for _, heading, _ in costs), "License", "Measured on"],
+        "cost_rows": [
+            (entry.name, *_costs(entry, costs), entry.about.license or "-", entry.about.hardware or "-")
+            for entry in entries
+        ]
+        if about
+        else [],
+        "subsets": subsets,
+        "subset_rows": [
+            (entry.name, *(interval(entry.by_subset.get(name, {}), "cer") for name in subsets))
+            for entry in entries
+            if entry.by_subset
+        ],
+    }
 
 
-def _pairs(entries: Sequence[Entry]) -> Rows:
-    """Compare the other systems with ours on the rows that both read."""
-    return [
-        (
-            entry.name,
-            ours,
-            whole(pair["n"]),
-            f"{100 * pair['theirs']:.2f}",
-            f"{100 * pair['ours']:.2f}",
-            interval(pair, "difference"),
-        )
-        for entry in entries
-        for ours, pair in entry.pairs.items()
-    ]
+def _costs(entry: Entry, costs: Sequence[tuple[str, str, str]]) -> list[str]:
+    values = [(getattr(entry.about, key), form) for key, _, form in costs]
+    return ["-" if value is None else form.format(value) for value, form in values]
 
 
 def _linked(entry: Entry) -> str:
-    return f"[{entry.name}]({entry.url})" if entry.url.startswith("https://") else entry.name
-
-
-def _rows(entry: Entry) -> str:
-    """Return `2,560`, or `500 of 2,560` where some of the test rows were read."""
-    read = f"{int(entry.values.get('n', 0)):,}"
-    return f"{read} of {entry.rows:,}" if entry.partial else read
+    name = f"{entry.name} (contaminated: {entry.about.contaminated})" if (
+        entry.about.contaminated
+    ) else entry.name
+    return f"[{name}]({entry.about.url})" if entry.about.url.startswith("https://") else name
 
 
 def _headline(entry: Entry) -> tuple[str, ...]:
     return tuple(interval(entry.values, key) for key in HEADLINE)
 
 
-def _subsets(ranked: Sequence[tuple[int, Entry]], names: Sequence[str]) -> Rows:
-    return [
-        (
-            entry.name if entry.granularity == "line" else f"{entry.name}, {entry.granularity}s",
-            *(interval(entry.by_subset.get(name, {}), "cer") for name in names),
-        )
-        for _, entry in ranked
-        if entry.by_subset
-    ]
+def _efficiency(compress: Mapping[str, Any]) -> Rows:
+    """Return what the compression check measured of our systems' readings, page by page."""
+    keys = ("optical_ratio", "vision_tokens_per_page", "accuracy_times_compression")
+    found = []
+    for name in OURS:
+        values = compress.get(name, {}).get("overall", {})
+        if all(key in values for key in keys):
+            accuracy = 1 - values["ned"]
+            ratio, tokens, product = (values[key] for key in keys)
+            cells = (f"{100 * accuracy:.2f}", f"{ratio:.2f}x", f"{tokens:,.0f}", f"{product:.3f}")
+            found.append((name, whole(values["optical_pages"]), *cells))
+    return found
 
 
 def groups(
@@ -157,3 +178,100 @@ def _group(part: Mapping[str, Any], name: str) -> Mapping[str, float]:
         part.get("overall", {}) if name == "overall" else part.get("by_subset", {}).get(name, {})
     )
     return found
+
+
+def html(title: str, board: Board, gate_line: str) -> str:
+    """Return the sortable page with a Pareto plot per track; it needs no network."""
+    return render(
+        "publish/templates/leaderboard.html.j2",
+        title=title,
+        gate=gate_line,
+        tracks=[
+            {
+                "track": track,
+                "page_set": track.page_set[:12],
+                "columns": [heading for _, heading, _ in COSTS],
+                "rows": [_html_row(position, entry) for position, entry in track.ranked]
+                + [_html_row(None, entry) for entry in track.partial],
+                "plot": plot(track),
+            }
+            for track in board.tracks
+        ],
+        apart=board.apart,
+        retracted=[(entry.name, entry.about.retracted) for entry in board.retracted],
+    )
+
+
+def _html_row(position: int | None, entry: Entry) -> dict[str, Any]:
+    """Return the cells of one system: what is shown, and the number to sort by."""
+    shares = [
+        (interval(entry.values, key), entry.values.get(key)) for key in HEADLINE
+    ]
+    costs = [
+        ("-" if (value := getattr(entry.about, key)) is None else form.format(value), value)
+        for key, _, form in COSTS
+    ]
+    return {
+        "name": entry.name,
+        "url": entry.about.url if entry.about.url.startswith("https://") else "",
+        "kind": entry.kind,
+        "license": entry.about.license or "-",
+        "contaminated": entry.about.contaminated,
+        "cells": [(position or "part", position), (whole(entry.rows), entry.rows), *shares, *costs],
+    }
+
+
+def plot(track: Track) -> dict[str, Any] | None:
+    """Return points of CER against a cost, and those that no other beats; None without a cost.
+
+    Both axes start at zero except that the cost is on a logarithmic axis.
+    """
+    entries = [entry for _, entry in track.ranked]
+    axis = next(
+        (a for a in AXES if sum(getattr(e.about, a) is not None for e in entries) > 1), None
+    )
+    if axis is None:
+        return None
+    known = [(e, float(getattr(e.about, axis))) for e in entries if getattr(e.about, axis)]
+    left, right = min(c for _, c in known) / 1.5, max(c for _, c in known) * 1.5
+    top = 1.15 * max(e.cer for e, _ in known) or 0.01
+    width, height = PLOT
+    span = math.log(right / left)
+
+    def place(entry: Entry, cost: float) -> tuple[float, float]:
+        x = MARGIN + (width - 2 * MARGIN) * math.log(cost / left) / span
+        return round(x, 1), round(height - MARGIN - (height - 2 * MARGIN) * entry.cer / top, 1)
+
+    points = [
+        {
+            "name": entry.name,
+            "at": place(entry, cost),
+            "label": f"{entry.name}: CER {100 * entry.cer:.2f} %, {axis.replace('_', ' ')} {cost:.3g}",
+            "front": not any(
+                o is not entry and o.cer <= entry.cer and c <= cost and (o.cer, c) != (entry.cer, cost)
+                for o, c in known
+            ),
+        }
+        for entry, cost in known
+    ]
+    front = sorted(p["at"] for p in points if p["front"])
+    return {
+        "width": width,
+        "height": height,
+        "margin": MARGIN,
+        "points": points,
+        "front": " ".join(f"{x},{y}" for x, y in front),
+        "x_title": {
+            "seconds": "seconds per row (logarithmic)",
+            "vision_tokens": "vision tokens per row (logarithmic)",
+            "parameters": "parameters (logarithmic)",
+        }[axis],
+        "x_ticks": [
+            (round(MARGIN + (width - 2 * MARGIN) * share, 1), f"{left * (right / left) ** share:.2g}")
+            for share in (0, 0.25, 0.5, 0.75, 1)
+        ],
+        "y_ticks": [
+            (round(height - MARGIN - (height - 2 * MARGIN) * share, 1), f"{100 * top * share:.1f}")
+            for share in (0, 0.25, 0.5, 0.75, 1)
+        ],
+    }
