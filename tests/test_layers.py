@@ -28,7 +28,6 @@ NO_DEPENDENCY = {
     ("augment", "data"): "only the folders' names",
     ("train", "metrics"): "goldens pin the scorer; a metric added or sped up retrains nothing",
     ("train", "data"): "rows come through the manifest",
-    ("evaluate", "evaluation"): "pairing calls metrics; nothing of its own reaches a figure",
     ("evaluate", "data"): "rows come through the manifest",
     ("evaluate", "synthetic"): "as above",
     ("evaluate", "augment"): "as above",

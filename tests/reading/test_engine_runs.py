@@ -7,7 +7,8 @@ import pytest
 
 from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.evaluation.engine_scores import paired, some_documents
+from manifold_ocr.evaluation.engine_scores import some_documents
+from manifold_ocr.metrics.paired import document_sums
 from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.reading.engines.predictions import read_runs
 from manifold_ocr.records import Prediction, Sample
@@ -77,16 +78,6 @@ def scored(samples, wrong):
     return score_rows(samples, predictions, CONFIG)
 
 
-def test_pairs_are_compared_on_common_rows_only():
-    theirs, ours = scored(PAGES[:4], 3), scored(PAGES[1:], 0)
-    pair = paired(theirs, {"adapter": ours, "elsewhere": scored(LINES, 0)}, CONFIG)
-    assert set(pair) == {"adapter"}
-    values = pair["adapter"]
-    assert (values["n"], values["theirs"], values["ours"]) == (3, pytest.approx(0.2), 0.0)
-    assert values["difference"] == pytest.approx(0.2)
-    assert values["difference_low"] <= values["difference"] <= values["difference_high"]
-
-
 def test_some_documents_are_whole_and_seeded_and_of_every_subset():
     samples = [
         replace(page("c", f"{subset}{n}"), id=f"{subset}{n}-{line}", subset=subset)
@@ -114,28 +105,32 @@ def test_dropped_files_reach_the_leaderboard_through_evaluation(tmp_path, monkey
     ours = {"adapter": scored(LINES, 0), "base": scored(LINES, 1)}
     report = score.evaluation(ours["adapter"], ours["base"], CONFIG)
     report["test_rows"] = dict(evaluate.transcription_rows(SAMPLES))
-    report["imported"] = evaluate.imported("deepseek-ocr", folder, SAMPLES, ours, CONFIG)
-    section = report["imported"]["deepseek-ocr"]
+    report["documents"] = {name: document_sums(rows) for name, rows in ours.items()}
+    section, lines = evaluate.imported("deepseek-ocr", folder, SAMPLES, CONFIG)
+    report["imported"] = {"deepseek-ocr": section}
+    report["documents"]["deepseek-ocr"] = lines
     assert section["import"] == {"rows": 3, "matched": 2, "unmatched": 1, "ambiguous": 0,
                                  "repeated": 0, "files": 1, "missing": 4}  # fmt: skip
-    assert section["paired"]["adapter"]["n"] == 3
     assert "nowhere.png" in capsys.readouterr().out
     report["test_sha256"] = "x"
     write_json("metrics/evaluate.json", report)
-    engine = score.summarise(scored(LINES, 2), CONFIG)
+    rows = scored(LINES, 2)
+    engine = {**score.summarise(rows, CONFIG), "documents": document_sums(rows)}
     for name, digest in (("same", "x"), ("other", "y")):
         body = {"name": f"{name} rows", "manifest_sha256": digest, **engine}
         write_json(f"metrics/engines/{name}.json", body)
     write_json("metrics/compress.json", {})
-    (tmp_path / "params.yaml").write_text("leaderboard: {title: t}\ngate: {max_loss: 0.01}\n")
+    (tmp_path / "params.yaml").write_text(
+        "leaderboard: {title: t}\ngate: {max_loss: 0.01}\nmonitor: {}\nevaluate: {}\n"
+    )
     leaderboard.main()
     text = (tmp_path / "docs/leaderboard/README.md").read_text()
-    assert "| deepseek-ocr | import | 3 of 6 lines |" in text
-    assert "| same rows | 3 | engine | 6 |" in text
-    assert text.endswith("Read other test rows than the current test split: other rows.\n")
-    assert "| deepseek-ocr | import | 3 of 6 pages |" in text
-    assert "| deepseek-ocr | adapter | 3 |" in text and "| deepseek-ocr | 3 | 2 | 1 |" in text
-    assert evaluate.imported("x", tmp_path / "none", SAMPLES, ours, CONFIG) == {}
+    assert "| same rows | 1 | engine | 3 |" in text and "3 documents, fewer than 5" in text
+    assert text.endswith("## Not ranked\n\n- other rows: read other test rows\n")
+    assert "| deepseek-ocr | 3 | 2 | 1 |" in text
+    site = (tmp_path / "docs/leaderboard/index.html").read_text()
+    assert "same rows" in site and "deepseek-ocr" in site
+    assert evaluate.imported("x", tmp_path / "none", SAMPLES, CONFIG) is None
 
 
 @pytest.mark.parametrize(

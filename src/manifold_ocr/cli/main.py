@@ -5,7 +5,7 @@ import sys
 import typer
 
 from manifold_ocr import __version__
-from manifold_ocr.cli import compress, documents, pipeline, review, score, system, train
+from manifold_ocr.cli import compress, documents, pipeline, publish, review, score, system, train
 from manifold_ocr.errors import UserError
 
 
@@ -50,6 +50,7 @@ def build_app() -> typer.Typer:
         score.register_robustness,
         review.register_limitations,
         review.register_monitor,
+        publish.register_submit,
         pipeline.register_preset,
         system.register_doctor,
     ):

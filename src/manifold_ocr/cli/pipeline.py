@@ -301,29 +301,29 @@ def register_summary(app: typer.Typer) -> None:
         evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
     ) -> None:
         """Show base against adapter on the test split, by subset, and the gate's verdict."""
-        from manifold_ocr.config import GateConfig, load_section
+        from manifold_ocr.config import GateConfig, MonitorConfig, load_section
         from manifold_ocr.evaluation.gate import describe, judge
         from manifold_ocr.files import read_json
 
         typer.echo("\n".join(lines(evaluation)))
         if kind := trained_on():
             typer.echo(kind)
-        config = load_section(GateConfig, "gate")
-        typer.echo(describe(judge(read_json(evaluation), config), config))
+        found = judge(read_json(evaluation), load_section(MonitorConfig, "monitor"))
+        typer.echo(describe(found, load_section(GateConfig, "gate")))
 
     @app.command()
     def gate(
         evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
-        params: Annotated[Path, typer.Option(help="Its section `gate` is used.")] = Path(
-            "params.yaml"
-        ),
+        params: Annotated[
+            Path, typer.Option(help="Its sections `gate` and `monitor` are used.")
+        ] = Path("params.yaml"),
     ) -> None:
         """Refuse (status 1) an adapter that loses more than gate.max_loss of CER in any group."""
-        from manifold_ocr.config import GateConfig, load_section
-        from manifold_ocr.evaluation.gate import describe, judge
+        from manifold_ocr.config import GateConfig, MonitorConfig, load_section
+        from manifold_ocr.evaluation.gate import describe, judge, refused
         from manifold_ocr.files import read_json
 
         config = load_section(GateConfig, "gate", params)
-        verdicts = judge(read_json(evaluation), config)
-        typer.echo(describe(verdicts, config))
-        raise typer.Exit(0 if all(verdict.passed for verdict in verdicts) else 1)
+        found = judge(read_json(evaluation), load_section(MonitorConfig, "monitor", params))
+        typer.echo(describe(found, config))
+        raise typer.Exit(1 if refused(found, config) else 0)

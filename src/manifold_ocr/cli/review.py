@@ -57,7 +57,7 @@ def judge(runs: list[tuple[str, Any]], config: Any, metrics: Path, report: Path)
     write_json(metrics, monitor.metrics(verdict))
     with atomic_write(report) as file:
         file.write(monitor.report(verdict, config, runs))
-    judged = sum(check.p is not None for check in verdict.checks)
+    judged = sum(check.found.p is not None for check in verdict.checks)
     found = f"{judged} checks, {len(verdict.alerts)} alerts"
     typer.echo(f"monitor: {name} against {before}: {found}; {report}")
     for alert in verdict.alerts:

@@ -84,9 +84,6 @@ def register_engines(app: typer.Typer) -> None:
         metrics: Annotated[Path, typer.Option(help="Folder of the scores.")] = Path(
             "metrics/engines"
         ),
-        ours: Annotated[
-            Path, typer.Option(help="Folder of predictions of ours to compare with in pairs.")
-        ] = Path("output/predictions"),
         params: Annotated[Path, typer.Option(help="Its section `evaluate` is used.")] = Path(
             "params.yaml"
         ),
@@ -113,8 +110,7 @@ def register_engines(app: typer.Typer) -> None:
         key = slug(label or (reading.name if name == "predictions" else name))
         target = out or Path("output/engines") / f"{key}.jsonl"
         write_rows(target, reading.predictions)
-        own = sorted(ours.glob("*.jsonl"))
-        values = scores_of(label or reading.name, loaded, samples, reading, config, own)
+        values = scores_of(label or reading.name, loaded, samples, reading, config)
         write_json(metrics / f"{key}.json", values)
         for line in reading.notes:
             typer.echo(line, err=True)

@@ -1,26 +1,31 @@
 """An engine's scores in the form that the leaderboard reads (metrics/engines/NAME.json)."""
 
+import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from manifold_ocr.config import EvaluateConfig, load_section
 from manifold_ocr.evaluation.report import EvalManifest
-from manifold_ocr.files import sha256_file, sha256_text
-from manifold_ocr.metrics.row_score import RowScore
-from manifold_ocr.metrics.score import compare, score_rows, summarise
+from manifold_ocr.files import sha256_text
+from manifold_ocr.metrics.paired import document_sums
+from manifold_ocr.metrics.score import score_rows, summarise
 from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_engine
 from manifold_ocr.reading.engines.predictions import import_predictions
-from manifold_ocr.records import Prediction, Sample, read_predictions
+from manifold_ocr.records import Prediction, Sample
+from manifold_ocr.resources import peak_memory_gib
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """Predictions in the order of the samples, who made them, and what went wrong.
 
     `notes` are lines for the terminal; `counts` says how many rows of an imported file
-    matched, were missing and so on. `about` is what the reading took (see `ranking.About`).
+    matched, were missing and so on. `about` is what reading a row of each granularity
+    took (seconds, memory_gib, vision_tokens, hardware).
     """
 
     name: str
@@ -28,7 +33,7 @@ class Reading:
     failures: Sequence[str] = ()
     notes: Sequence[str] = ()
     counts: dict[str, int] | None = None
-    about: dict[str, float | str] = field(default_factory=dict)
+    about: dict[str, dict[str, float | str]] = field(default_factory=dict)
 
 
 def evaluate_config(params: Path) -> EvaluateConfig:
@@ -65,6 +70,7 @@ def read_samples_with(
     found: dict[str, Prediction] = {}
     failures: list[str] = []
     names: list[str] = []
+    about: dict[str, dict[str, float | str]] = {}
     for granularity in sorted({sample.granularity for sample in samples}):
         part = [sample for sample in samples if sample.granularity == granularity]
         engine = load_engine(
@@ -77,14 +83,31 @@ def read_samples_with(
             ),
         )
         names.append(engine.name)
-        found |= {p.id: p for p in run_engine(engine, part, image_root, failures)}
+        begin = time.perf_counter()
+        read = list(run_engine(engine, part, image_root, failures))
+        about[granularity] = _taken(read, time.perf_counter() - begin)
+        found |= {prediction.id: prediction for prediction in read}
     notes = [f"could not be read: {failure}" for failure in failures[:10]]
     return Reading(
         name=" + ".join(names),
         predictions=[found[sample.id] for sample in samples],
         failures=tuple(failures),
         notes=tuple(notes),
+        about=about,
     )
+
+
+def _taken(read: Sequence[Prediction], seconds: float) -> dict[str, float | str]:
+    """Return what reading one row took: seconds, peak memory of the process, vision tokens."""
+    taken: dict[str, float | str] = {
+        "seconds": round(seconds / len(read), 4),
+        "memory_gib": round(peak_memory_gib(), 3),
+        "hardware": f"{os.cpu_count()} CPU cores",
+    }
+    tokens = [p.vision_tokens for p in read if p.vision_tokens is not None]
+    if len(tokens) == len(read):
+        taken["vision_tokens"] = round(sum(tokens) / len(tokens), 1)
+    return taken
 
 
 def slug(name: str) -> str:

@@ -22,7 +22,9 @@ from urllib.parse import urlsplit
 
 from manifold_ocr.config import MonitorConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.evaluation.gate import (
+from manifold_ocr.evaluation.gate import sums_of
+from manifold_ocr.evaluation.markdown import digits, render
+from manifold_ocr.metrics.paired import (
     METRICS,
     Comparison,
     Sums,
@@ -30,9 +32,7 @@ from manifold_ocr.evaluation.gate import (
     group,
     groups_of,
     judge_all,
-    sums_of,
 )
-from manifold_ocr.evaluation.markdown import digits, render
 
 OVERALL = "overall"
 WEBHOOK_TIMEOUT = 10  # seconds
@@ -248,11 +248,11 @@ def _trend(
         names = {n for _, run in history for n in run[config.system].get(grouping, {})}
         groups += [(grouping, name) for name in sorted(names)]
     rows = []
-    for grouping, group in groups:
-        cells = [group_name(grouping, group)]
+    for grouping, name in groups:
+        cells = [group_name(grouping, name)]
         for section in (run[config.system] for _, run in history):
             values = section if grouping == OVERALL else section.get(grouping, {})
-            cells.append(f"{100 * values[group]['cer']:.2f}" if group in values else "-")
+            cells.append(f"{100 * values[name]['cer']:.2f}" if name in values else "-")
         rows.append(cells)
     return rows
 

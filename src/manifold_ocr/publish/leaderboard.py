@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manifold_ocr.config import GateConfig
-from manifold_ocr.evaluation.gate import Comparison, describe
+from manifold_ocr.evaluation.gate import describe
 from manifold_ocr.evaluation.markdown import digits, interval, render, whole
+from manifold_ocr.metrics.paired import Comparison
 from manifold_ocr.publish.ranking import HEADLINE, OURS, Board, Entry, Track
 
 IMPORTED = ("rows", "matched", "unmatched", "ambiguous", "repeated", "missing")
@@ -19,7 +20,7 @@ SIZES = (
     ("brotli_ratio", "brotli -11"),
 )
 SPACES = (  # columns of docs/metrics.md that tell spaces apart, where the scores hold them
-    ("cer_no_spaces", "CER without spaces"),
+    ("cer_without_spaces", "CER without spaces"),
     ("space_precision", "Space precision"),
     ("space_recall", "Space recall"),
 )
@@ -30,7 +31,11 @@ COSTS = (
     ("vision_tokens", "Vision tokens per row", "{:,.0f}"),
     ("cost_usd", "USD per 1,000 rows", "{:.2f}"),
 )
-AXES = ("seconds", "vision_tokens", "parameters")  # the first that two systems have is drawn
+AXES = {  # the first that two systems of a track have is drawn
+    "seconds": "seconds per row",
+    "vision_tokens": "vision tokens per row",
+    "parameters": "parameters",
+}
 PLOT = (640, 320)  # pixels
 MARGIN = 48
 Rows = list[tuple[str, ...]]
@@ -115,7 +120,12 @@ def _track(track: Track) -> dict[str, Any]:
         else [],
         "cost_titles": [*(heading for _, heading, _ in costs), "License", "Measured on"],
         "cost_rows": [
-            (entry.name, *_costs(entry, costs), entry.about.license or "-", entry.about.hardware or "-")
+            (
+                entry.name,
+                *_costs(entry, costs),
+                entry.about.license or "-",
+                entry.about.hardware or "-",
+            )
             for entry in entries
         ]
         if about
@@ -135,9 +145,11 @@ def _costs(entry: Entry, costs: Sequence[tuple[str, str, str]]) -> list[str]:
 
 
 def _linked(entry: Entry) -> str:
-    name = f"{entry.name} (contaminated: {entry.about.contaminated})" if (
-        entry.about.contaminated
-    ) else entry.name
+    name = (
+        f"{entry.name} (contaminated: {entry.about.contaminated})"
+        if (entry.about.contaminated)
+        else entry.name
+    )
     return f"[{name}]({entry.about.url})" if entry.about.url.startswith("https://") else name
 
 
@@ -148,7 +160,7 @@ def _headline(entry: Entry) -> tuple[str, ...]:
 def _efficiency(compress: Mapping[str, Any]) -> Rows:
     """Return what the compression check measured of our systems' readings, page by page."""
     keys = ("optical_ratio", "vision_tokens_per_page", "accuracy_times_compression")
-    found = []
+    found: Rows = []
     for name in OURS:
         values = compress.get(name, {}).get("overall", {})
         if all(key in values for key in keys):
@@ -204,9 +216,7 @@ def html(title: str, board: Board, gate_line: str) -> str:
 
 def _html_row(position: int | None, entry: Entry) -> dict[str, Any]:
     """Return the cells of one system: what is shown, and the number to sort by."""
-    shares = [
-        (interval(entry.values, key), entry.values.get(key)) for key in HEADLINE
-    ]
+    shares = [(interval(entry.values, key), entry.values.get(key)) for key in HEADLINE]
     costs = [
         ("-" if (value := getattr(entry.about, key)) is None else form.format(value), value)
         for key, _, form in COSTS
@@ -224,7 +234,7 @@ def _html_row(position: int | None, entry: Entry) -> dict[str, Any]:
 def plot(track: Track) -> dict[str, Any] | None:
     """Return points of CER against a cost, and those that no other beats; None without a cost.
 
-    Both axes start at zero except that the cost is on a logarithmic axis.
+    The CER axis starts at zero, the cost is on a logarithmic axis.
     """
     entries = [entry for _, entry in track.ranked]
     axis = next(
@@ -233,45 +243,49 @@ def plot(track: Track) -> dict[str, Any] | None:
     if axis is None:
         return None
     known = [(e, float(getattr(e.about, axis))) for e in entries if getattr(e.about, axis)]
-    left, right = min(c for _, c in known) / 1.5, max(c for _, c in known) * 1.5
-    top = 1.15 * max(e.cer for e, _ in known) or 0.01
-    width, height = PLOT
-    span = math.log(right / left)
-
-    def place(entry: Entry, cost: float) -> tuple[float, float]:
-        x = MARGIN + (width - 2 * MARGIN) * math.log(cost / left) / span
-        return round(x, 1), round(height - MARGIN - (height - 2 * MARGIN) * entry.cer / top, 1)
-
-    points = [
-        {
-            "name": entry.name,
-            "at": place(entry, cost),
-            "label": f"{entry.name}: CER {100 * entry.cer:.2f} %, {axis.replace('_', ' ')} {cost:.3g}",
-            "front": not any(
-                o is not entry and o.cer <= entry.cer and c <= cost and (o.cer, c) != (entry.cer, cost)
-                for o, c in known
-            ),
-        }
+    left, right = min(cost for _, cost in known) / 1.5, max(cost for _, cost in known) * 1.5
+    top = 1.15 * max(entry.cer for entry, _ in known) or 0.01
+    width, height = PLOT[0] - 2 * MARGIN, PLOT[1] - 2 * MARGIN
+    at = [
+        (
+            round(MARGIN + width * math.log(cost / left) / math.log(right / left), 1),
+            round(PLOT[1] - MARGIN - height * entry.cer / top, 1),
+        )
         for entry, cost in known
     ]
-    front = sorted(p["at"] for p in points if p["front"])
+    front = [_unbeaten(entry, cost, known) for entry, cost in known]
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     return {
-        "width": width,
-        "height": height,
+        "width": PLOT[0],
+        "height": PLOT[1],
         "margin": MARGIN,
-        "points": points,
-        "front": " ".join(f"{x},{y}" for x, y in front),
-        "x_title": {
-            "seconds": "seconds per row (logarithmic)",
-            "vision_tokens": "vision tokens per row (logarithmic)",
-            "parameters": "parameters (logarithmic)",
-        }[axis],
+        "points": [
+            {
+                "name": entry.name,
+                "at": place,
+                "label": f"{entry.name}: CER {100 * entry.cer:.2f} %, {AXES[axis]} {cost:.3g}",
+                "front": best,
+            }
+            for (entry, cost), place, best in zip(known, at, front, strict=True)
+        ],
+        "front": " ".join(
+            f"{x},{y}" for (x, y), best in sorted(zip(at, front, strict=True)) if best
+        ),
+        "x_title": f"{AXES[axis]} (logarithmic)",
         "x_ticks": [
-            (round(MARGIN + (width - 2 * MARGIN) * share, 1), f"{left * (right / left) ** share:.2g}")
-            for share in (0, 0.25, 0.5, 0.75, 1)
+            (round(MARGIN + width * share, 1), f"{left * (right / left) ** share:.2g}")
+            for share in shares
         ],
         "y_ticks": [
-            (round(height - MARGIN - (height - 2 * MARGIN) * share, 1), f"{100 * top * share:.1f}")
-            for share in (0, 0.25, 0.5, 0.75, 1)
+            (round(PLOT[1] - MARGIN - height * share, 1), f"{100 * top * share:.1f}")
+            for share in shares
         ],
     }
+
+
+def _unbeaten(entry: Entry, cost: float, known: Sequence[tuple[Entry, float]]) -> bool:
+    """Tell whether no other is as good in error and cost, and better in one."""
+    return not any(
+        other.cer <= entry.cer and price <= cost and (other.cer, price) != (entry.cer, cost)
+        for other, price in known
+    )

@@ -13,8 +13,8 @@ from typing import Any
 
 from manifold_ocr.config import MonitorConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.evaluation.gate import Comparison, Counts, Key, compare, judge_all, read_sums
 from manifold_ocr.files import read_json, sha256_json
+from manifold_ocr.metrics.paired import Comparison, Counts, Key, compare, judge_all, read_sums
 
 HEADLINE = ("cer", "wer", "ned", "token_f1", "exact_match")
 OURS = ("adapter", "base")
@@ -68,7 +68,9 @@ class Entry:
     def cer(self) -> float:
         """Wrong characters over reference characters; infinite without a reference character."""
         characters = sum(counts[1] for counts in self.sums.values())
-        return sum(counts[2] for counts in self.sums.values()) / characters if characters else math.inf
+        return (
+            sum(counts[2] for counts in self.sums.values()) / characters if characters else math.inf
+        )
 
     @property
     def rows(self) -> int:
@@ -119,9 +121,11 @@ class Board:
 
 
 def entries_of(
-    name: str, kind: str, source: str, value: Mapping[str, Any], about: About | None = None
+    name: str, kind: str, source: str, value: Mapping[str, Any], about: Mapping[str, About]
 ) -> list[Entry]:
     """Return one entry per corpus and granularity that the system read.
+
+    `about` holds what is known by granularity, or of all under an empty key.
 
     Raises:
         UserError: damaged sums; names the source.
@@ -142,7 +146,7 @@ def entries_of(
             values={},
             sums=own,
             imported=value.get("import", {}),
-            about=about or About(),
+            about=about.get(granularity) or about.get("") or About(),
         )
         values = _values(value, entry, single=len({c for c, _ in parts}) == 1)
         main = values == value.get("overall") or value.get("by_corpus", {}).get(corpus) == values
@@ -176,13 +180,11 @@ def own_entries(evaluation: Mapping[str, Any], about: Mapping[str, About]) -> li
         imported = evaluation.get("imported", {}).get(name)
         value = {**(imported or evaluation.get(name, {})), "documents": lines}
         kind = "import" if imported else name
-        found += entries_of(name, kind, source, value, about.get(name))
+        found += entries_of(name, kind, source, value, {"": about.get(name, About())})
     return found
 
 
-def engine_entries(
-    folder: Path, test_sha256: str
-) -> tuple[list[Entry], list[tuple[str, str]]]:
+def engine_entries(folder: Path, test_sha256: str) -> tuple[list[Entry], list[tuple[str, str]]]:
     """Return the entries of a folder of engine results, and what cannot be compared and why.
 
     Raises:
@@ -200,8 +202,8 @@ def engine_entries(
         elif not value.get("documents"):
             apart.append((name, "no sums per document: run `manifold-ocr engine` again"))
         else:
-            known = {k: v for k, v in value.get("about", {}).items() if k in About.__annotations__}
-            entries += entries_of(name, "engine", path.as_posix(), value, About(**known))
+            known = {kind: About(**taken) for kind, taken in value.get("about", {}).items()}
+            entries += entries_of(name, "engine", path.as_posix(), value, known)
     return entries, apart
 
 

@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from manifold_ocr.config import AboveZero, EvaluateConfig, Positive, build, settings
-from manifold_ocr.errors import UserError
-from manifold_ocr.evaluation.gate import document_sums
+from manifold_ocr.config import AboveZero, EvaluateConfig, Positive, settings
+from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import read_json, sha256_file, write_json
+from manifold_ocr.metrics.paired import document_sums
 from manifold_ocr.metrics.score import score_rows, summarise
 from manifold_ocr.publish.ranking import About, Entry, entries_of
 from manifold_ocr.records import (
@@ -39,7 +39,7 @@ TOLERANCE = 1e-9
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,59}")
 URL = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/%+=&?#-]*)?")
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Line = Annotated[str, Field(max_length=500)]
+Line = Annotated[str, Field(max_length=500, pattern=r"^[^<>\[\]|`\\\x00-\x1f]*$")]
 
 
 @settings
@@ -179,7 +179,7 @@ def check(path: Path, manifest: Path | None, config: EvaluateConfig) -> Checked:
         "by_subset": stated.by_subset,
         "documents": stated.documents,
     }
-    entries = entries_of(stated.name, "submission", str(path), value, About(**known))
+    entries = entries_of(stated.name, "submission", str(path), value, {"": About(**known)})
     _check_counts(stated, entries, path)
     predictions = _predictions(path.with_suffix(".jsonl"), stated)
     rescored = manifest is not None and manifest_sha256(manifest) == stated.manifest_sha256
@@ -202,6 +202,8 @@ def _read(path: Path) -> Submission:
         return build(Submission, read_json(path), str(path))
     except RecursionError as error:
         raise UserError(f"{path}: nested too deeply; a submission is flat") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise UserError(f"{path}: a number is too long to be a score") from error
 
 
 def _check_names(name: str, url: str, path: Path) -> None:
@@ -257,6 +259,12 @@ def _predictions(path: Path, stated: Submission) -> list[Prediction]:
         if row.id in seen:
             raise UserError(f"{path}: id {row.id!r} stands twice")
         seen.add(row.id)
+        try:
+            (row.id + row.text).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{path}: {row.id!r} holds a lone surrogate, which is no text"
+            ) from error
         if len(row.text) > TEXT_LIMIT:
             raise UserError(f"{path}: the text of {row.id!r} has over {TEXT_LIMIT:,} characters")
     if len(rows) != stated.n:

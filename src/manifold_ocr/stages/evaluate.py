@@ -4,16 +4,15 @@ Prediction files that lie in output/deepseek_runs are scored along, as one more 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from manifold_ocr import resources
 from manifold_ocr.config import EvaluateConfig, ModelConfig, load_section
-from manifold_ocr.evaluation.engine_scores import paired
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
 from manifold_ocr.metrics import score
-from manifold_ocr.metrics.row_score import RowScore
+from manifold_ocr.metrics.paired import document_sums
 from manifold_ocr.models import registry
 from manifold_ocr.reading.engines.predictions import read_runs
 from manifold_ocr.reading.predict import (
@@ -58,8 +57,11 @@ def main() -> None:
     report["predictions_sha256"] = {
         name: sha256_file(PREDICTIONS / f"{name}.jsonl") for name in readings
     }
+    report["documents"] = {name: document_sums(scored) for name, scored in rows.items()}
     if any(DEEPSEEK_RUNS.glob("*.jsonl")):
-        report["imported"] = imported("deepseek-ocr", DEEPSEEK_RUNS, everything, rows, config)
+        report["imported"] = {}
+        if found := imported("deepseek-ocr", DEEPSEEK_RUNS, everything, config):
+            report["imported"]["deepseek-ocr"], report["documents"]["deepseek-ocr"] = found
     write_json("metrics/evaluate.json", report)
     describe(report, readings)
 
@@ -73,19 +75,18 @@ def imported(
     name: str,
     folder: Path,
     samples: Sequence[Sample],
-    ours: Mapping[str, Sequence[RowScore]],
     config: EvaluateConfig,
-) -> dict[str, Any]:
-    """Score the prediction files of a folder as one system, paired with ours on common rows."""
+) -> tuple[dict[str, Any], list[str]] | None:
+    """Score the prediction files of a folder as one system; return scores and document sums."""
     runs = read_runs(folder, samples)
     print("\n".join(f"evaluate: {note}" for note in runs.notes))
     counts = ", ".join(f"{key} {value:,}" for key, value in runs.counts.items())
     print(f"evaluate: {name}: {counts}; missing rows count as empty")
     if not runs.samples:
-        return {}
+        return None
     theirs = score.score_rows(runs.samples, runs.predictions, config)
     section = score.summarise(theirs, config)
-    return {name: {**section, "import": runs.counts, "paired": paired(theirs, ours, config)}}
+    return {**section, "import": runs.counts}, document_sums(theirs)
 
 
 def readable(samples: Sequence[Sample], family: str) -> tuple[list[Sample], Counter[str]]:
