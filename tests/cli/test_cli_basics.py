@@ -32,6 +32,18 @@ def test_preset_writes_values_and_keeps_comments(tmp_path):
     assert apply_preset(preset, params) == []
 
 
+def test_preset_takes_what_it_sets_for_the_card(tmp_path):
+    params = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", params)
+    preset = ROOT / "presets/qwen2.5-vl-3b.yaml"
+    for card, expected in ((12, ("4bit", 802816)), (24, ("none", 1605632))):
+        apply_preset(preset, params, card)
+        model = yaml.safe_load(params.read_text())["model"]
+        assert (model["quantization"], model["max_pixels"]) == expected
+    with pytest.raises(UserError, match="no values for a card of 10 GB; known: 8, 12, 16, 24"):
+        apply_preset(preset, params, 10)
+
+
 def lengths(params):
     train = yaml.safe_load(params.read_text())["train"]
     return train["max_target_length"], train["generation_max_length"]

@@ -80,7 +80,24 @@ def test_presets_hold_known_keys_and_valid_values(preset):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     content = yaml.safe_load(preset.read_text())
     assert isinstance(content.pop("decoder_positions", 512), int)
-    for section, values in content.items():
+    cards = content.pop("cards", {12: {}})
+    assert set(cards) in ({8, 12, 16, 24}, {12})
+    for values in [content, *map(nested, cards.values())]:
+        check_values(params, content, values)
+
+
+def nested(flat):
+    """{"train.epochs": 1} as {"train": {"epochs": 1}}."""
+    sections = {}
+    for key, value in flat.items():
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = value
+    return sections
+
+
+def check_values(params, content, changes):
+    for section, values in changes.items():
+        values = {**content.get(section, {}), **values}
         assert set(values) <= set(params[section]), section
         merged = {**params[section], **values}
         if section in ("model", "lora", "train"):

@@ -96,6 +96,7 @@ def register_download(app: typer.Typer) -> None:
 
 _MISSING = object()
 POSITIONS = "decoder_positions"  # a preset's note on its own model; no param
+CARDS = "cards"  # what a preset changes for cards of other sizes, GB: {section.key: value}
 LENGTHS = ("train.max_target_length", "train.generation_max_length")
 
 
@@ -108,20 +109,28 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def preset_values(preset: Path, params: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def preset_values(
+    preset: Path, params: Mapping[str, Any], card: int | None = None
+) -> list[tuple[str, Any]]:
     """Return ("section.key", value) of a preset, every key checked against the params.
 
-    Lengths that the decoder has no positions for become what it holds, and a line says so.
+    `card` (GB) takes what the preset sets for cards of that size. Lengths that the decoder
+    has no positions for become what it holds, and a line says so.
 
     Raises:
-        UserError: no such preset (the valid ones are named) or a key that the params lack.
+        UserError: no such preset or card (the valid ones are named), or a key that the
+            params lack.
     """
     if not preset.is_file():
         names = ", ".join(sorted(path.stem for path in preset.parent.glob("*.yaml")))
         raise UserError(f"{preset}: no such preset; valid: {names or 'none'}")
     content = dict(read_yaml(preset))
     declared = content.pop(POSITIONS, None)
-    values = list(flatten(content))
+    cards = content.pop(CARDS, None) or {}
+    if card is not None and card not in cards:
+        known = ", ".join(map(str, cards)) or "none, the preset is the same for every card"
+        raise UserError(f"{preset}: no values for a card of {card} GB; known: {known}")
+    values = list({**dict(flatten(content)), **(cards.get(card) or {})}.items())
     for key, _ in values:
         place: Any = params
         for section in key.split("."):
@@ -170,18 +179,19 @@ def set_value(params: Any, key: str, value: Any) -> Any:
     return before
 
 
-def apply_preset(preset: Path, params: Path) -> list[tuple[str, Any, Any]]:
+def apply_preset(preset: Path, params: Path, card: int | None = None) -> list[tuple[str, Any, Any]]:
     """Write the values of `preset` into `params`, comments kept; return (key, old, new).
 
     Raises:
-        UserError: no such preset (the valid ones are named) or a key that params.yaml lacks.
+        UserError: no such preset or card (the valid ones are named) or a key that
+            params.yaml lacks.
     """
     from manifold_ocr.config import SECTIONS
     from manifold_ocr.errors import build
     from manifold_ocr.files import edited_yaml
 
     with edited_yaml(params) as document:
-        values = preset_values(preset, document)
+        values = preset_values(preset, document, card)
         changes = [(key, set_value(document, key, new), new) for key, new in values]
         for name in SECTIONS.keys() & {key.split(".")[0] for key, _ in values}:
             build(SECTIONS[name], document[name], f"{preset}: {name}")
@@ -198,16 +208,19 @@ def register_preset(app: typer.Typer) -> None:
             "params.yaml"
         ),
         folder: Annotated[Path, typer.Option(help="Where presets lie.")] = Path("presets"),
+        card: Annotated[
+            int | None, typer.Option(help="Memory of your card in GB: 8, 12, 16 or 24.")
+        ] = None,
         options: Annotated[
             bool, typer.Option("--options", help="Print it for `dvc exp run`; change nothing.")
         ] = False,
     ) -> None:
         """Write a preset's values into params.yaml; run `dvc repro` afterwards."""
         if options:
-            found = preset_values(folder / f"{name}.yaml", read_yaml(params))
+            found = preset_values(folder / f"{name}.yaml", read_yaml(params), card)
             typer.echo(" ".join(f"-S {shlex.quote(f'{k}={json.dumps(v)}')}" for k, v in found))
             return
-        changes = apply_preset(folder / f"{name}.yaml", params)
+        changes = apply_preset(folder / f"{name}.yaml", params, card)
         for key, old, new in changes:
             typer.echo(f"{key}: {old} -> {new}")
         typer.echo(

@@ -101,8 +101,10 @@ class ChatInput:
         size = dict(self.image_processor.size)
         if self._whole_pictures:
             return {"longest_edge": int(self.max_pixels**0.5)}
-        shortest = min(size["shortest_edge"], self.max_pixels)
-        return {"shortest_edge": shortest, "longest_edge": self.max_pixels}
+        longest = self.max_pixels
+        if type(self.image_processor).__name__.startswith("Glm"):  # counts a picture's both frames
+            longest *= int(self.image_processor.temporal_patch_size)
+        return {"shortest_edge": min(size["shortest_edge"], longest), "longest_edge": longest}
 
     def _count_tokens(self, arrays: dict[str, np.ndarray]) -> int:
         if "image_grid_thw" in arrays:
