@@ -137,7 +137,11 @@ def test_three_steps_are_learnt_and_reload_with_transformers_and_peft(
     settings = RunSpec(
         model=ModelConfig(id=str(folder)),
         lora=LoraConfig(rank=4, alpha=8),
-        train=TrainConfig(freeze="backbone", max_target_length=24),
+        train=TrainConfig(
+            freeze="backbone",
+            max_target_length=24,
+            gradient_checkpointing="large" in name or "donut" in name,
+        ),
         base=folder,
         image_root=tmp_path,
     )

@@ -75,13 +75,20 @@ def moved(value: Any, ids: dict[int, int], vocabulary: int, key: str = "") -> An
     return value
 
 
-def byte_level(first: list[str], added: list[str]) -> Any:
-    """A byte-level BPE tokenizer without merges but a few: `first`, 256 bytes, then `added`."""
+def byte_level(first: list[str], added: list[str], places: dict[str, int] | None = None) -> Any:
+    """A byte-level BPE tokenizer without merges but a few: `first`, 256 bytes, then `added`.
+
+    `places` puts tokens of `added` at the ids that the published vocabulary gives them, with
+    unused words before them.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("t", "h"), ("th", "e"), ("1", "2")]
     words = [*first, *letters, *("".join(pair) for pair in merges)]
+    for name, place in sorted((places or {}).items(), key=lambda item: item[1]):
+        words += [f"<unused{number}>" for number in range(len(words), place)]
+        words.append(name)
     model = models.BPE({word: i for i, word in enumerate(words)}, merges)
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -186,16 +193,50 @@ def write_published(folder: Path, name: str) -> Path:
     return folder
 
 
-def write_weights(folder: Path, config: dict[str, Any]) -> None:
+def write_real_shapes(folder: Path, name: str) -> Path:
+    """Write the files of a checkpoint in its real sizes, without weights (for benchmarks).
+
+    Token ids are the published ones; the tokenizer knows single bytes and those tokens.
+    """
+    published = PUBLISHED[name]
+    folder.mkdir(parents=True)
+    kind = published["tokenizer"]
+    if isinstance(kind, dict):
+        tokenizer = byte_level(published.get("first_tokens", []), list(kind), kind)
+        write_template(folder / published["template"], template(*published["chat"]))
+        names = {"eos_token": published["end"], "pad_token": published["pad"]}
+    else:
+        tokenizer = byte_level(FIRST, [])
+        names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
+    write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "config.json", published["config"])
+    write_json(folder / "preprocessor_config.json", published["preprocessor"])
+    if published["generation"] is not None:
+        write_json(folder / "generation_config.json", published["generation"])
+    return folder
+
+
+def write_weights(
+    folder: Path, config: dict[str, Any], device: str = "cpu", dtype: Any = torch.float32
+) -> None:
     """Draw a model of the configuration and save its weights under their published names."""
     import transformers
 
     torch.manual_seed(0)
     architecture = config["architectures"][0].replace("LightOnOCR", "LightOnOcr")
     kind = getattr(transformers, architecture)
-    model = kind(kind.config_class.from_pretrained(folder))
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = kind(kind.config_class.from_pretrained(folder))
+    finally:
+        torch.set_default_dtype(torch.float32)
     model.save_pretrained(folder / "written")
-    (folder / "written/model.safetensors").rename(folder / "model.safetensors")
     for path in (folder / "written").iterdir():
-        path.unlink()
+        if path.name.startswith("model"):
+            path.rename(folder / path.name)
+        else:
+            path.unlink()
     (folder / "written").rmdir()

@@ -121,20 +121,22 @@ class EncoderDecoderTraining:
         )
         model: Any = loaded.model
         frozen = settings.train.freeze == "backbone"
-        if settings.train.gradient_checkpointing:
-            part = model.decoder if frozen else model
-            part.gradient_checkpointing_enable({"use_reentrant": False})
-        if full:
-            if frozen:
-                encoder_decoder.freeze_vision(model)
-            full_model: nn.Module = model.train()
-            return full_model
-        model.requires_grad_(False)
-        if adapter is not None:
+        model.requires_grad_(full)
+        if full and frozen:
+            encoder_decoder.freeze_vision(model)
+        elif adapter is not None and not full:
             model = add_adapter(model, adapter, trainable=True)
-        else:
+        elif not full:
             targets, within = encoder_decoder_scope(freeze_backbone=frozen)
             model = wrap_for_training(model, settings.lora, targets, within)
+        if settings.train.gradient_checkpointing:
+            # After PEFT, which would ask the image encoder's inputs for gradients (a tuple in
+            # Donut): checkpoints that do not re-enter need none.
+            part = base_model(model).decoder if frozen else base_model(model)
+            part.gradient_checkpointing_enable({"use_reentrant": False})
+        if full:
+            full_model: nn.Module = model.train()
+            return full_model
         base_model(model).graphs_allowed = (
             on_gpu()
             and not settings.train.gradient_checkpointing
