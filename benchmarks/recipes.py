@@ -104,10 +104,10 @@ def rows_of(recipe: str, longest: int, folder: Path, files: int = 48) -> list[An
 def run_card(recipe: str, card: int, base: Path, images: Path, args: Any) -> dict[str, Any]:
     """Train under the card's cap; halve the micro-batch when memory ends, as a run does."""
     import torch
+    from manifold_ocr.training.batch_plan import chosen_plan, planned_settings
 
     from manifold_ocr.models.family import family_for
     from manifold_ocr.models.registry import family_of
-    from manifold_ocr.training.batch_plan import chosen_plan, planned_settings
 
     settings = settings_of(recipe, card, base, images)
     found = {"quantization": settings.model.quantization}
