@@ -102,7 +102,7 @@ def read_with_engine(clone: Path, engine: str, work: Path) -> tuple[Path, Path]:
         english = [s for s in read_samples(manifest) if s.language == "en"]
         manifest = work / "english.jsonl"
         write_rows(manifest, english)
-    run(clone, sys.executable, "-m", "manifold_ocr.cli.main", "engine", engine,
+    run(clone, sys.executable, "-m", "manifold_ocr.cli.main", "eval", "--engine", engine,
         "--manifest", str(manifest), "--image-root", "data/raw",
         "--granularity", "line", "--out", str(target))  # fmt: skip
     return manifest, target

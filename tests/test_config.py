@@ -181,7 +181,8 @@ def test_no_key_of_any_section_takes_a_value_of_another_type(name):
         for part in path[:-1]:
             place = place[part]
         right = place[path[-1]]
-        wrong = {str: [5], bool: [1, "true"], int: ["5", True, 1.5], float: ["0.5", True]}
+        word = 1.5 if path == ("gpus",) else 5  # a word or a number of processes
+        wrong = {str: [word], bool: [1, "true"], int: ["5", True, 1.5], float: ["0.5", True]}
         for value in [*wrong.get(type(right), ["word", 5]), {"a": 1}, None]:
             place[path[-1]] = value
             with pytest.raises(UserError, match=f"params.yaml: {name}"):

@@ -158,6 +158,6 @@ def test_every_stage_sets_its_own_source_path_and_is_seven_with_the_check_and_th
 
 
 def test_closure_follows_imports_inside_functions_and_leaves_out_plumbing():
-    closure = {p.name for p in import_closure(["manifold_ocr.cli.pipeline"])}
+    closure = {p.name for p in import_closure(["manifold_ocr.cli.review"])}
     assert {"leaderboard.py", "gate.py"} <= closure
     assert not closure & {f"{name}.py" for name in PLUMBING}

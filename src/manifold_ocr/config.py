@@ -1,7 +1,4 @@
-"""params.yaml as settings: one class per section, checked by pydantic before anything runs.
-
-A mistake is one line with the key, the value and what is allowed; params.yaml explains each key.
-"""
+"""params.yaml as settings: a class per section; a mistake is one line that says what is allowed."""
 
 import re
 import typing

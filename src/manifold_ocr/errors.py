@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import tempfile
+import traceback
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -15,6 +17,17 @@ class UserError(Exception):
     The message names the file, the row where there is one, and the remedy. The command
     line prints it as one line without a traceback and exits with status 2.
     """
+
+
+def report_bug(error: BaseException) -> str:
+    """Write the traceback of an error that no user can fix to a file; return the line to print."""
+    text = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", prefix="manifold-ocr-", suffix=".txt", delete=False
+    ) as file:
+        file.write(text)
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"error: a bug in manifold-ocr ({reason[:300]}); please report it with {file.name}"
 
 
 def nearest(key: str, valid: Iterable[str]) -> str:

@@ -106,3 +106,83 @@ def test_help_answers_in_under_a_second():
         subprocess.run(command, check=True, capture_output=True)
         times.append(time.perf_counter() - started)
     assert min(times) < 1.0
+
+
+def test_help_shows_every_command_in_a_group_and_cuts_no_line_off():
+    shown = CliRunner().invoke(build_app(), ["--help"], env={"COLUMNS": "80"}).output
+    groups = ["Pipeline:", "Your documents:", "Read and evaluate:", "Publish:", "System:"]
+    assert [line for line in shown.splitlines() if line in groups] == groups
+    assert "..." not in shown.split("Options:")[1]
+    assert max(map(len, shown.splitlines())) <= 80
+    names = [c.name or c.callback.__name__ for c in build_app().registered_commands]
+    told = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
+    assert set(names) <= set(told)
+    assert {"eval", "stage"} <= set(names) and not {"engine", "repro", "evaluate"} & set(names)
+
+
+def run_main(monkeypatch, capsys, command):
+    """Run the program as the shell does; return its status, output and errors."""
+    from manifold_ocr.cli.main import main
+
+    monkeypatch.setattr(sys, "argv", ["manifold-ocr", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_the_exit_status_tells_a_no_from_a_mistake_and_from_a_bug(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/page.txt").write_text("A page of the archive, long enough. " * 40)
+    (tmp_path / "other.txt").write_text("Nothing of the kind was ever filed here! " * 40)
+    assert run_main(monkeypatch, capsys, ["compress", "--build", "texts", "-o", "m.bin"])[0] == 0
+    verify = ["verify", "texts/page.txt", "--against", "m.bin"]
+    assert run_main(monkeypatch, capsys, verify)[0] == 0
+    status, said, _ = run_main(monkeypatch, capsys, ["verify", "other.txt", *verify[2:]])
+    assert status == 1 and said.startswith("no match")
+    status, _, said = run_main(monkeypatch, capsys, ["verify", "none.txt", *verify[2:]])
+    assert (
+        status == 2 and said.startswith("error: none.txt: no such file") and said.count("\n") == 1
+    )
+    assert run_main(monkeypatch, capsys, ["verify", "--agianst", "x"])[0] == 2
+
+    def broken(*_):
+        raise KeyError("two\nlines")
+
+    monkeypatch.setattr("manifold_ocr.compression.verify.Verifier.check", broken)
+    status, _, said = run_main(monkeypatch, capsys, verify)
+    assert status == 70 and "Traceback" not in said and said.count("\n") == 1
+    report = Path(said.split()[-1])
+    assert report.parent == tmp_path and "KeyError" in report.read_text()
+
+
+def test_names_are_checked_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    """A name reached a shell as it was: `a;touch X` ran touch, "my docs" broke params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "docs").mkdir()
+    before = (tmp_path / "params.yaml").read_bytes()
+    for name in ("my docs", "scans.v2", "a;touch PWNED", "commercial", "a$HOME", "a,b", "2024"):
+        command = ["download", "--datasets", name, "--kind", "folder", "--path", "docs"]
+        status, said, told = run_main(monkeypatch, capsys, command)
+        assert status == 2 and f"{name!r} cannot be a corpus name" in told and not said
+        assert told.startswith("error: ") and told.count("\n") == 1
+    assert (tmp_path / "params.yaml").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs", "params.yaml"]
+
+
+def test_a_preset_with_a_small_learning_rate_is_read_back_as_a_number(tmp_path):
+    from manifold_ocr.config import TrainConfig, load_section
+
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    preset = tmp_path / "lowlr.yaml"
+    preset.write_text("train: {learning_rate: 5.0e-5, weight_decay: 0.000001}\n")
+    apply_preset(preset, tmp_path / "params.yaml")
+    train = load_section(TrainConfig, "train", tmp_path / "params.yaml")
+    assert (train.learning_rate, train.weight_decay) == (5e-5, 1e-6)
+    assert apply_preset(preset, tmp_path / "params.yaml") == []
+    preset.write_text("train: {learning_rate: -1}\n")
+    with pytest.raises(UserError, match=r"train\.learning_rate: must be greater than 0, not -1"):
+        apply_preset(preset, tmp_path / "params.yaml")

@@ -205,8 +205,8 @@ def test_a_document_can_be_drawn_alone(corpus, tmp_path):
     ("options", "word"),
     [
         ({"sed": 1}, "did you mean 'seed'"),
-        ({"subsets": ["printd"]}, "no subset 'printd'"),
-        ({"test_lines": -1}, "negative"),
+        ({"subsets": ["printd"]}, "'printd' is not one of printed"),
+        ({"test_lines": -1}, "must be greater than or equal to 0"),
         ({"train_lines": "many"}, "must be int"),
         ({"path": "/somewhere"}, "drawn, not fetched"),
     ],

@@ -62,7 +62,7 @@ def check_predictions(
     write_json(out / "metrics.json", metrics(check))
     typer.echo(summary(check, out))
     if config.enforce and check.failed:
-        raise typer.Exit(2)
+        raise typer.Exit(1)
 
 
 def build_archive(source: Path, output: Path, effort: str) -> None:
@@ -95,7 +95,7 @@ def build_archive(source: Path, output: Path, effort: str) -> None:
 def register_compress(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command()
+    @app.command(rich_help_panel="Read and evaluate")
     def compress(
         predictions: Annotated[
             list[Path] | None,
@@ -146,7 +146,7 @@ def register_compress(app: typer.Typer) -> None:
 def register_verify(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command()
+    @app.command(rich_help_panel="Read and evaluate")
     def verify(
         text: Annotated[Path, typer.Argument(help="A UTF-8 text file, for example OCR output.")],
         against: Annotated[Path, typer.Option(help="An archive made by `compress --build`.")],

@@ -10,7 +10,7 @@ import typer
 def register_label(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("label")
+    @app.command("label", rich_help_panel="Your documents")
     def label(
         folder: Annotated[
             Path,
@@ -78,7 +78,7 @@ def say_what_is_next(folder: Path, target: Path, done: Any) -> None:
 def register_read(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("read")
+    @app.command("read", rich_help_panel="Your documents")
     def read(
         images: Annotated[list[Path], typer.Argument(help="Images or PDFs: lines or pages.")],
         json_lines: Annotated[

@@ -1,4 +1,4 @@
-"""The pipeline's commands: corpora, presets, stages through DVC, summary and gate."""
+"""The pipeline's commands: corpora, presets, stages through DVC, training and its checks."""
 
 import json
 import os
@@ -7,12 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_yaml
+
+if TYPE_CHECKING:
+    from manifold_ocr.models.base import RunSpec
+    from manifold_ocr.records import Sample
 
 
 def run_dvc(*arguments: str) -> None:
@@ -39,8 +43,11 @@ def add_corpora(
     from manifold_ocr.files import edited_yaml
     from manifold_ocr.stages.check_params import check_corpora
 
-    for name in names:
-        check_corpus_name(name)
+    try:
+        for name in names:
+            check_corpus_name(name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     with edited_yaml(params) as document:
         listed = document["download"]["corpora"]
         added = [name for name in names if name not in listed]
@@ -54,7 +61,7 @@ def add_corpora(
 def register_download(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command()
+    @app.command(rich_help_panel="Pipeline")
     def download(
         datasets: Annotated[
             list[str] | None, typer.Option("--datasets", help="Corpora to add; several may follow.")
@@ -201,7 +208,7 @@ def apply_preset(preset: Path, params: Path, card: int | None = None) -> list[tu
 def register_preset(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command()
+    @app.command(rich_help_panel="Pipeline")
     def preset(
         name: Annotated[str, typer.Argument(help="A file name in presets/, without .yaml.")],
         params: Annotated[Path, typer.Option(help="The params file to change.")] = Path(
@@ -229,114 +236,105 @@ def register_preset(app: typer.Typer) -> None:
 
 
 def register_stage(app: typer.Typer) -> None:
-    """Add one command a stage."""
+    """Add the command."""
 
-    @app.command()
-    def repro(
-        stages: Annotated[list[str] | None, typer.Argument(help="Stages; none: all.")] = None,
+    @app.command(rich_help_panel="Pipeline")
+    def stage(
+        names: Annotated[
+            list[str] | None,
+            typer.Argument(
+                help="Stages of dvc.yaml (download, manifest, augment, train, evaluate, "
+                "compress_check, leaderboard); none: all."
+            ),
+        ] = None,
         force: Annotated[bool, typer.Option(help="Run even where nothing changed.")] = False,
     ) -> None:
         """Run the pipeline, or some stages and what they need, where inputs changed."""
-        run_dvc("repro", *(["--force"] if force else []), *(stages or []))
-
-    for name, what in (
-        ("manifest", "Split, filter, check and list the samples of the selected corpora."),
-        ("augment", "Make degraded variants of the training lines."),
-        ("evaluate", "Read the test split with base model and adapter, and score both."),
-        ("compress_check", "Measure compression, fidelity and verification."),
-        ("leaderboard", "Rank adapter, base and engines on one page."),
-    ):
-        _register_stage(app, name, what)
+        run_dvc("repro", *(["--force"] if force else []), *(names or []))
 
 
-def _register_stage(app: typer.Typer, name: str, what: str) -> None:
-    @app.command(name.replace("_", "-"), help=f"{what} (dvc repro {name})")
-    def command(
+TRAIN = Path("data/augmented/train.jsonl")
+
+
+def read_settings() -> "RunSpec":
+    """Return the train stage's settings from params.yaml, combinations and LoRA targets checked."""
+    from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig, load_section
+    from manifold_ocr.models.base import RunSpec
+    from manifold_ocr.models.registry import base_path, family_of
+    from manifold_ocr.training.checks import check_combinations, check_start, check_targets
+
+    model = load_section(ModelConfig, "model")
+    settings = RunSpec(
+        model=model,
+        lora=load_section(LoraConfig, "lora"),
+        train=load_section(TrainConfig, "train"),
+        base=base_path(model),
+        image_root=Path("data/raw"),
+    )
+    check_combinations(settings)
+    check_start(settings, Path("output/adapter"))
+    check_targets(settings, family_of(settings.base))
+    return settings
+
+
+def training_rows(settings: "RunSpec", limit: int) -> "tuple[list[Sample], int]":
+    """Return `limit` of the rows that a run would train on, and how many those are."""
+    from manifold_ocr.models.registry import family_of, granularities
+    from manifold_ocr.records import iter_manifest
+    from manifold_ocr.training.run import chosen_by_hash, select
+
+    sorts, config = granularities(family_of(settings.base)), settings.train
+    rows = select(iter_manifest(TRAIN), config, sorts, config.max_train_samples)
+    return chosen_by_hash(rows, config.seed, limit), len(rows)
+
+
+def self_check(settings: "RunSpec", samples: "list[Sample]", steps: int) -> None:
+    """Overfit the samples; exit with status 1 when they are not learned."""
+    from manifold_ocr.models.family import family_for
+    from manifold_ocr.models.registry import family_of
+    from manifold_ocr.training.preflight import overfit
+
+    family = family_for(family_of(settings.base), settings)
+    result = overfit(family, samples, settings, steps, tell=typer.echo)
+    typer.echo(
+        f"overfit: {result.rows} rows, CER {result.before:.3f} -> {result.after:.3f} after "
+        f"{result.steps} steps, loss {result.loss:.4f}"
+    )
+    if result.after > 0:
+        typer.echo(
+            "overfit: not learned by heart: look at the labels and images of these rows, then "
+            "raise train.learning_rate, lora.rank or --steps"
+        )
+        raise typer.Exit(1)
+    typer.echo("overfit: learned by heart; labels, images and learning rate work together")
+
+
+def register_train(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(rich_help_panel="Pipeline")
+    def train(
+        dry: Annotated[
+            bool, typer.Option("--dry-run", help="Check labels, LoRA and memory; train nothing.")
+        ] = False,
+        overfit: Annotated[
+            int, typer.Option(help="Instead: learn so many samples by heart, as a self-check.")
+        ] = 0,
+        samples: Annotated[int, typer.Option(help="Rows that a dry run looks at.")] = 1000,
+        steps: Annotated[int, typer.Option(help="Most steps of the self-check.")] = 300,
         force: Annotated[bool, typer.Option(help="Run even where nothing changed.")] = False,
     ) -> None:
-        run_dvc("repro", *(["--force"] if force else []), name)
+        """Fine-tune an adapter (dvc repro train), or check first what would happen."""
+        if not dry and not overfit:
+            run_dvc("repro", *(["--force"] if force else []), "train")
+            return
+        settings = read_settings()
+        rows, total = training_rows(settings, overfit or samples)
+        if overfit:
+            self_check(settings, rows, steps)
+            return
+        from manifold_ocr.models.registry import family_of
+        from manifold_ocr.training.preflight import dry_run
 
-
-EVALUATION = Path("metrics/evaluate.json")
-
-
-def lines(evaluation: Path = EVALUATION) -> list[str]:
-    """Return the table base against adapter, one line a subset, aligned for a terminal."""
-    from manifold_ocr.evaluation.markdown import interval
-    from manifold_ocr.files import read_json
-    from manifold_ocr.publish.leaderboard import groups
-
-    rows = [("subset", "rows", "base CER %", "adapter CER %", "difference, 95 % interval")]
-    for name, base, adapter, difference in groups(read_json(evaluation)):
-        change = interval(difference, "cer")
-        verdict = ""
-        if "cer_high" in difference:
-            better, worse = difference["cer_high"] < 0, difference["cer_low"] > 0
-            verdict = " better" if better else " worse" if worse else " no clear difference"
-        rows.append(
-            (
-                name,
-                f"{int(base.get('n', 0)):,}",
-                f"{100 * base['cer']:.2f}",
-                f"{100 * adapter['cer']:.2f}" if "cer" in adapter else "-",
-                change + verdict,
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    text = [
-        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  "
-        f"{row[3]:>{widths[3]}}  {row[4]}"
-        for row in rows
-    ]
-    return [text[0], "-" * max(map(len, text)), *text[1:]]
-
-
-def trained_on() -> str:
-    """Return a line that says what kind of CPU trained the adapter; empty for a GPU or none."""
-    from manifold_ocr.files import read_json
-    from manifold_ocr.resources import PERF_FILE
-
-    perf = read_json(PERF_FILE) if PERF_FILE.is_file() else {}
-    bits = perf.get("train_loop", {}).get("cpu_vector_bits")
-    if bits is None:
-        return ""
-    return (
-        f"trained on a CPU with {bits:.0f}-bit vectors; another kind of CPU gives slightly other "
-        "figures (docs/training.md)"
-    )
-
-
-def register_summary(app: typer.Typer) -> None:
-    """Add both commands."""
-
-    @app.command()
-    def summary(
-        evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
-    ) -> None:
-        """Show base against adapter on the test split, by subset, and the gate's verdict."""
-        from manifold_ocr.config import GateConfig, MonitorConfig, load_section
-        from manifold_ocr.evaluation.gate import describe, judge
-        from manifold_ocr.files import read_json
-
-        typer.echo("\n".join(lines(evaluation)))
-        if kind := trained_on():
-            typer.echo(kind)
-        found = judge(read_json(evaluation), load_section(MonitorConfig, "monitor"))
-        typer.echo(describe(found, load_section(GateConfig, "gate")))
-
-    @app.command()
-    def gate(
-        evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
-        params: Annotated[
-            Path, typer.Option(help="Its sections `gate` and `monitor` are used.")
-        ] = Path("params.yaml"),
-    ) -> None:
-        """Refuse (status 1) an adapter that loses more than gate.max_loss of CER in any group."""
-        from manifold_ocr.config import GateConfig, MonitorConfig, load_section
-        from manifold_ocr.evaluation.gate import describe, judge, refused
-        from manifold_ocr.files import read_json
-
-        config = load_section(GateConfig, "gate", params)
-        found = judge(read_json(evaluation), load_section(MonitorConfig, "monitor", params))
-        typer.echo(describe(found, config))
-        raise typer.Exit(1 if refused(found, config) else 0)
+        for line in dry_run(settings, family_of(settings.base), rows, total):
+            typer.echo(line)

@@ -12,7 +12,7 @@ TEST = Path("data/manifest/test.jsonl")
 def register_submit(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("submit")
+    @app.command("submit", rich_help_panel="Publish")
     def submit(
         predictions: Annotated[
             Path | None, typer.Argument(help="What the system read: a file or folder, as for eval.")

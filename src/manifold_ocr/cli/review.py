@@ -1,15 +1,17 @@
-"""`manifold-ocr monitor`: has the model got worse since an earlier run?"""
+"""Look at results: summary, gate, monitor, error explorer, limitations."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+EVALUATION = Path("metrics/evaluate.json")
+
 
 def register_monitor(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command()
+    @app.command(rich_help_panel="Read and evaluate")
     def monitor(
         current: Annotated[
             str, typer.Option(help="Evaluation to judge: a file or a git/DVC revision.")
@@ -73,7 +75,7 @@ EVALUATED = tuple(Path(f"output/predictions/{name}.jsonl") for name in ("base", 
 def register_explore(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("explore")
+    @app.command("explore", rich_help_panel="Read and evaluate")
     def explore(
         predictions: Annotated[
             list[Path] | None,
@@ -144,7 +146,7 @@ def joined_systems(paths: list[Path], manifest: Path, profile: str) -> tuple[Any
 def register_limitations(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("limitations")
+    @app.command("limitations", rich_help_panel="Publish")
     def limitations(
         system: Annotated[str, typer.Option(help="adapter or base.")] = "adapter",
         evaluation: Annotated[Path, typer.Option(help="The evaluation.")] = Path(
@@ -179,3 +181,85 @@ def register_limitations(app: typer.Typer) -> None:
         found = find(read_json(evaluation), system, rows, read, config)
         own, kept = write(found, image_root, document, private)
         typer.echo(f"{document}: {own} images published, {kept} kept in {private}")
+
+
+def lines(evaluation: Path = EVALUATION) -> list[str]:
+    """Return the table base against adapter, one line a subset, aligned for a terminal."""
+    from manifold_ocr.evaluation.markdown import interval
+    from manifold_ocr.files import read_json
+    from manifold_ocr.publish.leaderboard import groups
+
+    rows = [("subset", "rows", "base CER %", "adapter CER %", "difference, 95 % interval")]
+    for name, base, adapter, difference in groups(read_json(evaluation)):
+        change = interval(difference, "cer")
+        verdict = ""
+        if "cer_high" in difference:
+            better, worse = difference["cer_high"] < 0, difference["cer_low"] > 0
+            verdict = " better" if better else " worse" if worse else " no clear difference"
+        rows.append(
+            (
+                name,
+                f"{int(base.get('n', 0)):,}",
+                f"{100 * base['cer']:.2f}",
+                f"{100 * adapter['cer']:.2f}" if "cer" in adapter else "-",
+                change + verdict,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    text = [
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  "
+        f"{row[3]:>{widths[3]}}  {row[4]}"
+        for row in rows
+    ]
+    return [text[0], "-" * max(map(len, text)), *text[1:]]
+
+
+def trained_on() -> str:
+    """Return a line that says what kind of CPU trained the adapter; empty for a GPU or none."""
+    from manifold_ocr.files import read_json
+    from manifold_ocr.resources import PERF_FILE
+
+    perf = read_json(PERF_FILE) if PERF_FILE.is_file() else {}
+    bits = perf.get("train_loop", {}).get("cpu_vector_bits")
+    if bits is None:
+        return ""
+    return (
+        f"trained on a CPU with {bits:.0f}-bit vectors; another kind of CPU gives slightly other "
+        "figures (docs/training.md)"
+    )
+
+
+def register_summary(app: typer.Typer) -> None:
+    """Add both commands."""
+
+    @app.command(rich_help_panel="Read and evaluate")
+    def summary(
+        evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
+    ) -> None:
+        """Show base against adapter on the test split, by subset, and the gate's verdict."""
+        from manifold_ocr.config import GateConfig, MonitorConfig, load_section
+        from manifold_ocr.evaluation.gate import describe, judge
+        from manifold_ocr.files import read_json
+
+        typer.echo("\n".join(lines(evaluation)))
+        if kind := trained_on():
+            typer.echo(kind)
+        found = judge(read_json(evaluation), load_section(MonitorConfig, "monitor"))
+        typer.echo(describe(found, load_section(GateConfig, "gate")))
+
+    @app.command(rich_help_panel="Publish")
+    def gate(
+        evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
+        params: Annotated[
+            Path, typer.Option(help="Its sections `gate` and `monitor` are used.")
+        ] = Path("params.yaml"),
+    ) -> None:
+        """Refuse (status 1) an adapter that loses more than gate.max_loss of CER in any group."""
+        from manifold_ocr.config import GateConfig, MonitorConfig, load_section
+        from manifold_ocr.evaluation.gate import describe, judge, refused
+        from manifold_ocr.files import read_json
+
+        config = load_section(GateConfig, "gate", params)
+        found = judge(read_json(evaluation), load_section(MonitorConfig, "monitor", params))
+        typer.echo(describe(found, config))
+        raise typer.Exit(1 if refused(found, config) else 0)

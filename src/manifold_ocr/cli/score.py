@@ -1,5 +1,6 @@
-"""`manifold-ocr eval`: score a model on any manifest, as our, Fox's and OmniDocBench's reports."""
+"""Scores: eval (models, engines, prediction files), robustness, curves over past runs."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,125 +10,128 @@ import typer
 def register_eval(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("eval")
+    @app.command("eval", rich_help_panel="Read and evaluate")
     def evaluate(
         manifest: Annotated[
-            Path,
-            typer.Option(help="Rows as JSON Lines (ours or the older form), or OmniDocBench.json."),
-        ],
-        image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")],
-        out: Annotated[
-            Path, typer.Option(help="Folder for report.json, report.md and predictions.jsonl.")
-        ],
-        model: Annotated[
-            Path | None,
-            typer.Option(
-                help="Checkpoint or adapter folder; default: the base model of params.yaml."
-            ),
-        ] = None,
-        predictions: Annotated[
-            Path | None,
-            typer.Option(help="Score this file or folder instead of reading with a model."),
-        ] = None,
-        granularity: Annotated[str, typer.Option(help="Keep `line` or `page` rows only.")] = "",
-        params: Annotated[Path, typer.Option(help="Its section `evaluate` is used.")] = Path(
-            "params.yaml"
-        ),
-    ) -> None:
-        """Score a model, or a file of predictions, on any manifest."""
-        from manifold_ocr.evaluation.engine_scores import evaluate_config, import_or_read
-        from manifold_ocr.evaluation.report import evaluate_predictions, load_manifest, write_eval
-
-        loaded = load_manifest(manifest, granularity)
-        config = evaluate_config(params)
-        reading = import_or_read(loaded.samples, image_root, model, predictions)
-        report = evaluate_predictions(
-            reading.name, loaded, manifest.name, reading.predictions, config, reading.failures
-        )
-        write_eval(out, report, reading.predictions)
-        for line in reading.notes:
-            typer.echo(line, err=True)
-        typer.echo(report.headline())
-        typer.echo(f"{out}/report.md")
-
-
-def register_engines(app: typer.Typer) -> None:
-    """Add the command."""
-
-    @app.command("engine")
-    def engine(
-        name: Annotated[str, typer.Argument(help="tesseract, rapidocr, checkpoint, predictions.")],
-        manifest: Annotated[Path, typer.Option(help="Rows to read.")] = Path(
-            "data/manifest/test.jsonl"
-        ),
+            Path, typer.Option(help="Rows: JSON Lines (ours or the older form), OmniDocBench.json.")
+        ] = Path("data/manifest/test.jsonl"),
         image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")] = (
             Path("data/raw")
         ),
-        out: Annotated[
+        model: Annotated[
             Path | None,
-            typer.Option(help="Predictions to write; default: output/engines/NAME.jsonl."),
+            typer.Option(help="Checkpoint or adapter folder; default: the base of params.yaml."),
         ] = None,
-        label: Annotated[
-            str, typer.Option(help="Name on the leaderboard and of the metrics file.")
-        ] = "",
-        granularity: Annotated[str, typer.Option(help="Keep `line` or `page` rows only.")] = "",
-        documents: Annotated[
-            int, typer.Option(min=0, help="Read so many documents of the manifest only; 0: all.")
-        ] = 0,
-        languages: Annotated[str, typer.Option(help="Of Tesseract, e.g. eng+chi_sim.")] = "eng",
-        model: Annotated[Path | None, typer.Option(help="Of `checkpoint`: its folder.")] = None,
         predictions: Annotated[
             Path | None,
-            typer.Option(help="Of `predictions`: a JSON Lines file or a folder of Markdown files."),
+            typer.Option(help="Score this file, or folder of Markdown, instead of reading."),
         ] = None,
-        threads: Annotated[int, typer.Option(help="0: all cores.")] = 0,
-        metrics: Annotated[Path, typer.Option(help="Folder of the scores.")] = Path(
+        engine: Annotated[
+            str,
+            typer.Option(
+                help="Score for the leaderboard (metrics/engines): tesseract, rapidocr, "
+                "checkpoint or predictions."
+            ),
+        ] = "",
+        label: Annotated[str, typer.Option(help="Name on the leaderboard.")] = "",
+        out: Annotated[
+            Path | None,
+            typer.Option(help="Folder of the report [default: output/eval]; an engine's file."),
+        ] = None,
+        granularity: Annotated[str, typer.Option(help="Keep `line` or `page` rows only.")] = "",
+        documents: Annotated[
+            int, typer.Option(min=0, help="Read so many documents only; 0: all.")
+        ] = 0,
+        languages: Annotated[str, typer.Option(help="Of Tesseract, e.g. eng+chi_sim.")] = "eng",
+        threads: Annotated[int, typer.Option(help="Of an engine; 0: all cores.")] = 0,
+        metrics: Annotated[Path, typer.Option(help="Folder of an engine's scores.")] = Path(
             "metrics/engines"
         ),
         params: Annotated[Path, typer.Option(help="Its section `evaluate` is used.")] = Path(
             "params.yaml"
         ),
     ) -> None:
-        """Read a manifest with an engine and write its predictions and its scores."""
-        from manifold_ocr.errors import UserError
-        from manifold_ocr.evaluation.engine_scores import (
-            evaluate_config,
-            scores_of,
-            slug,
-            some_documents,
-        )
+        """Score a model, an engine or a file of predictions on any manifest."""
+        from manifold_ocr.evaluation.engine_scores import evaluate_config, some_documents
         from manifold_ocr.evaluation.report import load_manifest
-        from manifold_ocr.files import write_json
-        from manifold_ocr.records import write_rows
 
-        if (name == "predictions") != (predictions is not None):
-            raise UserError("the engine `predictions` needs --predictions, and only it takes one")
         config = evaluate_config(params)
         loaded = load_manifest(manifest, granularity)
         samples = some_documents(loaded.samples, documents, config.seed)
-        options = {"languages": languages, "model": model, "threads": threads}
-        reading = reading_of(name, samples, image_root, predictions, options)
-        key = slug(label or (reading.name if name == "predictions" else name))
-        target = out or Path("output/engines") / f"{key}.jsonl"
-        write_rows(target, reading.predictions)
-        values = scores_of(label or reading.name, loaded, samples, reading, config)
-        write_json(metrics / f"{key}.json", values)
-        for line in reading.notes:
-            typer.echo(line, err=True)
-        overall = values["overall"]
-        typer.echo(
-            f"{label or reading.name}: {len(samples):,} rows, CER {overall['cer']:.2%}, "
-            f"insertion rate {overall['insertion_rate']:.2%}; {target}, {metrics / key}.json"
-        )
+        loaded = dataclasses.replace(loaded, samples=samples)
+        if engine:
+            options = {"languages": languages, "model": model, "threads": threads}
+            reading = reading_of(engine, samples, image_root, predictions, options)
+            name = label or (reading.name if engine == "predictions" else engine)
+            shown = label or reading.name
+            score_engine(name, shown, loaded, reading, config, out, metrics)
+        else:
+            report_on(loaded, manifest, image_root, model, predictions, config, out)
+
+
+def report_on(
+    loaded: Any,
+    manifest: Path,
+    image_root: Path,
+    model: Path | None,
+    predictions: Path | None,
+    config: Any,
+    out: Path | None,
+) -> None:
+    """Write report.json, report.md and predictions.jsonl of a model or of a predictions file."""
+    from manifold_ocr.evaluation.engine_scores import import_or_read
+    from manifold_ocr.evaluation.report import evaluate_predictions, write_eval
+
+    out = out or Path("output/eval")
+    reading = import_or_read(loaded.samples, image_root, model, predictions)
+    report = evaluate_predictions(
+        reading.name, loaded, manifest.name, reading.predictions, config, reading.failures
+    )
+    write_eval(out, report, reading.predictions)
+    for line in reading.notes:
+        typer.echo(line, err=True)
+    typer.echo(report.headline())
+    typer.echo(f"{out}/report.md")
+
+
+def score_engine(
+    name: str,
+    shown: str,
+    loaded: Any,
+    reading: Any,
+    config: Any,
+    out: Path | None,
+    metrics: Path,
+) -> None:
+    """Write an engine's predictions and the metrics file that the leaderboard reads."""
+    from manifold_ocr.evaluation.engine_scores import scores_of, slug
+    from manifold_ocr.files import write_json
+    from manifold_ocr.records import write_rows
+
+    key = slug(name)
+    target = out or Path("output/engines") / f"{key}.jsonl"
+    write_rows(target, reading.predictions)
+    values = scores_of(shown, loaded, loaded.samples, reading, config)
+    write_json(metrics / f"{key}.json", values)
+    for line in reading.notes:
+        typer.echo(line, err=True)
+    overall = values["overall"]
+    typer.echo(
+        f"{shown}: {len(loaded.samples):,} rows, CER {overall['cer']:.2%}, "
+        f"insertion rate {overall['insertion_rate']:.2%}; {target}, {metrics / key}.json"
+    )
 
 
 def reading_of(
     name: str, samples: Any, image_root: Path, predictions: Path | None, options: dict[str, Any]
 ) -> Any:
-    """Return what the engine reads, or what was read already and stands in `predictions`."""
+    """Return what the engine reads, or what was read already and is in `predictions`."""
+    from manifold_ocr.errors import UserError
     from manifold_ocr.evaluation.engine_scores import import_file, read_samples_with
     from manifold_ocr.reading.engines.base import EngineOptions
 
+    if (name == "predictions") != (predictions is not None):
+        raise UserError("--engine predictions needs --predictions, and only it takes one")
     if predictions is not None:
         return import_file(predictions, samples)
     return read_samples_with(name, samples, image_root, EngineOptions(**options))
@@ -144,7 +148,7 @@ def register_robustness(app: typer.Typer) -> None:
 
 
 def _register_robustness(app: typer.Typer) -> None:
-    @app.command("robustness")
+    @app.command("robustness", rich_help_panel="Read and evaluate")
     def robustness(
         model: Annotated[
             list[Path] | None,
@@ -222,7 +226,7 @@ def systems_to_read_with(model: list[Path] | None, base: bool) -> dict[str, Any]
 
 
 def _register_curve(app: typer.Typer) -> None:
-    @app.command("curve")
+    @app.command("curve", rich_help_panel="Read and evaluate")
     def curve(
         runs: Annotated[list[str], typer.Argument(help="Commits, branches, DVC experiments.")],
         x: Annotated[str, typer.Option(help="FILE:key.key of the horizontal axis.")] = TRAINED_ROWS,

@@ -91,7 +91,7 @@ def repository_problems(root: Path = Path()) -> list[str]:
 def register_doctor(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command()
+    @app.command(rich_help_panel="System")
     def doctor(
         params: Annotated[Path, typer.Option(help="The params file to check.")] = Path(
             "params.yaml"
@@ -117,7 +117,7 @@ def register_doctor(app: typer.Typer) -> None:
 def register_merge(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command()
+    @app.command(rich_help_panel="Publish")
     def merge(
         folder: Annotated[Path, typer.Argument(help="Folder to write the whole checkpoint to.")],
         adapter: Annotated[Path, typer.Option(help="The adapter.")] = Path("output/adapter"),
