@@ -15,7 +15,13 @@ from typing import Any
 from PIL import Image
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.pixels import MAX_IMAGE_PIXELS, orientation_of, shown, telling
+from manifold_ocr.pixels import (
+    MAX_IMAGE_PIXELS,
+    orientation_of,
+    shown,
+    telling,
+    upright_line,
+)
 from manifold_ocr.records import Box, Sample
 
 MAX_PDF_PIXELS = 100_000_000  # a larger page of a PDF is rendered at fewer dots per inch
@@ -377,7 +383,8 @@ def crop(image: Image.Image, box: Box | None) -> Image.Image:
 def load_sample(sample: Sample, image_root: Path | str) -> Image.Image:
     """Return the RGB pixels that a reader gets for `sample`: opened, scaled, cropped.
 
-    `box` is in pixels of the upright image after `max_pixels` scaling.
+    `box` is in pixels of the upright image after `max_pixels` scaling. A line that runs down
+    the image is turned (see `upright_line`).
 
     Raises:
         UserError: the image cannot be read or the box holds no pixel; names the row.
@@ -387,6 +394,7 @@ def load_sample(sample: Sample, image_root: Path | str) -> Image.Image:
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)
     try:
-        return crop(image, sample.box)
+        piece = crop(image, sample.box)
     except UserError as error:
         raise UserError(f"{sample.image} (row {sample.id}): {error}") from error
+    return upright_line(piece) if sample.granularity == "line" else piece

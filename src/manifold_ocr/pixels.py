@@ -8,6 +8,7 @@ from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Box
 
+TALL_LINE = 2.5
 ORIENTATION = 0x0112  # the EXIF tag
 MAX_IMAGE_PIXELS = 400_000_000  # a decompression bomb, not a page: 20,000 x 20,000
 
@@ -87,6 +88,17 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return Image.new("L", image.size, 255 if high > 0 else 0)
     scaled = (values - np.float32(black)) * np.float32(255 / (high - black))
     return Image.fromarray((scaled + np.float32(0.5)).clip(0, 255).astype(np.uint8))
+
+
+def upright_line(image: Image.Image) -> Image.Image:
+    """Return the image of a line, turned counter-clockwise where its text runs down.
+
+    Training, evaluation and reading turn vertical Chinese and Japanese the same way. A single
+    character is up to TALL_LINE times as high as wide, so that it stays.
+    """
+    if image.height < TALL_LINE * image.width:
+        return image
+    return image.transpose(Image.Transpose.ROTATE_90)
 
 
 def turn_box(box: Box, size: tuple[int, int], orientation: int) -> Box:

@@ -90,7 +90,7 @@ def test_read_prints_text_and_reads_on_after_a_bad_file(scans, tmp_path):
     assert done.exit_code == 2
     assert done.output.count("first line of text") == 2
     assert "empty.png: the file is empty" in done.output
-    assert "1 of 3 files could not be" in done.output
+    assert "1 of 3 files could not be read" in done.output
 
 
 def test_read_json_has_boxes_and_confidence(scans):

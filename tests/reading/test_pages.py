@@ -14,7 +14,8 @@ from manifold_ocr.reading.detect import (
     crop_line,
     usual_height,
 )
-from manifold_ocr.reading.page import PageReader, is_line_image, open_pages
+from manifold_ocr.reading.page import PageReader, open_pages
+from manifold_ocr.reading.straighten import is_line_image
 
 
 def quad(x0, y0, x1, y1):
@@ -72,13 +73,15 @@ def test_a_blank_page_has_no_text_and_no_confidence():
         ((400, 40), [quad(10, 5, 190, 35), quad(210, 6, 390, 34)], "line"),
         ((400, 90), [quad(10, 5, 390, 40), quad(10, 50, 390, 85)], "page"),
         ((400, 40), [], "line"),
-        ((900, 60), [quad(0, 0, 9, 9), quad(0, 30, 9, 39)], "line"),  # too wide to be a page
+        ((900, 60), [quad(0, 0, 90, 9), quad(0, 30, 90, 39)], "page"),  # two rows are no line
+        ((900, 60), [quad(0, 5, 200, 55), quad(700, 5, 900, 55)], "page"),  # words far apart
+        ((60, 400), [quad(5, 5, 55, 395)], "page"),  # text that runs down
     ],
 )
 def test_lines_and_pages_are_told_apart(size, lines, expected):
     assert read(lines, size).mode == expected
     assert read(lines, size, mode="page").mode == "page"
-    assert read(lines, size, mode="line").text == f"w{size[0]}"
+    assert read(lines, size, mode="line").text == f"w{max(size)}"
 
 
 def test_is_line_image_needs_the_row_to_fill_the_height():

@@ -103,33 +103,49 @@ def register_read(app: typer.Typer) -> None:
         dpi: Annotated[int, typer.Option(min=36, max=1200, help="At which PDFs are rendered.")] = (
             200
         ),
+        pages: Annotated[str, typer.Option(help="Pages of each file, e.g. 1-3,7,10-.")] = "",
+        password: Annotated[str | None, typer.Option(help="Of the PDFs.")] = None,
+        text_layer: Annotated[
+            str, typer.Option(help="ignore: read a PDF's pixels; prefer: take its own text.")
+        ] = "ignore",
         threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
     ) -> None:
         """Print the text of images and PDFs; status 2 if any of them could not be read."""
         from manifold_ocr.reading.detect import DetectionConfig, LazyDetector
         from manifold_ocr.reading.engines.checkpoint import reader_model
-        from manifold_ocr.reading.page import PageReader
+        from manifold_ocr.reading.page import PageReader, ReadOptions, parse_pages
 
         if mode not in ("auto", "line", "page"):
             raise typer.BadParameter(f"--mode is auto, line or page, not {mode!r}")
+        if text_layer not in ("ignore", "prefer"):
+            raise typer.BadParameter(f"--text-layer is ignore or prefer, not {text_layer!r}")
+        options = ReadOptions(
+            mode=mode,  # type: ignore[arg-type]
+            dpi=dpi,
+            password=password,
+            pages=parse_pages(pages) if pages else (),
+            text_layer=text_layer,  # type: ignore[arg-type]
+        )
         detector = LazyDetector(DetectionConfig(threads=threads))
         reader = PageReader(detector, reader_model(model))
-        if not print_texts(images, reader, mode, dpi, json_lines=json_lines, flow=flow):
+        if not print_texts(images, reader, options, json_lines=json_lines, flow=flow):
             raise typer.Exit(2)
 
 
 def print_texts(
-    images: list[Path], reader: Any, mode: str, dpi: int, *, json_lines: bool, flow: bool
+    images: list[Path], reader: Any, options: Any, *, json_lines: bool, flow: bool
 ) -> bool:
     """Print the text of each page as it is read; return whether every file could be."""
     from manifold_ocr.errors import UserError
-    from manifold_ocr.reading.page import open_pages
+    from manifold_ocr.reading.page import read_document
+
+    def note(text: str) -> None:
+        typer.echo(f"note: {text}", err=True)
 
     pages, failed = 0, 0
     for path in images:
         try:
-            for label, image in open_pages(path, dpi):
-                page = reader.read(image, mode)
+            for label, page in read_document(reader, path, options, note):
                 pages += 1
                 if json_lines:
                     row = {"image": label, **page.as_json()}
@@ -142,5 +158,7 @@ def print_texts(
             failed += 1
             typer.echo(f"error: {error}", err=True)
     if failed:
-        typer.echo(f"{pages} pages read, {failed} of {len(images)} files could not be", err=True)
+        typer.echo(
+            f"{pages} pages read, {failed} of {len(images)} files could not be read whole", err=True
+        )
     return not failed

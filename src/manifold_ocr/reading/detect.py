@@ -20,6 +20,8 @@ Quad = tuple[Point, Point, Point, Point]
 DETECTOR_FILE = "PP-OCRv6_det_small.onnx"
 VERTICAL_RATIO = 1.5  # a crop this much taller than wide holds vertical text: turned to read
 FEW_LINES = 3  # below this a page is looked at again without its specks
+BANNER_PIXELS = 1_000_000  # a long strip is not scaled down below this many pixels
+LARGE_PIXELS = 40_000_000  # specks of a larger image are taken away after scaling it
 SKEW_PIXELS = 2.0  # corners off an upright box by more than this are warped, not cropped
 
 
@@ -79,16 +81,18 @@ class LineDetector:
         """Return the lines of an RGB page, in the detector's order, in pixels of `image`.
 
         Specks as dark as print blind the network to faint text. Where it finds next to nothing,
-        a median filter takes the specks away; the lines count if a page of them appears.
+        a median filter takes the specks away; the lines count if a page of them appears. A few
+        large words on a wide empty page are found at half the size only.
         """
         config = self.config
-        scale = min(1.0, config.max_side / max(image.size))
-        lines = self._detect_at(image, scale)
+        area = image.width * image.height
+        scale = min(1.0, max(config.max_side / max(image.size), math.sqrt(BANNER_PIXELS / area)))
+        clean = False
+        lines = self._detect_at(image, scale) or self._detect_at(image, scale / 2)
         if len(lines) < FEW_LINES:
-            clean = image.filter(ImageFilter.MedianFilter(3))
-            again = self._detect_at(clean, scale)
+            again = self._detect_at(image, scale, clean=True)
             if len(again) >= FEW_LINES:
-                image, lines = clean, again
+                clean, lines = True, again
         if not lines:
             return lines
         height = median(line.height for line in lines)
@@ -96,13 +100,19 @@ class LineDetector:
         scale = min(wanted, config.enlarged_side / max(image.size))
         if height >= config.small_text or scale <= 1.2:
             return lines
-        return self._detect_at(image, scale) or lines
+        return self._detect_at(image, scale, clean=clean) or lines
 
-    def _detect_at(self, image: Image.Image, scale: float) -> list[DetectedLine]:
+    def _detect_at(
+        self, image: Image.Image, scale: float, *, clean: bool = False
+    ) -> list[DetectedLine]:
         import numpy as np
 
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        page = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+        specks = ImageFilter.MedianFilter(3)
+        before = clean and image.width * image.height <= LARGE_PIXELS
+        page = image.filter(specks) if before else image
+        page = page if size == page.size else page.resize(size, Image.Resampling.BICUBIC)
+        page = page.filter(specks) if clean and not before else page
         pixels = np.ascontiguousarray(np.asarray(page)[:, :, ::-1])
         found = self._engine(pixels)
         if found.boxes is None:
@@ -130,8 +140,29 @@ class LazyDetector:
 
 
 def _quad(corners: Iterable[Iterable[float]], ratio: tuple[float, float]) -> Quad:
-    points = [(float(x) * ratio[0], float(y) * ratio[1]) for x, y in corners]
-    return points[0], points[1], points[2], points[3]
+    return ordered_quad([(float(x) * ratio[0], float(y) * ratio[1]) for x, y in corners])
+
+
+def ordered_quad(corners: Sequence[Point]) -> Quad:
+    """Return four corners, clockwise as given, starting at the top left.
+
+    The top edge is the one that runs from left to right most nearly: the detector starts at
+    another corner where a line is steep.
+    """
+
+    def steepness(start: int) -> float:
+        (ax, ay), (bx, by) = corners[start], corners[(start + 1) % 4]
+        return abs(math.atan2(by - ay, bx - ax))
+
+    first = min(range(4), key=steepness)
+    a, b, c, d = (corners[(first + k) % 4] for k in range(4))
+    return a, b, c, d
+
+
+def line_size(line: DetectedLine) -> tuple[float, float]:
+    """Return (width, height) in pixels along the line's own edges."""
+    a, b, c, d = line.quad
+    return max(math.dist(a, b), math.dist(d, c)), max(math.dist(a, d), math.dist(b, c))
 
 
 def _load_engine(config: DetectionConfig) -> Any:
@@ -179,27 +210,36 @@ def _width(line: DetectedLine) -> float:
     return line.box[2] - line.box[0]
 
 
-def crop_line(page: Image.Image, line: DetectedLine, usual: float = 0.0) -> Image.Image:
-    """Return the RGB pixels of a line, upright: a skewed line is warped, vertical text turned.
+def crop_line(
+    page: Image.Image, line: DetectedLine, usual: float = 0.0, *, turn: bool = True
+) -> Image.Image:
+    """Return the RGB pixels of a line, level: a skewed line is warped, vertical text turned.
 
-    A narrow box is taken for vertical text only where it is clearly higher than the page's
-    `usual` line height: a lone digit is narrow too.
+    Vertical text (see `runs_down`) is turned counter-clockwise unless `turn` is off.
     """
     if _skew(line) <= SKEW_PIXELS:
         piece = crop(page, line.box)
     else:
         top_left, top_right, bottom_right, bottom_left = line.quad
-        width = max(math.dist(top_left, top_right), math.dist(bottom_left, bottom_right))
-        height = max(math.dist(top_left, bottom_left), math.dist(top_right, bottom_right))
+        width, height = line_size(line)
         piece = page.transform(
             (max(1, round(width)), max(1, round(height))),
             Image.Transform.QUAD,
             (*top_left, *bottom_left, *bottom_right, *top_right),
             Image.Resampling.BICUBIC,
         )
-    if piece.height >= max(VERTICAL_RATIO * piece.width, VERTICAL_RATIO * usual):
+    if turn and runs_down(piece.size, usual):
         piece = piece.transpose(Image.Transpose.ROTATE_90)
     return piece
+
+
+def runs_down(size: tuple[float, float], usual: float = 0.0) -> bool:
+    """Tell whether a line's (width, height) is that of text which runs down the page.
+
+    A narrow box counts only where it is clearly higher than the page's `usual` line height: a
+    lone digit is narrow too.
+    """
+    return size[1] >= max(VERTICAL_RATIO * size[0], VERTICAL_RATIO * usual)
 
 
 def _skew(line: DetectedLine) -> float:

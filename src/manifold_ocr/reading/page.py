@@ -1,7 +1,7 @@
 """Read whole pages: detect lines, recognise each, arrange the text as a person reads it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -9,13 +9,30 @@ from PIL import Image
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import PDF_DPI, Document
-from manifold_ocr.models.base import OcrModel
-from manifold_ocr.reading.detect import DetectedLine, crop_line, usual_height
-from manifold_ocr.reading.layout.lines import Line, Paragraph, join_rows
+from manifold_ocr.models.base import OcrModel, Recognition
+from manifold_ocr.pixels import upright_line
+from manifold_ocr.reading.detect import (
+    DetectedLine,
+    crop_line,
+    usual_height,
+)
+from manifold_ocr.reading.layout.lines import Line, Paragraph, Row
 from manifold_ocr.reading.layout.order import arrange
+from manifold_ocr.reading.straighten import (
+    cut_joined_columns,
+    is_line_image,
+    is_upside_down,
+    quarter,
+    quarter_turns,
+    skew_of,
+    straight_box,
+    turn_lines,
+    ways_up,
+)
 
-LINE_ASPECT = 12.0  # wider than this for its height: one line, whatever a detector says
-LINE_COVER = 0.4  # a lone row that fills this share of the height is an image of a line
+UNREADABLE = "unreadable script"
+LEAST_CONFIDENCE = 0.6  # below, the recognizer has not made out what the detector is sure of
+SURE_TEXT = 0.6  # the detector's score from which it is sure of text
 
 Mode = Literal["auto", "line", "page"]
 PageRange = tuple[int, int | None]  # first and last page from 1; None: to the end
@@ -33,12 +50,17 @@ class Detector(Protocol):
 class PageText:
     """What was read from one image: paragraphs in reading order, image size in pixels.
 
-    `mode` says whether the image was read as one `line` or as a `page`.
+    `mode` says whether the image was read as one `line` or as a `page`. The page is upright
+    after `turn` quarter turns counter-clockwise and level after `skew` degrees more. Boxes are
+    those of the image as it came. `unreadable` are lines that the model cannot read.
     """
 
     paragraphs: tuple[Paragraph, ...]
     size: tuple[int, int]
     mode: Literal["line", "page"]
+    turn: int = 0
+    skew: float = 0.0
+    unreadable: tuple[Line, ...] = ()
 
     @property
     def lines(self) -> list[Line]:
@@ -72,30 +94,44 @@ class PageText:
             "height": self.size[1],
             "text": self.text,
             "confidence": _rounded(self.confidence),
+            "turned": 90 * self.turn,
+            "skew": self.skew,
+            "unreadable": [_line_json(line) for line in self.unreadable],
             "paragraphs": [
                 {
                     "box": [round(value, 1) for value in part.box],
                     "text": part.text,
-                    "lines": [
-                        {
-                            "box": [round(value, 1) for value in line.box],
-                            "text": line.text,
-                            "confidence": _rounded(line.confidence),
-                        }
-                        for line in part.lines
-                    ],
+                    "lines": [_line_json(line) for line in part.lines],
                 }
                 for part in self.paragraphs
             ],
         }
 
 
+def _line_json(line: Line) -> dict[str, Any]:
+    value = {
+        "box": [round(value, 1) for value in line.box],
+        "text": line.text,
+        "confidence": _rounded(line.confidence),
+    }
+    return {**value, "note": line.note} if line.note else value
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadLine:
+    """A line that was read: as it lies straight (for the order), and in the image."""
+
+    straight: Line
+    line: Line
+    crop: Image.Image
+
+
 class PageReader:
-    """A detector and a recogniser that read any image, a line or a page."""
+    """A detector and a recognizer that read any image, a line or a page."""
 
     def __init__(self, detector: Detector, recogniser: OcrModel) -> None:
         """Keep both; nothing is loaded here."""
@@ -104,45 +140,134 @@ class PageReader:
 
     def read(self, image: Image.Image, mode: Mode = "auto") -> PageText:
         """Read an RGB image; `auto` takes a lone row that fills the image for a line."""
-        if mode == "line" or (mode == "auto" and image.width >= LINE_ASPECT * image.height):
-            return self._read_line(image)
-        return self.read_detected(image, self.detector.detect(image), mode)
+        return self.read_with_crops(image, mode)[0]
 
-    def read_detected(
-        self, image: Image.Image, found: list[DetectedLine], mode: Mode = "page"
-    ) -> PageText:
-        """Read an image whose lines were detected before; their boxes are kept."""
-        if mode == "line" or (mode == "auto" and is_line_image(image.size, found)):
-            return self._read_line(image)
-        return self._read_lines(image, found)
+    def read_with_crops(
+        self, image: Image.Image, mode: Mode = "auto"
+    ) -> tuple[PageText, list[Image.Image]]:
+        """Read an RGB image; also return the level crop of each of the text's lines, in order.
 
-    def _read_line(self, image: Image.Image) -> PageText:
-        (result,) = self.recogniser.recognise([image])
+        `auto` never comes back empty where one of the two ways to read finds text.
+        """
+        if mode == "line":
+            return self._read_line(image)
+        found = self.detector.detect(image)
+        if mode == "auto" and is_line_image(image.size, found):
+            page, crops = self._read_line(image)
+            if page.text or not found:
+                return page, crops
+        return self._read_page(image, found)
+
+    def _read_line(self, image: Image.Image) -> tuple[PageText, list[Image.Image]]:
+        level = upright_line(image)
+        (result,) = self.recogniser.recognise([level])
         box = (0.0, 0.0, float(image.width), float(image.height))
         line = Line(box, result.text, result.confidence)
         paragraphs = arrange([line]) if result.text.strip() else []
-        return PageText(tuple(paragraphs), image.size, "line")
+        return PageText(tuple(paragraphs), image.size, "line"), [level] * len(paragraphs)
 
-    def _read_lines(self, image: Image.Image, found: list[DetectedLine]) -> PageText:
-        usual = usual_height(found)
-        results = self.recogniser.recognise(crop_line(image, line, usual) for line in found)
-        lines = [
-            Line(where.box, result.text, result.confidence)
-            for where, result in zip(found, results, strict=True)
-            if result.text.strip()
+    def _read_page(
+        self, image: Image.Image, found: list[DetectedLine]
+    ) -> tuple[PageText, list[Image.Image]]:
+        turn = quarter_turns(image, found, self._confidences)
+        lines, skew = self._read_turned(image, found, turn)
+        if not turn and is_upside_down(image, found, _confidence(lines) or 0.0, self._confidences):
+            turn = 2
+            lines, skew = self._read_turned(image, found, turn)
+        written = [line for line in lines if line.straight.text.strip()]
+        originals = {id(line.straight): line for line in written}
+        paragraphs, crops = [], []
+        for part in arrange([line.straight for line in written]):
+            pieces = [[originals[id(piece)] for piece in row.pieces] for row in part.rows]
+            crops += [line.crop for row in pieces for line in row]
+            rows = (Row(tuple(line.line for line in row)) for row in pieces)
+            paragraphs.append(Paragraph(tuple(rows)))
+        unreadable = tuple(line.line for line in lines if line.line.note)
+        text = PageText(tuple(paragraphs), image.size, "page", turn, round(skew, 2), unreadable)
+        return text, crops
+
+    def _read_turned(
+        self, image: Image.Image, found: list[DetectedLine], turn: int
+    ) -> tuple[list[ReadLine], float]:
+        """Read the lines of an image that is upright after quarter turns counter-clockwise."""
+        page = quarter(image, turn)
+        lines = turn_lines(found, image.size, turn)
+        skew = skew_of(lines)
+        lines = cut_joined_columns(page, lines, skew)
+        usual = usual_height(lines)
+        ways = [
+            [quarter(crop_line(page, line, usual, turn=False), way) for way in ways_up(line, usual)]
+            for line in lines
         ]
-        return PageText(tuple(arrange(lines)), image.size, "page")
+        results = iter(list(self.recogniser.recognise(crop for way in ways for crop in way)))
+        read = []
+        for line, crops in zip(lines, ways, strict=True):
+            tried = [(next(results), crop) for crop in crops]
+            best, crop = max(tried, key=lambda pair: pair[0].confidence or 0.0)
+            note = UNREADABLE if is_unreadable(best, line) else ""
+            (back,) = turn_lines([line], page.size, -turn)
+            straight = Line(straight_box(line, skew), best.text, best.confidence, note)
+            read.append(ReadLine(straight, replace(straight, box=back.box), crop))
+        return read, skew
+
+    def _confidences(self, pieces: Sequence[Image.Image]) -> list[float | None]:
+        return [result.confidence for result in self.recogniser.recognise(pieces)]
 
 
-def is_line_image(size: tuple[int, int], found: list[DetectedLine]) -> bool:
-    """Tell whether the detected lines make one row that fills most of the image's height."""
-    width, height = size
-    if not found:
-        return width >= 2 * height
-    rows = join_rows([Line(line.box) for line in found])
-    top, bottom = min(row.box[1] for row in rows), max(row.box[3] for row in rows)
-    tallest = max(row.height for row in rows)
-    return bottom - top < 1.6 * tallest and tallest >= LINE_COVER * height
+def _confidence(lines: Sequence[ReadLine]) -> float | None:
+    """Return the mean confidence weighted by characters; None without text."""
+    known = [(line.line.confidence, len(line.line.text)) for line in lines if line.line.text]
+    total = sum(length for confidence, length in known if confidence is not None)
+    if not total:
+        return None
+    return sum((confidence or 0.0) * length for confidence, length in known) / total
+
+
+def is_unreadable(result: Recognition, line: DetectedLine) -> bool:
+    """Tell whether the detector is sure of text that the recognizer cannot make out.
+
+    So come out scripts that its vocabulary does not hold.
+    """
+    doubtful = result.confidence is not None and result.confidence < LEAST_CONFIDENCE
+    return line.score >= SURE_TEXT and (doubtful or not result.text.strip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How a file is read: `dpi` of PDFs, page ranges (all without any), text layers or pixels."""
+
+    mode: Mode = "auto"
+    dpi: int = PDF_DPI
+    password: str | None = None
+    pages: Sequence[PageRange] = ()
+    text_layer: Literal["ignore", "prefer"] = "ignore"
+
+
+def read_document(
+    reader: PageReader, path: Path, options: ReadOptions, note: Callable[[str], None]
+) -> Iterator[tuple[str, PageText]]:
+    """Yield (label, text) of each page; `note` is told what a user should know of a page.
+
+    Raises:
+        UserError: as `open_pages`.
+    """
+    with Document(path, options.password) as document:
+        for frame, label, image in _rendered(document, options.dpi, options.pages):
+            layer = document.text_layer(frame, options.dpi)
+            if layer and options.text_layer == "prefer":
+                lines = [Line(box, text) for box, text in layer]
+                yield label, PageText(tuple(arrange(lines)), image.size, "page")
+                continue
+            if layer:
+                note(f"{label}: read from its pixels; it has a text layer (--text-layer prefer)")
+            if (dpi := document.dpi(frame, options.dpi)) < options.dpi:
+                note(f"{label}: rendered at {dpi:.0f} dpi, it is too large for {options.dpi}")
+            text = reader.read(image, options.mode)
+            if text.turn:
+                note(f"{label}: turned by {90 * text.turn} degrees counter-clockwise")
+            if text.unreadable:
+                note(f"{label}: {len(text.unreadable)} line(s) of {UNREADABLE}")
+            yield label, text
 
 
 def open_pages(
@@ -160,15 +285,22 @@ def open_pages(
     Raises:
         UserError: the file cannot be opened, or a page of it cannot be rendered.
     """
-    problems = []
     with Document(path, password) as document:
-        for frame in chosen_frames(len(document), pages):
-            try:
-                page = document.render(frame, dpi)
-            except UserError as error:
-                problems.append(str(error))
-                continue
-            yield document.label(frame), page
+        for _, label, image in _rendered(document, dpi, pages):
+            yield label, image
+
+
+def _rendered(
+    document: Document, dpi: int, pages: Sequence[PageRange]
+) -> Iterator[tuple[int, str, Image.Image]]:
+    problems = []
+    for frame in chosen_frames(len(document), pages):
+        try:
+            page = document.render(frame, dpi)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        yield frame, document.label(frame), page
     if problems:
         raise UserError("; ".join(problems))
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, read_json
-from manifold_ocr.reading.detect import DetectedLine, crop_line, usual_height
 from manifold_ocr.reading.label.align import Alignment, align
 from manifold_ocr.reading.layout.lines import Line
 from manifold_ocr.reading.page import Mode, PageReader, open_pages
@@ -84,7 +83,8 @@ def label_folder(reader: PageReader, folder: Path, out: Path, mode: Mode = "auto
     for path in progress(images, "label", total=len(images), unit="file"):
         try:
             for name, page, transcript in _pages(path, folder):
-                lines, crops = read_lines(reader, page, mode)
+                result, crops = reader.read_with_crops(page, mode)
+                lines = result.lines
                 aligned = align([line.text for line in lines], transcript) if transcript else None
                 found = list(_labels(name, lines, crops, aligned, out))
                 without_text += len(lines) - len(found)
@@ -118,18 +118,6 @@ def _transcript(path: Path) -> str:
                     f"{text}: not UTF-8 (byte {error.start}); save it as such"
                 ) from error
     return ""
-
-
-def read_lines(
-    reader: PageReader, page: Image.Image, mode: Mode
-) -> tuple[list[Line], list[Image.Image]]:
-    """Return the lines of an image in reading order and the crop of each."""
-    found: list[DetectedLine] = [] if mode == "line" else reader.detector.detect(page)
-    result = reader.read_detected(page, found, mode)
-    if result.mode == "line":
-        return result.lines, [page] * len(result.lines)
-    by_box, usual = {line.box: line for line in found}, usual_height(found)
-    return result.lines, [crop_line(page, by_box[line.box], usual) for line in result.lines]
 
 
 def _labels(

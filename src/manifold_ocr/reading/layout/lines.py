@@ -12,11 +12,15 @@ WIDE = re.compile(r"[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One detected line: its upright box in pixels, its text, its confidence in [0, 1]."""
+    """One detected line: its upright box in pixels, its text, its confidence in [0, 1].
+
+    `note` says what is wrong with it, if anything.
+    """
 
     box: Box
     text: str = ""
     confidence: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ def middle(box: Box) -> float:
 
 ROW_OVERLAP = 0.5  # share of the lower piece's height that two pieces of one row have in common
 ROW_GAP = 1.6  # widest space inside a row, in line heights
+LONG_PIECE = 6.0  # pieces wider than this many heights may be rows of ragged columns
 HEIGHT_RATIO = 1.5  # rows of one block differ in height by less than this
 
 
@@ -150,7 +155,7 @@ def _is_gutter(lines: Sequence[Line], left: int, right: int, gap: float) -> bool
     if gap < 0.3 * height:
         return False
     middle, centre = (a[2] + b[0]) / 2, (a[1] + a[3]) / 2
-    crossing, ends, starts = [0, 0], [0, 0], [0, 0]  # above, below
+    crossing, ends, starts, lefts = [0, 0], [0, 0], [0, 0], [0, 0]  # above, below
     for index, line in enumerate(lines):
         x0, y0, x1, y1 = line.box
         distance = (y0 + y1) / 2 - centre
@@ -160,5 +165,8 @@ def _is_gutter(lines: Sequence[Line], left: int, right: int, gap: float) -> bool
         crossing[side] += x0 < middle - 0.2 * height and x1 > middle + 0.2 * height
         ends[side] += abs(x1 - a[2]) < height
         starts[side] += abs(x0 - b[0]) < height
+        lefts[side] += abs(x0 - a[0]) < height
     one_side = any(not crossing[side] and starts[side] >= 2 and ends[side] >= 2 for side in (0, 1))
-    return one_side or (not sum(crossing) and sum(starts) >= 2 and sum(ends) >= 1)
+    long = min(a[2] - a[0], b[2] - b[0]) > LONG_PIECE * height
+    ragged = long and not sum(crossing) and sum(starts) >= 3 and sum(lefts) >= 3
+    return one_side or ragged or (not sum(crossing) and sum(starts) >= 2 and sum(ends) >= 1)
