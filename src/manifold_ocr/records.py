@@ -32,7 +32,9 @@ class Sample:
     manifests). `box` is [x0, y0, x1, y1] in pixels of that image, or None for all of it.
     `language` is BCP-47. `question` and `answers` serve question and probe tasks only.
     `width` and `height` are those of the image file; `max_pixels` (0: no limit) is the
-    budget to which a reader scales the image before it crops.
+    budget to which a reader scales the image before it crops. `frame` is the page (from 0) of
+    a file of several; it is not written where it is 0. The `image_sha256` of a later page is
+    that of the file's hash and the frame's number, so pages never pass for each other.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Sample:
     question: str | None = None
     answers: tuple[str, ...] = ()
     license: str = "unknown"
+    frame: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +110,14 @@ class RawRow:
     question: str | None = None
     answers: tuple[str, ...] = ()
     license: str = "unknown"
+    frame: int = 0
 
 
 def to_json(row: Sample | Prediction | Rejection) -> str:
     """Return one line of JSON with the keys in the order of the fields, no line end."""
     fields = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+    if not fields.get("frame", 1):
+        del fields["frame"]
     return json.dumps(fields, ensure_ascii=False, allow_nan=False)
 
 
@@ -138,6 +144,8 @@ def from_mapping(cls: type[Row], value: Any, where: str) -> Row:
         if name in fields and not isinstance(value[name], str):
             raise UserError(f"{where}: {name!r} must be a string, not {value[name]!r}")
     lists = {k: tuple(value[k]) for k in ("tags", "answers", "box") if value.get(k) is not None}
+    if "frame" in fields and not isinstance(value.get("frame", 0), int):
+        raise UserError(f"{where}: 'frame' must be a page number from 0, not {value['frame']!r}")
     return cls(**{**value, **lists})
 
 

@@ -185,7 +185,7 @@ def _augment_batch(job: _Job) -> list[_Result]:
 
 
 def _augment(row: Sample, number: int, job: _Job) -> _Variant:
-    line = crop(_page(str(Path(job.image_root) / row.image), row.max_pixels), row.box)
+    line = crop(_page(str(Path(job.image_root) / row.image), row.frame, row.max_pixels), row.box)
     name = f"{row.id}~v{number}"
     rng = generator(job.config.seed, row.id, number)
     image, steps = augment_line(line, job.config.recipe, rng)
@@ -206,14 +206,15 @@ def _augment(row: Sample, number: int, job: _Job) -> _Variant:
         height=image.height,
         max_pixels=0,
         box=None,
+        frame=0,
         tags=(*row.tags, "augmented"),
     )
     return _Variant(augmented, steps)
 
 
 @lru_cache(maxsize=2)
-def _page(path: str, max_pixels: int) -> Image.Image:
+def _page(path: str, frame: int, max_pixels: int) -> Image.Image:
     """Return the image that the lines of one page are cut from (neighbours share it)."""
-    image = open_image(path)
+    image = open_image(path, frame)
     size = scaled_size(image.size, max_pixels)
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)

@@ -59,7 +59,8 @@ def gather(samples: Iterable[Sample], predictions: Iterable[Prediction] | None) 
             other += 1
             continue
         whole = sample.granularity == "page"
-        place = sample.image if sample.box is not None or whole else ""  # a line image: ""
+        image = f"{sample.image}@{sample.frame}" if sample.frame else sample.image
+        place = image if sample.box is not None or whole else ""  # a line image: ""
         groups.setdefault((sample.corpus, sample.document, place), []).append(sample)
     pages = []
     for rows in groups.values():

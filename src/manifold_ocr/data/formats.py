@@ -2,9 +2,12 @@
 
 import codecs
 import os
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from manifold_ocr.images import IMAGE_SUFFIXES
 from manifold_ocr.records import Box
 
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -22,7 +25,7 @@ def read_text(path: Path) -> str:
     """
     data = path.read_bytes()
     if data.startswith(_MARKS):
-        raise EncodingError(f"UTF-16, not UTF-8: convert with iconv -f UTF-16 -t UTF-8 {path}")
+        raise EncodingError(f"UTF-16, not UTF-8: convert it: iconv -f UTF-16 -t UTF-8 {path.name}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -35,9 +38,25 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-IMAGE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pbm", ".pgm", ".ppm")
-)
+_JOINERS = "\u200c\u200d"  # they change how letters and emoji are drawn, beside a space nothing
+_IDLE_JOINERS = re.compile(f"(?:(?<=\\s)|^)[{_JOINERS}]+|[{_JOINERS}]+(?=\\s|$)")
+
+
+def visible(text: str) -> str:
+    r"""Return a label without the characters that no image shows.
+
+    Format and control characters go (zero-width spaces, marks of direction, byte-order marks);
+    a soft hyphen at the end of a line is the hyphen that is printed there, elsewhere it is
+    nothing. Tabs are spaces; Unicode's line separators are `\n`.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    text = re.sub("[\r\x85\u2028\u2029]", "\n", text.replace("\t", " "))
+    text = re.sub("\u00ad(?=[ ]*(?:\n|$))", "-", text)
+    text = "".join(
+        c for c in text if c == "\n" or c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf")
+    )
+    return _IDLE_JOINERS.sub("", text)
 
 
 def walk_files(root: Path) -> Iterator[str]:
@@ -61,8 +80,9 @@ def _walk(folder: str, prefix: str) -> Iterator[str]:
 
 
 def is_image(name: str) -> bool:
-    """Say whether a file name has the suffix of an image format."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (hot: 1e6 names)
+    """Say whether a file name has the suffix of an image format, or of a PDF."""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (hot: 1e6 names)
+    return suffix in IMAGE_SUFFIXES or suffix == ".pdf"
 
 
 def bounding_box(points: Sequence[float]) -> Box:
@@ -80,6 +100,22 @@ def bounding_box(points: Sequence[float]) -> Box:
 def area(box: Box) -> float:
     """Return the area of a box in square pixels (0 for an empty one)."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def upright_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
+    """Return a box in pixels of the file as one of the image that its EXIF tag turns upright.
+
+    `size` is (width, height) of the upright image, `orientation` the tag's value, 1 to 8.
+    """
+    width, height = size
+    x0, y0, x1, y1 = box
+    if orientation in (5, 6, 7, 8):
+        x0, y0, x1, y1 = y0, x0, y1, x1
+    if orientation in (2, 3, 6, 7):
+        x0, x1 = width - x1, width - x0
+    if orientation in (3, 4, 7, 8):
+        y0, y1 = height - y1, height - y0
+    return (x0, y0, x1, y1)
 
 
 def fit_box(box: Box, size: tuple[int, int], tolerance: float) -> Box | None:

@@ -194,11 +194,21 @@ class CacheReport:
     rechecked: int
 
 
-def look_at(path: Path) -> ImageFacts:
-    """Return the facts of one image file; a file that cannot be used carries its problem."""
+def frame_name(image: str, frame: int) -> str:
+    """Return the name under which page `frame` (from 0) of a file is known."""
+    return f"{image}@{frame}" if frame else image
+
+
+def look_at(path: Path, frame: int = 0) -> ImageFacts:
+    """Return the facts of a page of an image file; one that cannot be used carries its problem.
+
+    The hash of a later page is that of the file's hash and the frame's number.
+    """
     try:
         digest = hashlib.sha256(path.read_bytes()).digest()
-        image = open_image(path)
+        if frame:
+            digest = hashlib.sha256(digest + f"@{frame}".encode()).digest()
+        image = open_image(path, frame)
     except FileNotFoundError:
         return ImageFacts(b"", 0, 0, b"", "missing_image: no such file")
     except (UserError, OSError) as error:

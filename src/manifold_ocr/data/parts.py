@@ -16,6 +16,7 @@ import xxhash
 
 from manifold_ocr.config import LeakageConfig, ManifestConfig
 from manifold_ocr.data.dedup import KEYS, Group, Run, pack_key, write_run
+from manifold_ocr.data.fetch import common_options
 from manifold_ocr.data.image_index import ImageCache
 from manifold_ocr.data.leakage import PERMUTATIONS, UNIT, fold, signature
 from manifold_ocr.data.registry import PartitionedCorpus, SelectedCorpus
@@ -123,6 +124,7 @@ class _Part:
             cache=images,
             max_pixels=config.max_pixels,
             box_tolerance=config.box_tolerance,
+            raw_boxes=common_options(corpus.name, corpus.options).raw_boxes,
         )
         self._too_long = length_check(config.length_unit, task.max_target_length)
         self._corpus_seed = xxhash.xxh3_64_intdigest(corpus.name.encode())
@@ -220,12 +222,12 @@ class UnitWriter:
 
     def add(self, row: BuiltRow, raw: RawRow) -> None:
         """Take one row; only transcriptions say what an image shows."""
-        if self._last is None or (row.image, row.split) != (self._last.image, self._last.split):
+        if self._last is None or _shown(row) != _shown(self._last):
             self._flush()
             self._last = row
         if raw.task != "transcribe":
             return
-        if raw.granularity == "page":
+        if raw.granularity == "page" and raw.box is None:
             self._page = self._page or raw.text
         else:
             self._lines.append(raw.text)
@@ -260,6 +262,10 @@ class UnitWriter:
         self._lines, self._page, self._last = [], "", None
 
 
+def _shown(row: BuiltRow) -> tuple[str, bytes, str]:
+    return row.image, row.facts.sha256, row.split  # pages of one file have hashes of their own
+
+
 SHORTEST = 16  # characters of a needle
 FEWEST_LINES = 5  # a haystack has at least this many
 CUE = 8  # characters that the question gives away
@@ -270,7 +276,7 @@ def _with_needles(rows: Iterator[RawRow | Rejection]) -> Iterator[RawRow | Rejec
     page: list[RawRow] = []
     for row in rows:
         if isinstance(row, RawRow) and row.task == "transcribe" and row.granularity == "line":
-            if page and page[0].image != row.image:
+            if page and (page[0].image, page[0].frame) != (row.image, row.frame):
                 yield from needle_rows(page)
                 page = []
             page.append(row)
@@ -310,6 +316,7 @@ def needle_rows(lines: Sequence[RawRow]) -> Iterator[RawRow]:
         tags=needle.tags,
         language=needle.language,
         split=needle.split,
+        frame=needle.frame,
         granularity="page",
         task="needle",
         question=f"Transcribe the whole line that begins with {cue!r}.",

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 import xxhash
 
-from manifold_ocr.data.formats import fit_box
-from manifold_ocr.data.image_index import FileState, ImageCache, ImageFacts, look_at
+from manifold_ocr.data.formats import fit_box, upright_box
+from manifold_ocr.data.image_index import FileState, ImageCache, ImageFacts, frame_name, look_at
 from manifold_ocr.errors import UserError
-from manifold_ocr.images import scaled_size
+from manifold_ocr.images import exif_orientation, scaled_size
 from manifold_ocr.records import Box, RawRow, Rejection, Sample
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def document_position(seed: int, corpus: str, document: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
+# `frame` is written for later pages of a file only
+FIELDS = tuple(field.name for field in dataclasses.fields(Sample) if field.name != "frame")
 _BOX = struct.Struct("<4d")
 _MISSING = ImageFacts(b"", 0, 0, b"", "missing_image: no such file")
 
@@ -101,6 +102,7 @@ class RowBuilder:
         cache: ImageCache,
         max_pixels: int = 0,
         box_tolerance: float = 3.0,
+        raw_boxes: bool = False,
     ) -> None:
         self._corpus = corpus
         self._role = role
@@ -110,7 +112,9 @@ class RowBuilder:
         self._cache = cache
         self._max_pixels = max_pixels
         self._box_tolerance = box_tolerance
+        self._raw_boxes = raw_boxes
         self._facts = lru_cache(maxsize=8192)(self._read_facts)
+        self._orientation = lru_cache(maxsize=8192)(self._read_orientation)
 
     def build(self, raw: RawRow) -> BuiltRow | Rejection:
         """Return the finished row, or why it cannot be used."""
@@ -118,12 +122,15 @@ class RowBuilder:
         if not text:
             return self._reject(raw, "empty_text", "the label is empty")
         image = f"{self._corpus}/{raw.image}"
-        facts = self._facts(image)
+        facts = self._facts(image, raw.frame)
         if facts.problem:
             reason, _, detail = facts.problem.partition(": ")
             return self._reject(raw, reason, f"{image}: {detail}")
         box = raw.box
         if box is not None:
+            if self._raw_boxes:
+                orientation = self._orientation(image)
+                box = upright_box(box, (facts.width, facts.height), orientation)
             box = fit_box(box, (facts.width, facts.height), self._box_tolerance)
             if box is None:
                 page = f"{facts.width}x{facts.height}"
@@ -138,7 +145,7 @@ class RowBuilder:
     def _finish(
         self, raw: RawRow, text: str, image: str, facts: ImageFacts, box: Box | None
     ) -> BuiltRow:
-        row_id = _row_id(image, box, raw.task, raw.question)
+        row_id = _row_id(image, raw.frame, box, raw.task, raw.question)
         split = self._splitter.split(raw.document, raw.split)
         if self._role == "eval_only":
             split = TEST
@@ -169,7 +176,7 @@ class RowBuilder:
         facts: ImageFacts,
         box: Box | None,
     ) -> dict[str, Any]:
-        return {  # in the order of Sample's fields
+        values = {  # in the order of Sample's fields
             "id": row_id,
             "document": f"{self._corpus}/{raw.document}",
             "corpus": self._corpus,
@@ -191,6 +198,7 @@ class RowBuilder:
             "answers": raw.answers,
             "license": self._licence if raw.license == "unknown" else raw.license,
         }
+        return values | {"frame": raw.frame} if raw.frame else values
 
     def _scale(self, box: Box | None, facts: ImageFacts) -> tuple[Box | None, tuple[int, int]]:
         """Return the box in pixels of the scaled page, and the (width, height) a reader gets."""
@@ -204,7 +212,10 @@ class RowBuilder:
         x1, y1 = round(box[2] * across, 2), round(box[3] * down, 2)
         return (x0, y0, x1, y1), (int(x1 - x0) or 1, int(y1 - y0) or 1)
 
-    def _read_facts(self, image: str) -> ImageFacts:
+    def _read_orientation(self, image: str) -> int:
+        return 1 if image.lower().endswith(".pdf") else exif_orientation(self._raw_root / image)
+
+    def _read_facts(self, image: str, frame: int) -> ImageFacts:
         if "\n" in image or "\0" in image:
             return ImageFacts(b"", 0, 0, b"", "broken_row: a line break or NUL in the image's name")
         if not posixpath.normpath(image).startswith(f"{self._corpus}/"):
@@ -214,18 +225,19 @@ class RowBuilder:
             state = FileState.of(path)
         except OSError:
             return _MISSING
-        return self._cache.get(image, state) or look_at(path)
+        known = self._cache.get(frame_name(image, frame), state)
+        return known or look_at(path, frame)
 
     def _reject(self, raw: RawRow, reason: str, detail: str) -> Rejection:
         return Rejection(corpus=self._corpus, source=raw.source, reason=reason, detail=detail)
 
 
-def _row_id(image: str, box: Box | None, task: str, question: str | None) -> str:
+def _row_id(image: str, frame: int, box: Box | None, task: str, question: str | None) -> str:
     """Name a row by what it shows; lines of a page sort from top to bottom.
 
     The page's own pixels are used, so the id is the same at every `max_pixels`.
     """
-    name = image
+    name = f"{image}@{frame}" if frame else image
     if box is not None:
         name += f"#{int(box[1]):05d}-{int(box[0]):05d}-{int(box[2])}-{int(box[3])}"
     if task != "transcribe":

@@ -31,6 +31,7 @@ class CommonOptions:
     role: Literal["", "train", "eval_only"] = ""
     license: str = ""
     language: str = ""
+    raw_boxes: Flag = False  # boxes are in pixels of the file, before its EXIF turn
 
     def __post_init__(self) -> None:
         if sum(bool(value) for value in (self.path, self.url, self.repo)) > 1:

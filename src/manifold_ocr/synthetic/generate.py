@@ -123,7 +123,9 @@ def generate(destination: Path, config: SyntheticConfig, workers: int = 0) -> in
     with atomic_write(destination / ROWS_FILE) as file:
         for rows in _draw_all(destination, config, workers):
             for row in rows:
-                file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+                values = asdict(row)
+                del values["frame"]  # a drawn page is a file of its own
+                file.write(json.dumps(values, ensure_ascii=False) + "\n")
                 count += 1
     return count
 

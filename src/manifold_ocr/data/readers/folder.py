@@ -1,4 +1,4 @@
-"""Your own folder: scans with text files beside them, line images, PAGE-XML, ALTO, COCO-Text.
+"""Your own folder: scans with text files beside them, PAGE-XML, ALTO, annotation files.
 
 The layout is found by looking (see `LAYOUTS` and docs/corpora.md); a folder level above
 the file is its subset. One adapter serves any number of folders, each under its own name.
@@ -14,20 +14,33 @@ from typing import Any, Literal
 from manifold_ocr.config import Flag, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import is_image, walk_files
-from manifold_ocr.data.readers import coco_text, jsonl, page_xml, pairs
+from manifold_ocr.data.readers import alto, annotations, imagefolder, page_xml, pairs, xml_pages
 from manifold_ocr.data.readers.pairs import FolderView
 from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json
 from manifold_ocr.records import RawRow, Rejection
 
-Layout = Literal["auto", "pairs", "page_xml", "alto", "coco_text", "imagefolder"]
+Layout = Literal[
+    "auto", "pairs", "page_xml", "alto", "coco_text", "imagefolder", "label_studio", "paddleocr"
+]
 Reader = Callable[[FolderView], Iterator[RawRow | Rejection]]
+XML_PARSERS: dict[str, xml_pages.Parser] = {"PcGts": page_xml.pages, "alto": alto.pages}
+
+
+def xml_rows(view: FolderView) -> Iterator[RawRow | Rejection]:
+    """Stream the rows of PAGE-XML and ALTO files, which may be mixed."""
+    yield from xml_pages.rows(view, XML_PARSERS)
+
+
 LAYOUTS: dict[str, Reader] = {
     "pairs": pairs.rows,
-    "page_xml": page_xml.page_rows,
-    "alto": page_xml.alto_rows,
-    "coco_text": coco_text.rows,
-    "imagefolder": jsonl.rows,
+    "page_xml": xml_rows,
+    "alto": xml_rows,
+    "coco_text": annotations.json_rows,
+    "label_studio": annotations.json_rows,
+    "paddleocr": annotations.paddle_rows,
+    "imagefolder": imagefolder.rows,
 }
 
 
@@ -89,6 +102,7 @@ class Folder:
             subset=parsed.subset,
             language=parsed.language,
             license=parsed.license or "unknown",
+            raw_boxes=parsed.raw_boxes,
         )
         yield from LAYOUTS[layout](view)
 
@@ -102,15 +116,32 @@ def detect_layout(root: Path) -> str:
     names = list(islice(walk_files(root), 10_000))
     if not any(is_image(name) for name in names):
         raise UserError(f"{root}: holds no images; nothing to read")
-    if any(name.rsplit("/", 1)[-1] in jsonl.NAMES for name in names):
+    if any(name.rsplit("/", 1)[-1] in imagefolder.NAMES for name in names):
         return "imagefolder"
-    if xml := next((name for name in names if name.lower().endswith(".xml")), ""):
-        return page_xml.xml_kind(root / xml)
-    if any(name.lower().endswith(".txt") for name in names):
+    xml = [root / name for name in names if name.lower().endswith(".xml")]
+    if any(xml_pages.is_pages(path, XML_PARSERS) for path in xml):
+        return "page_xml"
+    texts = [root / name for name in names if name.lower().endswith(".txt")]
+    if any(annotations.is_paddle(path) for path in texts):
+        return "paddleocr"
+    if texts:
         return "pairs"
-    if json_name := next((name for name in names if coco_text.is_coco_text(root / name)), ""):
-        return "coco_text" if json_name else "pairs"
+    for name in (name for name in names if name.lower().endswith(".json")):
+        if layout := _json_layout(root / name):
+            return layout
+    only = f" ({xml[0].name} is neither PAGE-XML nor ALTO)" if xml else ""
     raise UserError(
-        f"{root}: images but no text: put NAME.txt or NAME.gt.txt beside each image, or "
-        "PAGE-XML, ALTO, COCO-Text or metadata.jsonl (docs/corpora.md shows each layout)"
+        f"{root}: images but no text{only}: put NAME.txt or NAME.gt.txt beside each image, or "
+        "PAGE-XML, ALTO, COCO-Text, Label Studio JSON, PaddleOCR label lists or metadata.jsonl "
+        "(docs/corpora.md shows each layout)"
     )
+
+
+def _json_layout(path: Path) -> str:
+    try:
+        value = read_json(path)
+    except UserError:
+        return ""
+    if annotations.is_coco_text(value):
+        return "coco_text"
+    return "label_studio" if annotations.is_label_studio(value) else ""

@@ -71,6 +71,7 @@ def fetch_dataset(name: str, options: Mapping[str, Any], destination: Path) -> N
 
 def _load(options: HfDatasetOptions, split: str, where: str) -> Any:
     import datasets
+    import pyarrow
 
     from manifold_ocr.files import cache_root
 
@@ -84,9 +85,14 @@ def _load(options: HfDatasetOptions, split: str, where: str) -> Any:
             revision=options.revision or None,
             cache_dir=str(cache_root() / "datasets"),
         )
-        return loaded.cast_column(options.image_column, datasets.Image(decode=False))
     except (ValueError, KeyError, FileNotFoundError, ConnectionError) as error:
         raise UserError(f"{where}: {source}, split {split}: {error}") from error
+    if options.image_column not in loaded.column_names:
+        raise _no_column(where, "image", options.image_column, loaded.column_names)
+    try:
+        return loaded.cast_column(options.image_column, datasets.Image(decode=False))
+    except (TypeError, ValueError, NotImplementedError, pyarrow.ArrowException):
+        return loaded.with_format("arrow")  # lists and the like: told row by row
 
 
 def _rows(
@@ -97,15 +103,18 @@ def _rows(
     columns = {key: getattr(options, f"{key}_column") for key in named}
     for key, column in columns.items():
         if column and column not in loaded.column_names:
-            raise UserError(
-                f"{where}.{key}_column: {column!r} is none of {', '.join(loaded.column_names)}"
-            )
+            raise _no_column(where, key, column, loaded.column_names)
     total = min(len(loaded), options.max_rows or len(loaded))
     for number in progress(range(total), f"{split} rows", total):
         row = loaded[number]
-        image = _save(row[options.image_column], destination, f"{split}-{number:07d}")
-        values = {key: row[column] for key, column in columns.items() if column}
-        values |= {"image": image, "text": str(values.get("text") or "")}
+        row = row if isinstance(row, dict) else row.to_pylist()[0]
+        try:
+            image = _save(row[options.image_column], destination, f"{split}-{number:07d}")
+            values = _values({key: row[column] for key, column in columns.items() if column})
+        except (ValueError, OSError) as error:
+            yield {"problem": f"{split} row {number}: {error}"}
+            continue
+        values["image"] = image
         values.setdefault("document", image)
         if options.keep_splits and split in _SPLITS:
             values["split"] = _SPLITS[split]
@@ -114,18 +123,53 @@ def _rows(
         yield values
 
 
+def _no_column(where: str, key: str, column: str, known: list[str]) -> UserError:
+    return UserError(f"{where}.{key}_column: {column!r} is none of {', '.join(known)}")
+
+
+def _values(stated: dict[str, Any]) -> dict[str, Any]:
+    """Return a row's values with null left out.
+
+    Raises:
+        ValueError: the text is neither a string nor null.
+    """
+    text = stated.pop("text", None)
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"the text is a {type(text).__name__}, not a string: {text!r:.60}")
+    values = {key: value for key, value in stated.items() if value is not None}
+    return {"text": text or "", **values}
+
+
 def _save(value: Any, destination: Path, name: str) -> str:
-    """Write one image as the data set holds it (its own bytes), with its own suffix."""
-    data = value.get("bytes") or Path(value["path"]).read_bytes()
+    """Write one image as the data set holds it (its own bytes), with its own suffix.
+
+    Raises:
+        ValueError: there is no image, or there are several.
+    """
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise ValueError(f"a list of {len(value)} images; one image per row is expected")
+        value = value[0]
+    data = value if isinstance(value, bytes) else _bytes(value)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            suffix = {"JPEG": "jpg", "TIFF": "tif"}.get(image.format or "", "")
+            suffix = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}.get(image.format or "", "")
             suffix = suffix or (image.format or "png").lower()
     except OSError:
         suffix = "png"  # unreadable: the manifest stage will reject it by name
     relative = f"images/{name}.{suffix}"
     (destination / relative).write_bytes(data)
     return relative
+
+
+def _bytes(value: Any) -> bytes:
+    if value is None:
+        raise ValueError("the image is null")
+    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+        return bytes(value["bytes"])
+    if isinstance(value, dict) and isinstance(value.get("path"), str):
+        return Path(value["path"]).read_bytes()
+    raise ValueError(f"the image is a {type(value).__name__} without bytes and path")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ as ch4_training_images and ch4_test_images, or train and test, give the official
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from manifold_ocr.config import settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import EncodingError, bounding_box, is_image, read_text, walk_files
+from manifold_ocr.data.readers.pairs import split_of
 from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Box, RawRow, Rejection, language_tag
@@ -54,9 +56,46 @@ class IcdarSroie:
         parsed = corpus_options(SroieOptions, self.name, options)
         licence = parsed.license or SOURCES["icdar_sroie"].license
         for base, split in _bases(root):
+            companions = _Companions(root, base)
             for folder, image in _images(root / base):
-                receipt = _Receipt(self.name, root, base, folder, image, split, parsed, licence)
+                receipt = _Receipt(
+                    self.name, root, base, folder, image, split, parsed, licence, companions
+                )
                 yield from receipt.rows()
+            for name in companions.unclaimed():
+                detail = "no image of the same name in img/"
+                yield Rejection(
+                    corpus=self.name, source=name, reason="missing_image", detail=detail
+                )
+
+
+class _Companions:
+    """The box and key files of a split, by stem; suffixes are of either case."""
+
+    def __init__(self, root: Path, base: str) -> None:
+        self._files: dict[tuple[str, str], str] = {}
+        for folder in (*_BOX_FOLDERS, *_KEY_FOLDERS):
+            if not (root / base / folder).is_dir():
+                continue
+            for path in sorted((root / base / folder).iterdir()):
+                key = (folder, path.stem + path.suffix.lower())
+                if path.is_file() and path.suffix.lower() in (".csv", ".txt", ".json"):
+                    self._files.setdefault(key, f"{base}{folder}/{path.name}")
+        self._claimed: set[str] = set()
+
+    def find(self, stem: str, folders: tuple[str, ...], suffixes: tuple[str, ...]) -> str:
+        """Return the file of an image's stem, or an empty string."""
+        for folder in folders:
+            for suffix in suffixes:
+                if name := self._files.get((folder, stem + suffix)):
+                    same = ((folder, stem + other) for other in (".csv", ".txt", ".json"))
+                    self._claimed.update(self._files[key] for key in same if key in self._files)
+                    return name
+        return ""
+
+    def unclaimed(self) -> list[str]:
+        """Return the box and key files of no image."""
+        return sorted(set(self._files.values()) - self._claimed)
 
 
 def _bases(root: Path) -> list[tuple[str, str | None]]:
@@ -97,18 +136,11 @@ class _Receipt:
     split: str | None
     options: SroieOptions
     licence: str
+    companions: _Companions
 
     @property
     def stem(self) -> str:
         return Path(self.image).stem
-
-    def _companion(self, folders: tuple[str, ...], suffixes: tuple[str, ...]) -> str:
-        for folder in folders:
-            for suffix in suffixes:
-                name = f"{self.base}{folder}/{self.stem}{suffix}"
-                if (self.root / name).is_file():
-                    return name
-        return ""
 
     def _row(self, text: str, source: str, **more: Any) -> RawRow:
         return RawRow(
@@ -127,13 +159,13 @@ class _Receipt:
         return Rejection(corpus=self.corpus, source=source, reason=reason, detail=detail)
 
     def rows(self) -> Iterator[RawRow | Rejection]:
-        boxes = self._companion(_BOX_FOLDERS, (".csv", ".txt"))
+        boxes = self.companions.find(self.stem, _BOX_FOLDERS, (".csv", ".txt"))
         if boxes:
             yield from self._text_rows(boxes)
         else:
             image = f"{self.base}{self.folder}/{self.image}"
             yield self._rejection(image, "missing_label", "the image has no file in box/")
-        if keys := self._companion(_KEY_FOLDERS, (".json", ".txt")):
+        if keys := self.companions.find(self.stem, _KEY_FOLDERS, (".json", ".txt")):
             yield self._key_row(keys)
 
     def _text_rows(self, source: str) -> Iterator[RawRow | Rejection]:
@@ -152,7 +184,7 @@ class _Receipt:
             except ValueError as error:
                 yield self._rejection(where, "broken_row", str(error))
                 continue
-            texts.append(text)
+            texts += [text] if text else []
             yield self._row(text, where, box=box)
         if texts:
             yield self._row("\n".join(texts), source, granularity="page")
@@ -164,7 +196,7 @@ class _Receipt:
             return self._rejection(source, "broken_row", f"key information: {error}")
         if not isinstance(value, dict):
             return self._rejection(source, "broken_row", "key information is no JSON object")
-        target = {key: str(value[key]) for key in KEYS if key in value}
+        target = {key: str(value[key]) for key in KEYS if value.get(key) is not None}
         text = json.dumps(target, ensure_ascii=False)
         return self._row(text, source, granularity="page", task="json", question=QUESTION)
 
@@ -194,13 +226,15 @@ class Icdar2015:
         """Stream a row a readable box, images in path order."""
         parsed = corpus_options(Icdar2015Options, self.name, options)
         names = list(walk_files(root))
-        labels = {_stem(name): name for name in names if name.lower().endswith(".txt")}
+        labels = _Labels(name for name in names if name.lower().endswith(".txt"))
         for image in (name for name in names if is_image(name)):
-            label = labels.get(Path(image).stem.lower(), "")
-            if not label:
-                yield self._reject(image, "missing_label", "no gt_NAME.txt of the same name")
+            label, problem = labels.of(image)
+            if problem:
+                yield self._reject(image, *problem)
                 continue
             yield from self._lines(root, image, label, parsed)
+        for label in labels.unclaimed():
+            yield self._reject(label, "missing_image", "no image of the same name in its split")
 
     def _lines(
         self, root: Path, image: str, label: str, options: Icdar2015Options
@@ -238,12 +272,34 @@ class Icdar2015:
         return Rejection(corpus=self.name, source=source, reason=reason, detail=detail)
 
 
-def _stem(name: str) -> str:
-    return Path(name).stem.lower().removeprefix("gt_")
+class _Labels:
+    """Finds an image's label: beside it, or the only one of its stem in its split."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            self._by_stem[Path(name).stem.lower().removeprefix("gt_")].append(name)
+        self._claimed: set[str] = set()
+
+    def of(self, image: str) -> tuple[str, tuple[str, str] | None]:
+        """Return (label, None), or why there is none: (reason, detail)."""
+        folder, split = image.rpartition("/")[0], split_of(image)
+        found = self._by_stem.get(Path(image).stem.lower(), [])
+        beside = [name for name in found if name.rpartition("/")[0] == folder]
+        found = beside or [name for name in found if not split or split_of(name) in (split, "")]
+        self._claimed.update(found)
+        if len(found) == 1:
+            return found[0], None
+        if found:
+            return "", ("ambiguous_label", f"several label files fit: {', '.join(found)}")
+        return "", ("missing_label", "no gt_NAME.txt of the same name in its split")
+
+    def unclaimed(self) -> list[str]:
+        """Return the label files that no image has."""
+        every = {name for names in self._by_stem.values() for name in names}
+        return sorted(every - self._claimed)
 
 
 def _split(image: str) -> str | None:
-    folder = image.rpartition("/")[0].lower()
-    if "test" in folder:
-        return "test"
-    return "train_val" if "train" in folder else None
+    split = split_of(image)
+    return "train_val" if split == "train" else split or None

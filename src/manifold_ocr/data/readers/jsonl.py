@@ -1,13 +1,12 @@
-"""JSON Lines with images: our own rows, the older row format, and `datasets` imagefolders.
+"""JSON Lines with images: our own rows and the older row format.
 
 Older rows have `doc_id`, `text` or `text_path`, `image_path` or `source_path`, `subset`,
 `language`. A folder mounted at data/benchmark_corpus/NAME, with
 `metadata/text_manifest.jsonl` and `raw/`, is found by its name.
 """
 
-import csv
-import io
 import json
+import math
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ import orjson
 
 from manifold_ocr.config import Flag, settings
 from manifold_ocr.data.fetch import fetch
-from manifold_ocr.data.formats import EncodingError, read_text
-from manifold_ocr.data.readers.pairs import FolderView
+from manifold_ocr.data.formats import EncodingError, read_text, visible
 from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import CHUNK
@@ -178,29 +176,31 @@ class _RowReader:
         return Rejection(corpus=self.corpus, source=where, reason=reason, detail=detail)
 
     def _row(self, value: dict[str, Any], where: str) -> RawRow:
+        if problem := value.get("problem"):  # found while the corpus was fetched
+            raise ValueError(str(problem))
         image = _image(value)
         if not isinstance(image, str):
-            raise KeyError("image")
+            raise ValueError("image must be a file name")
         options = self.options
         split = value.get("split") if options.keep_splits else None
-        language = options.language or language_tag(value.get("language") or "")
-        box = value.get("box")
-        answers = value.get("answers") or ()
+        language = options.language or language_tag(str(value.get("language") or ""))
+        box, question = value.get("box"), value.get("question")
         return RawRow(
             document=str(value.get("document") or value.get("doc_id") or image),
             image=posixpath.normpath(f"{self.image_root}/{image}"),
             text=self._text(value),
             source=where,
-            subset=value.get("subset") or "all",
-            tags=tuple(value.get("tags") or ()),
+            subset=str(value.get("subset") or "all"),
+            tags=_strings(value, "tags"),
             language=language,
             split=_split(split) if split else None,
             box=None if box is None else _box(box),
-            granularity=value.get("granularity") or options.granularity or _guess(value),
+            granularity=_granularity(value.get("granularity") or options.granularity, value),
             task=_task(value.get("task") or "transcribe"),
-            question=value.get("question"),
-            answers=tuple(answers),
-            license=options.license or value.get("license") or "unknown",
+            question=None if question is None else str(question),
+            answers=_strings(value, "answers"),
+            license=options.license or str(value.get("license") or "unknown"),
+            frame=_frame(value.get("frame") or 0),
         )
 
     def _text(self, value: dict[str, Any]) -> str:
@@ -208,8 +208,9 @@ class _RowReader:
         if text is None and value.get("text_path"):
             text = read_text(_inside(self.root, str(value["text_path"])))
         if not isinstance(text, str):
-            raise KeyError("text")
-        return text
+            stated = "" if text is None else f", not {type(text).__name__}"
+            raise ValueError(f"text (or text_path) must be a string{stated}")
+        return visible(text)
 
 
 def _inside(root: Path, name: str) -> Path:
@@ -223,8 +224,10 @@ def _inside(root: Path, name: str) -> Path:
 def _box(value: Any) -> tuple[float, float, float, float]:
     if not isinstance(value, list) or len(value) != 4:
         raise ValueError(f"box must be [x0, y0, x1, y1], not {json.dumps(value)}")
-    x0, y0, x1, y1 = value
-    return float(x0), float(y0), float(x1), float(y1)
+    x0, y0, x1, y1 = (float(number) for number in value)
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise ValueError(f"box holds a number that is not finite: {value}")
+    return x0, y0, x1, y1
 
 
 def _split(name: Any) -> str:
@@ -239,62 +242,26 @@ def _task(name: Any) -> str:
     return str(name)
 
 
-def _guess(value: dict[str, Any]) -> str:
+def _granularity(stated: Any, value: dict[str, Any]) -> str:
+    if stated in ("line", "page"):
+        return str(stated)
+    if stated:
+        raise ValueError(f"granularity {stated!r} is neither line nor page")
     if value.get("box") is not None:
         return "line"
     return "page" if "doc_id" in value or "\n" in (value.get("text") or "") else "line"
 
 
-NAMES = ("metadata.jsonl", "metadata.csv")
-TEXT_COLUMNS = ("text", "transcription", "ground_truth", "label", "caption")
+def _strings(value: dict[str, Any], key: str) -> tuple[str, ...]:
+    stated = value.get(key) or ()
+    if isinstance(stated, str):
+        return (stated,)
+    if not isinstance(stated, (list, tuple)):
+        raise ValueError(f"{key} must be a list of strings")
+    return tuple(str(item) for item in stated)
 
 
-def rows(view: FolderView) -> Iterator[RawRow | Rejection]:
-    """Stream the rows of every metadata file; file names are relative to its folder.
-
-    The text is the first of `TEXT_COLUMNS` that a row has; `language` is read too.
-    """
-    listed = [name for name in view.files() if name.rsplit("/", 1)[-1] in NAMES]
-    for name in listed:
-        folder = name.rpartition("/")[0]
-        for number, value in list(_read(view, name))[view.part :: view.parts]:
-            where = f"{name}:{number}"
-            if isinstance(value, Rejection):
-                yield value
-                continue
-            yield _row(view, folder, value, where)
-
-
-def _read(view: FolderView, name: str) -> Iterator[tuple[int, Any]]:
-    try:
-        text = read_text(view.root / name)
-    except EncodingError as problem:
-        yield 0, view.reject(name, "wrong_encoding", str(problem))
-        return
-    if name.endswith(".csv"):
-        yield from enumerate(csv.DictReader(io.StringIO(text)), 2)
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            yield number, view.reject(f"{name}:{number}", "broken_row", f"not JSON: {error}")
-
-
-def _row(view: FolderView, folder: str, value: Any, where: str) -> RawRow | Rejection:
-    name = value.get("file_name") if isinstance(value, dict) else None
-    column = next((c for c in TEXT_COLUMNS if isinstance(value, dict) and c in value), "")
-    if not isinstance(name, str) or not column:
-        wanted = "file_name and one of " + ", ".join(TEXT_COLUMNS)
-        return view.reject(where, "broken_row", f"a row needs {wanted}")
-    if not isinstance(value[column], str):
-        return view.reject(where, "broken_row", f"{column} must be a string")
-    more = {}
-    try:
-        if value.get("language"):
-            more["language"] = language_tag(str(value["language"]))
-    except UserError as error:
-        return view.reject(where, "broken_row", str(error))
-    return view.row(f"{folder}/{name}" if folder else name, value[column], where, **more)
+def _frame(stated: Any) -> int:
+    if not isinstance(stated, int) or isinstance(stated, bool) or stated < 0:
+        raise ValueError(f"frame must be a page number from 0, not {stated!r}")
+    return stated

@@ -1,145 +1,124 @@
-"""PAGE-XML and ALTO: the files of Transkribus, eScriptorium, OCR-D and library scanners.
+"""PAGE-XML, as Transkribus, eScriptorium, OCR-D and LAREX write it (schemas 2009 to 2019).
 
-Read with lxml, by local names, so that every version of both schemas is understood. Entity
-expansion, DTDs and the network are off.
+Order: the ReadingOrder element, `@index` at each level; where there is none, Transkribus's
+`custom="readingOrder {index:n;}"`; then the order of the file. All lines below any region count,
+those of table cells too (by row and column). A region without lines gives its own text.
 """
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
-from manifold_ocr.data.formats import bounding_box, is_image
-from manifold_ocr.data.readers.pairs import FolderView
-from manifold_ocr.errors import UserError
-from manifold_ocr.records import Box, RawRow, Rejection, language_tag
+from manifold_ocr.data.formats import bounding_box
+from manifold_ocr.data.readers.xml_pages import (
+    XmlPage,
+    XmlText,
+    child,
+    language_of,
+    local,
+    number,
+)
+from manifold_ocr.records import Box
+
+_CUSTOM_INDEX = re.compile(r"readingOrder\s*\{[^}]*index\s*:\s*(\d+)")
 
 
-def parse_xml(path: Path) -> Any:
-    """Return the root element, parsed without entities, DTD or network.
+def pages(root: Any) -> list[XmlPage]:
+    """Return the file's page (PAGE-XML has one per file)."""
+    found = []
+    for page in root.iterfind("{*}Page"):
+        lines = [text for region in _ordered_regions(page) for text in _texts(region)]
+        found.append(
+            XmlPage(
+                image=str(page.get("imageFilename") or ""),
+                width=number(page, "imageWidth"),
+                height=number(page, "imageHeight"),
+                language=language_of(root),
+                lines=lines,
+            )
+        )
+    return found
 
-    Raises:
-        ValueError: not well-formed.
-    """
-    parser = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True)
+
+def _is_region(element: Any) -> bool:
+    name = local(element)
+    return name.endswith("Region") or name == "TableCell"
+
+
+def _ordered_regions(page: Any) -> list[Any]:
+    """Return all regions of all levels in reading order, each once."""
+    every = [element for element in page.iter() if _is_region(element)]
+    by_id: dict[str, list[Any]] = {}
+    for region in every:
+        by_id.setdefault(region.get("id") or "", []).append(region)
+    by_id.pop("", None)
+    order = child(page, "ReadingOrder")
+    refs = list(_references(order)) if order is not None else []
+    named = {region for ref in refs for region in by_id.get(ref, ())}
+    ordered: dict[Any, None] = {}
+    for ref in refs:
+        for region in by_id.get(ref, ()):
+            ordered.update(dict.fromkeys(_with_nested(region, named)))
+    for region in _siblings([r for r in page if _is_region(r)]):
+        ordered.update(dict.fromkeys(_with_nested(region, named)))
+    return list(ordered)
+
+
+def _references(group: Any) -> Iterator[str]:
+    """Yield region ids of a ReadingOrder group; at each level by @index where it is given."""
+    members = [member for member in group if local(member)]
+    if any(member.get("index") for member in members):
+        members.sort(key=lambda member: number(member, "index"))
+    for member in members:
+        if member.get("regionRef"):
+            yield member.get("regionRef")
+        yield from _references(member)
+
+
+def _with_nested(region: Any, named: set[Any]) -> Iterator[Any]:
+    """Yield a region and those in it, without those to which the order gives a place."""
+    yield region
+    for inner in _siblings([element for element in region if _is_region(element)]):
+        if inner not in named:
+            yield from _with_nested(inner, named)
+
+
+def _siblings(elements: list[Any]) -> list[Any]:
+    """Return lines or regions of one parent by their custom index, or table cells by place."""
+    if elements and all(element.get("row") for element in elements):
+        return sorted(elements, key=lambda e: (number(e, "row"), number(e, "col")))
+    indexes = [_CUSTOM_INDEX.search(element.get("custom") or "") for element in elements]
+    if not all(indexes):
+        return elements
+    places = [int(index.group(1)) for index in indexes if index]
+    return [elements[i] for i in sorted(range(len(elements)), key=places.__getitem__)]
+
+
+def _texts(region: Any) -> Iterator[XmlText]:
+    lines = list(region.iterfind("{*}TextLine"))
+    for line in _siblings(lines):
+        yield _text(line, " ")
+    if not any(True for _ in region.iter("{*}TextLine")):
+        own = _text(region, "\n")
+        if own.text.strip() or own.problem:
+            yield own
+
+
+def _text(element: Any, line_end: str) -> XmlText:
+    """Return a line (line ends in it are spaces) or a region (it keeps them)."""
+    name = str(element.get("id") or "")
     try:
-        return etree.parse(str(path), parser).getroot()
-    except etree.XMLSyntaxError as error:
-        raise ValueError(f"not well-formed XML: {error}") from error
-
-
-def xml_kind(path: Path) -> str:
-    """Return the layout of an XML file: `page_xml` or `alto`.
-
-    Raises:
-        UserError: neither.
-    """
-    try:
-        name = _local(parse_xml(path))
+        text = _equivalent(element)
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    if name in ("PcGts", "alto"):
-        return "page_xml" if name == "PcGts" else "alto"
-    raise UserError(f"{path}: root element {name!r} is neither PAGE-XML (PcGts) nor ALTO (alto)")
+        return XmlText(name, None, "", str(error))
+    pieces = (piece.strip() for piece in re.split(r"[\r\n]+", text))
+    return XmlText(name, _coords(element), line_end.join(piece for piece in pieces if piece))
 
 
-def page_rows(view: FolderView) -> Iterator[RawRow | Rejection]:
-    """Stream each PAGE-XML file's lines in reading order, then its whole page."""
-    yield from _documents(view, _page_image, _page_lines)
-
-
-def alto_rows(view: FolderView) -> Iterator[RawRow | Rejection]:
-    """Stream each ALTO file's lines in file order, then its whole page."""
-    yield from _documents(view, _alto_image, _alto_lines)
-
-
-def _documents(view: FolderView, image_of: Any, lines_of: Any) -> Iterator[RawRow | Rejection]:
-    names = list(view.files())
-    images = {name for name in names if is_image(name)}
-    for name in view.share([n for n in names if n.lower().endswith(".xml")]):
-        try:
-            root = parse_xml(view.root / name)
-        except ValueError as error:
-            yield view.reject(name, "broken_row", str(error))
-            continue
-        if _local(root) not in ("PcGts", "alto"):
-            continue  # METS and the like lie beside the pages
-        image = _find_image(name, image_of(root), images)
-        if not image:
-            yield view.reject(name, "missing_image", f"no image {image_of(root)!r} for it")
-            continue
-        yield from _page(view, name, image, root, lines_of)
-
-
-def _page(
-    view: FolderView, name: str, image: str, root: Any, lines_of: Any
-) -> Iterator[RawRow | Rejection]:
-    language = {} if view.language else _language(root)
-    texts = []
-    for number, (line_id, box, text) in enumerate(lines_of(root), 1):
-        where = f"{name}#{line_id or number}"
-        if box is None:
-            yield view.reject(where, "broken_row", "the line has no usable coordinates")
-            continue
-        if not text.strip():
-            yield view.reject(where, "empty_text", "the line has no text")
-            continue
-        texts.append(text.strip())
-        yield view.row(image, text.strip(), where, box=box, granularity="line", **language)
-    if texts:
-        yield view.row(image, "\n".join(texts), name, granularity="page", **language)
-
-
-def _find_image(name: str, stated: str, images: set[str]) -> str:
-    """Return the page's image: the stated file beside or above the XML, or the same stem."""
-    folder = name.rpartition("/")[0]
-    above = folder.rpartition("/")[0]
-    stem = Path(name).stem
-    wanted = Path(stated.replace("\\", "/")).name
-    for place in dict.fromkeys((folder, above)):
-        prefix = f"{place}/" if place else ""
-        if wanted and prefix + wanted in images:
-            return prefix + wanted
-        same = sorted(i for i in images if i.rpartition(".")[0] == prefix + stem)
-        if same:
-            return same[0]
-    return ""
-
-
-def _local(element: Any) -> str:
-    tag = element.tag
-    return str(etree.QName(tag).localname) if isinstance(tag, str) else ""
-
-
-def _descend(element: Any, name: str) -> Iterator[Any]:
-    yield from element.iter("{*}" + name)
-
-
-def _child(element: Any, name: str) -> Any:
-    return element.find("{*}" + name)
-
-
-def _page_image(root: Any) -> str:
-    page = _child(root, "Page")
-    return str(page.get("imageFilename", "")) if page is not None else ""
-
-
-def _page_lines(root: Any) -> Iterator[tuple[str, Box | None, str]]:
-    regions = {region.get("id"): region for region in _descend(root, "TextRegion")}
-    refs = [
-        ref.get("regionRef") for ref in root.iterfind(".//{*}ReadingOrder//{*}RegionRefIndexed")
-    ]
-    ordered = list(dict.fromkeys(ref for ref in refs if ref in regions))
-    ordered += [name for name in regions if name not in ordered]
-    for name in ordered:
-        for line in regions[name].iterfind("{*}TextLine"):
-            yield str(line.get("id", "")), _coords(line), _page_text(line)
-
-
-def _coords(line: Any) -> Box | None:
-    coords = _child(line, "Coords")
+def _coords(element: Any) -> Box | None:
+    coords = child(element, "Coords")
     if coords is None:
         return None
     points = coords.get("points")
@@ -151,57 +130,28 @@ def _coords(line: Any) -> Box | None:
         return None
 
 
-def _page_text(line: Any) -> str:
-    """Return the line's own TextEquiv of the lowest index, else its words' joined by spaces."""
-    own = sorted(line.iterfind("{*}TextEquiv"), key=lambda e: int(e.get("index") or 0))
+def _equivalent(element: Any) -> str:
+    """Return the TextEquiv of the lowest index that holds text, else that of the words, glyphs.
+
+    Raises:
+        ValueError: the text holds an entity that the file itself defines.
+    """
+    own = list(element.iterfind("{*}TextEquiv"))
+    own.sort(key=lambda equivalent: number(equivalent, "index"))
     for equivalent in own:
-        content = _child(equivalent, "Unicode")
-        if content is not None and content.text:
-            return str(content.text)
-    words = [_page_text(word) for word in line.iterfind("{*}Word")]
-    return " ".join(word for word in words if word)
-
-
-def _alto_image(root: Any) -> str:
-    for name in _descend(root, "fileName"):
-        return str(name.text or "").strip()
+        for kind in ("Unicode", "PlainText"):
+            content = child(equivalent, kind)
+            if content is not None and (text := _content(content)).strip():
+                return text
+    for parts, space in (("Word", " "), ("Glyph", "")):
+        words = [_equivalent(word) for word in element.iterfind("{*}" + parts)]
+        if any(words):
+            return space.join(word for word in words if word)
     return ""
 
 
-def _alto_lines(root: Any) -> Iterator[tuple[str, Box | None, str]]:
-    for line in _descend(root, "TextLine"):
-        yield str(line.get("ID", "")), _alto_box(line), _alto_text(line)
-
-
-def _alto_box(line: Any) -> Box | None:
-    try:
-        x, y, w, h = (float(line.get(key)) for key in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
-    except (TypeError, ValueError):
-        return None
-    return (x, y, x + w, y + h)
-
-
-def _alto_text(line: Any) -> str:
-    """Join String, SP and HYP elements as they stand."""
-    parts = []
-    for element in line:
-        kind = _local(element)
-        if kind == "String":
-            parts.append(str(element.get("CONTENT", "")))
-        elif kind == "SP":
-            parts.append(" ")
-        elif kind == "HYP":
-            parts.append(str(element.get("CONTENT", "-")))
-    return "".join(parts)
-
-
-def _language(root: Any) -> dict[str, str]:
-    """Return the language stated at the page or block level, if it is one we know."""
-    for element in root.iter():
-        stated = element.get("primaryLanguage") or element.get("LANG")
-        if stated:
-            try:
-                return {"language": language_tag(stated)}
-            except UserError:
-                return {}
-    return {}
+def _content(element: Any) -> str:
+    for node in element.iter():
+        if isinstance(node, etree._Entity):
+            raise ValueError(f"the text holds the entity {node.text}, which is not expanded")
+    return "".join(element.itertext())

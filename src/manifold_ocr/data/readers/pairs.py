@@ -1,15 +1,28 @@
-"""Images with text files beside them: `scan.png` + `scan.txt`, `line.png` + `line.gt.txt`."""
+"""What folder layouts share (naming rules, finding images), and images with text files beside.
 
+`scan.png` + `scan.txt`, `line.png` + `line.gt.txt`, `line.bin.png` + `line.gt.txt`. The text of
+a file of several pages (TIFF, PDF) has one part per page, with form feeds between them.
+"""
+
+import posixpath
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from manifold_ocr.data.formats import EncodingError, is_image, read_text, walk_files
+from manifold_ocr.data.formats import EncodingError, is_image, read_text, visible, walk_files
+from manifold_ocr.errors import UserError
+from manifold_ocr.images import count_pages
 from manifold_ocr.records import UNDETERMINED, RawRow, Rejection, language_tag
 
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_TOKENS = SPLITS | {"training": "train", "testing": "test"}
+# what tools put between stem and suffix: binarized, normalized, raw, dewarped, despeckled, gray
+INFIXES = frozenset(("bin", "nrm", "raw", "dew", "desp", "gray", "grey"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +39,7 @@ class FolderView:
     subset: str = ""
     language: str = ""
     license: str = "unknown"
+    raw_boxes: bool = False
 
     def files(self) -> Iterator[str]:
         """Yield all files, in path order."""
@@ -39,9 +53,10 @@ class FolderView:
         """Build a row; document, subset, split and language follow from the image's path."""
         folders = image.split("/")[:-1]
         split = None
-        if self.splits_from_folders and folders and folders[0].lower() in _SPLITS:
-            split = _SPLITS[folders.pop(0).lower()]
+        if self.splits_from_folders and folders and folders[0].lower() in SPLITS:
+            split = SPLITS[folders.pop(0).lower()]
         language = language_tag(self.language) if self.language else UNDETERMINED
+        text = visible(text)
         lines = self.granularity == "line" or (self.granularity == "auto" and "\n" not in text)
         values = {
             "document": self.document(image),
@@ -54,51 +69,157 @@ class FolderView:
         return RawRow(image=image, text=text, source=source, **{**values, **more})
 
     def document(self, image: str) -> str:
-        """Return the document of an image: by the pattern, else the path without suffixes."""
+        """Return the document of an image: by the pattern, else its path without suffix."""
         if self.document_pattern and (match := re.search(self.document_pattern, image)):
             return match.group(1)
-        folder, _, name = image.rpartition("/")
-        stem = name.split(".", 1)[0] or name
-        return f"{folder}/{stem}" if folder else stem
+        return stem_of(image)
 
     def reject(self, source: str, reason: str, detail: str) -> Rejection:
         """Build a rejection of this corpus."""
         return Rejection(corpus=self.corpus, source=source, reason=reason, detail=detail)
 
+    def unlabeled(self, images: Iterable[str], labeled: set[str], what: str) -> Iterator[Rejection]:
+        """Reject, in one share only, the images that no label names (nor one of their stem)."""
+        if self.part:
+            return
+        stems = {stem_of(image) for image in labeled}
+        for image in images:
+            if image not in labeled and stem_of(image) not in stems:
+                yield self.reject(image, "missing_label", what)
+
+
+def stem_of(image: str) -> str:
+    """Return a path without suffix and known infix: `a/v1.2.bin.png` gives `a/v1.2`."""
+    stem, infix = posixpath.splitext(posixpath.splitext(image)[0])
+    return stem if infix[1:].lower() in INFIXES else stem + infix
+
+
+def split_of(path: str) -> str:
+    """Return the split that a folder of the path names (`ch4_test_images`), or nothing."""
+    for folder in path.lower().split("/")[:-1]:
+        for token in re.split(r"[^a-z]+", folder):
+            if token in _TOKENS:
+                return _TOKENS[token]
+    return ""
+
+
+class ImageFinder:
+    """Finds the image that a label file names: by path first, then by a name that is unique."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.images = [name for name in names if is_image(name)]
+        self._paths = {_folded(name): name for name in reversed(self.images)}
+        self._paths.update({name: name for name in self.images})
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        for name in self.images:
+            self._by_name[_folded(name.rpartition("/")[2])].append(name)
+            self._by_stem[_folded(stem_of(name))].append(name)
+
+    def find(self, stated: str, label: str, same_stem: bool = False) -> tuple[str, str]:
+        """Return (image, "") or ("", why there is none) for the label file `label`.
+
+        The stated path is taken relative to the label's folder and those above it (OCR-D),
+        then the bare name beside and above the label, then (`same_stem`) the image of the
+        label's own stem there, and last a name that one image of the label's split has.
+        """
+        folder = label.rpartition("/")[0]
+        spelled = stated.replace("\\", "/")
+        wanted = list(dict.fromkeys((spelled, unquote(spelled.removeprefix("file://")))))
+        wanted = [w for w in wanted if w.strip()]
+        names = [w.rpartition("/")[2] for w in wanted]
+        near = (folder, folder.rpartition("/")[0])
+        places = [(place, w) for w in wanted for place in _ancestors(folder)]
+        places += [(place, name) for name in names for place in near]
+        for place, name in places:
+            if found := self._at(place, name):
+                return found, ""
+        stem = stem_of(label.rpartition("/")[2])
+        if same_stem:
+            for place in dict.fromkeys(near):
+                key = _folded(f"{place}/{stem}" if place else stem)
+                if same := self._by_stem.get(key):
+                    return min(same, key=len), ""  # `p.png` rather than `p.bin.png`
+        return self._anywhere(stated, [n for n in names if n] or [stem], label)
+
+    def _at(self, folder: str, name: str) -> str:
+        path = posixpath.normpath(posixpath.join(folder, name))
+        return self._paths.get(path) or self._paths.get(_folded(path), "")
+
+    def _anywhere(self, stated: str, names: list[str], label: str) -> tuple[str, str]:
+        split = split_of(label)
+        for name in names:
+            found = [
+                image
+                for image in self._by_name.get(_folded(name), ())
+                if not split or split_of(image) in ("", split)
+            ]
+            if len(found) == 1:
+                return found[0], ""
+            if found:
+                return "", f"{len(found)} images are named {name!r}: {', '.join(found[:3])}"
+        return "", f"no image {stated!r} for it"
+
+
+def _ancestors(folder: str) -> Iterator[str]:
+    while folder:
+        yield folder
+        folder = folder.rpartition("/")[0]
+    yield ""
+
+
+def _folded(name: str) -> str:
+    """Return the name by which files are compared: composed (macOS writes NFD), case-folded."""
+    return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
 
 def rows(view: FolderView) -> Iterator[RawRow | Rejection]:
-    """Stream a row an image. An image without text, or a text without image, is rejected."""
+    """Stream a row per page. An image without text, or a text without image, is rejected."""
     names = list(view.files())
-    texts = {name for name in names if name.lower().endswith(".txt")}
+    texts = {_folded(name): name for name in names if name.lower().endswith(".txt")}
     images = [name for name in names if is_image(name)]
     claimed: set[str] = set()
     for image in images:
-        claimed.update(name for name in _text_names(image) if name in texts)
+        claimed.update(texts[key] for key in _text_names(image) if key in texts)
     for image in view.share(images):
-        text = next((name for name in _text_names(image) if name in texts), "")
+        text = next((texts[key] for key in _text_names(image) if key in texts), "")
         if not text:
-            yield view.reject(image, "missing_label", f"no {_text_names(image)[0]} beside it")
+            beside = f"no {stem_of(image).rpartition('/')[2]}.gt.txt or .txt beside it"
+            yield view.reject(image, "missing_label", beside)
             continue
-        yield _read(view, image, text)
-    for text in view.share(sorted(texts - claimed)):
+        yield from _read(view, image, text)
+    for text in view.share(sorted(set(texts.values()) - claimed)):
         yield view.reject(text, "missing_image", "no image of the same name beside it")
 
 
 def _text_names(image: str) -> list[str]:
     """Return the names a text may have: `a.gt.txt` or `a.txt` for `a.png`, `a.bin.png`."""
-    stem = image.rsplit(".", 1)[0]
-    stems = [stem]
-    folder, _, name = stem.rpartition("/")
-    if "." in name:
-        stems.append(f"{folder}/{name.split('.', 1)[0]}" if folder else name.split(".", 1)[0])
-    return [f"{s}{suffix}" for s in stems for suffix in (".gt.txt", ".txt")]
+    stems = dict.fromkeys((posixpath.splitext(image)[0], stem_of(image)))
+    return [_folded(f"{stem}{suffix}") for stem in stems for suffix in (".gt.txt", ".txt")]
 
 
-def _read(view: FolderView, image: str, name: str) -> RawRow | Rejection:
+def _read(view: FolderView, image: str, name: str) -> Iterator[RawRow | Rejection]:
     try:
-        text = read_text(view.root / name).strip("\n")
+        text = read_text(view.root / name)
+        pages = count_pages(view.root / image) if may_have_pages(image) else 1
     except EncodingError as problem:
-        return view.reject(name, "wrong_encoding", str(problem))
-    if name.endswith(".gt.txt"):
-        return view.row(image, text.strip(), name, granularity="line")
-    return view.row(image, text.strip(), name)
+        yield view.reject(name, "wrong_encoding", str(problem))
+        return
+    except UserError:
+        pages = 1  # the manifest stage says what is wrong with the image
+    parts = text.rstrip("\f\n").split("\f") if "\f" in text else [text]
+    if len(parts) != pages and pages > 1:
+        detail = f"{image} has {pages} pages, the text {len(parts)}: put a form feed between pages"
+        yield view.reject(name, "broken_row", detail)
+        return
+    if pages == 1:
+        yield view.row(image, " ".join(text.split("\f")).strip(), name)
+        return
+    for frame, part in enumerate(parts):
+        where = f"{name}#page={frame + 1}"
+        yield view.row(image, part.strip(), where, frame=frame)
+
+
+def may_have_pages(image: str) -> bool:
+    """Say whether a file of this name may hold several pages."""
+    return image.lower().endswith((".tif", ".tiff", ".pdf", ".gif", ".webp"))

@@ -55,38 +55,70 @@ class PubLayNet:
     def _file(
         self, root: Path, path: Path, options: PubLayNetOptions
     ) -> Iterator[RawRow | Rejection]:
+        name = path.relative_to(root).as_posix()
         value = read_json(path)
-        labels = {category["id"]: category["name"] for category in value["categories"]}
-        regions: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in value["annotations"]:
-            x, y, w, h = (round(float(v), 2) for v in annotation["bbox"])
-            box = [x, y, round(x + w, 2), round(y + h, 2)]
-            label = labels[annotation["category_id"]]
-            regions[annotation["image_id"]].append({"label": label, "box": box})
+        if not isinstance(value, dict) or not all(
+            isinstance(value.get(key), list) for key in ("images", "annotations", "categories")
+        ):
+            yield self._reject(name, "broken_row", "no lists of images, annotations, categories")
+            return
+        regions: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for number, annotation in enumerate(value["annotations"]):
+            try:
+                image, region = _region(annotation, value["categories"])
+                regions[image].append(region)
+            except (KeyError, TypeError, ValueError, StopIteration) as error:
+                where = f"{name}#annotations[{number}]"
+                yield self._reject(where, "broken_row", f"not an annotation: {error!r}")
         base = path.parent.relative_to(root).as_posix()
         prefix = f"{path.stem}/" if base == "." else f"{base}/{path.stem}/"
-        for image in sorted(value["images"], key=lambda item: str(item["file_name"])):
-            where = f"{path.relative_to(root).as_posix()}#{image['id']}"
-            found = regions.get(image["id"], [])
+        for image in sorted(value["images"], key=_file_name):
+            yield self._row(image, regions, f"{name}#", prefix, options)
+
+    def _row(
+        self,
+        image: Any,
+        regions: dict[str, list[dict[str, Any]]],
+        where: str,
+        prefix: str,
+        options: PubLayNetOptions,
+    ) -> RawRow | Rejection:
+        split = where.rpartition("/")[2].removesuffix(".json#")
+        try:
+            where += str(image["id"])
+            found = regions.get(str(image["id"]), [])
             if not found:
-                detail = "no region is annotated"
-                yield Rejection(
-                    corpus=self.name, source=where, reason="empty_layout", detail=detail
-                )
-                continue
-            yield RawRow(
-                document=str(image["file_name"]).split("_", maxsplit=1)[0],  # the article
+                return self._reject(where, "empty_layout", "no region is annotated")
+            return RawRow(
+                document=_file_name(image).split("_", maxsplit=1)[0],  # the article
                 image=prefix + image["file_name"],
                 text=json.dumps(found),
                 source=where,
                 subset=_page_type(found, image, options.heavy_share),
                 language="en",
-                split="train_val" if path.stem == "train" else _SPLITS[path.stem],
+                split="train_val" if split == "train" else _SPLITS[split],
                 granularity="page",
                 task="layout",
                 question=QUESTION,
                 license=options.license or SOURCES["publaynet"].license,
             )
+        except (KeyError, TypeError, ValueError) as error:
+            return self._reject(where, "broken_row", f"not an image of PubLayNet: {error!r}")
+
+    def _reject(self, source: str, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self.name, source=source, reason=reason, detail=detail)
+
+
+def _file_name(image: Any) -> str:
+    return str(image.get("file_name")) if isinstance(image, dict) else ""
+
+
+def _region(annotation: Any, categories: list[Any]) -> tuple[str, dict[str, Any]]:
+    """Return (image id, region) of an annotation."""
+    x, y, w, h = (round(float(v), 2) for v in annotation["bbox"])
+    label = next(c["name"] for c in categories if c["id"] == annotation["category_id"])
+    box = [x, y, round(x + w, 2), round(y + h, 2)]
+    return str(annotation["image_id"]), {"label": str(label), "box": box}
 
 
 def _page_type(regions: list[dict[str, Any]], image: dict[str, Any], share: float) -> str:

@@ -1,0 +1,75 @@
+"""Rows of `datasets`: null, lists and structs are images or rejections, never a traceback."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from manifold_ocr.data.registry import resolve
+from manifold_ocr.errors import UserError
+from manifold_ocr.records import RawRow
+
+
+def png():
+    buffer = io.BytesIO()
+    Image.new("L", (20, 10), 255).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def fetched(tmp_path, monkeypatch):
+    """Return a function from columns to (rows, rejections)."""
+    monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(tmp_path / "cache"))
+
+    def of(**columns):
+        source, root = tmp_path / "source", tmp_path / "root"
+        source.mkdir()
+        root.mkdir()
+        pq.write_table(pa.table(columns), source / "train.parquet")
+        options = {"kind": "hf_dataset", "path": str(source)}
+        adapter = resolve("mine", options).adapter
+        adapter.fetch(root, options)
+        rows = list(adapter.rows(root, options))
+        assert all((root / row.image).is_file() for row in rows if isinstance(row, RawRow))
+        good = [row.text for row in rows if isinstance(row, RawRow)]
+        return good, [(row.source, row.detail) for row in rows if not isinstance(row, RawRow)]
+
+    return of
+
+
+def struct(data):
+    return {"bytes": data, "path": None}
+
+
+def test_structs_and_plain_bytes(fetched):
+    assert fetched(image=[struct(png())], text=["one"]) == (["one"], [])
+
+
+def test_null_images_and_texts(fetched):
+    rows, rejected = fetched(
+        image=[struct(png()), None, struct(None)], text=["one", "two", "three"]
+    )
+    assert rows == ["one"]
+    assert rejected[0] == ("manifest.jsonl:2", "train row 1: the image is null")
+    assert rejected[1][1].startswith("train row 2: the image is")
+
+
+def test_lists_of_images(fetched):
+    rows, rejected = fetched(image=[[struct(png())], [struct(png())] * 2], text=["one", "two"])
+    assert rows == ["one"]
+    assert rejected == [
+        ("manifest.jsonl:2", "train row 1: a list of 2 images; one image per row is expected")
+    ]
+
+
+@pytest.mark.parametrize("texts", [[["a", "b"]], [5.0], [{"x": "y"}]])
+def test_texts_that_are_no_strings(fetched, texts):
+    rows, rejected = fetched(image=[struct(png())], text=texts)
+    assert not rows and "not a string" in rejected[0][1]
+
+
+def test_a_missing_column_is_one_error(fetched):
+    with pytest.raises(UserError, match=r"image_column: 'image' is none of picture, text"):
+        fetched(picture=[struct(png())], text=["x"])
