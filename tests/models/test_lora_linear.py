@@ -7,7 +7,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from manifold_ocr.models.kernels.lora_linear import FastLoraLinear, fuse_lora_layers
+from manifold_ocr.models.kernels.lora_linear import (
+    FastLoraLinear,
+    fuse_lora_layers,
+    unfuse_lora_layers,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -109,3 +113,29 @@ def test_layers_over_one_input_keep_it_once_and_one_byte_an_element_of_mask():
     large = sum(size for size in kept.values() if size >= x.numel())
     inner = 3 * 1000 * 4 * 4  # x A^T of each layer
     assert large == x.numel() * 4 + 3 * x.numel() + inner
+
+
+def test_the_estimate_of_layers_over_8_bit_weights_counts_a_float32_copy_of_what_enters():
+    """PEFT's own forward, which runs over them, casts the input to the adapter's float32."""
+    from manifold_ocr.training.memory import estimate_step
+
+    class Summed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = adapted(0.0)
+            for layer in (self.inner.base_model.model.q, self.inner.base_model.model.k):
+                layer.base_layer.to(torch.bfloat16)
+            self.inner.base_model.model.v.base_layer.to(torch.bfloat16)
+
+        def forward(self, x):
+            return {"loss": self.inner(x).float().sum()}
+
+    rows, width = 4096, 16
+    needs = []
+    for change in (fuse_lora_layers, unfuse_lora_layers):
+        model = Summed()
+        fuse_lora_layers(model)
+        change(model)
+        batch = {"x": torch.empty(rows, width, dtype=torch.bfloat16, device="meta")}
+        needs.append(estimate_step(model.to("meta"), batch).activations)
+    assert needs[1] - needs[0] >= rows * width * 4

@@ -81,7 +81,7 @@ def test_a_start_of_other_settings_or_in_the_stages_own_out_is_refused(
     def checked(lora: dict[str, Any], **train: Any) -> None:
         settings = run.settings(**{"init_from": "start", **train})
         settings = replace(settings, lora=replace(settings.lora, **lora))
-        check_start(settings, tmp_path / "adapter")
+        check_start(settings.train, settings.lora, tmp_path / "adapter")
         check_targets(settings, "encoder_decoder")
 
     checked({})
@@ -100,6 +100,19 @@ def test_a_start_of_other_settings_or_in_the_stages_own_out_is_refused(
             checked(lora, **train)
     figures = run.train(init_from="start")
     assert figures["steps"] == 1
+
+
+def test_the_stages_own_out_is_refused_before_dvc_deletes_it(tmp_path, monkeypatch) -> None:
+    from manifold_ocr.stages import check_params
+
+    params = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
+    started = params.replace('init_from: ""', "init_from: output/adapter")
+    assert started != params
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(started, encoding="utf-8")
+    with pytest.raises(UserError, match=r"is what this stage writes.*copy"):
+        check_params.main()
+    assert not check_params.OUT.exists()
 
 
 def test_the_scope_says_what_auto_names_and_where() -> None:

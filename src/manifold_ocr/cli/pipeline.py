@@ -272,7 +272,7 @@ def read_settings() -> "RunSpec":
         image_root=Path("data/raw"),
     )
     check_combinations(settings)
-    check_start(settings, Path("output/adapter"))
+    check_start(settings.train, settings.lora, Path("output/adapter"))
     check_targets(settings, family_of(settings.base))
     return settings
 

@@ -13,6 +13,7 @@ from manifold_ocr.data.registry import check_options, select_corpora
 from manifold_ocr.errors import UserError, build, nearest
 from manifold_ocr.files import atomic_write, read_yaml
 from manifold_ocr.stages.runner import run_stage
+from manifold_ocr.training.checks import check_start
 
 OUT = Path("metrics/params_checked.txt")
 
@@ -58,7 +59,8 @@ def check_corpora(values: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Check params.yaml and write the constant out."""
-    check_params()
+    settings = check_params()
+    check_start(settings["train"], settings["lora"], Path("output/adapter"))
     with atomic_write(OUT) as file:
         file.write("params.yaml was right in the last run\n")
 

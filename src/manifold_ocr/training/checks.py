@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from manifold_ocr.config import LoraConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.models.adapter_files import (
@@ -95,16 +96,16 @@ def decoder_positions(config: dict[str, object]) -> int | None:
     return None
 
 
-def check_start(settings: RunSpec, destination: Path) -> None:
+def check_start(train: TrainConfig, lora: LoraConfig, destination: Path) -> None:
     """Refuse a `train.init_from` that cannot be the start of this run.
 
     Raises:
         UserError: no folder, the stage's own out (`destination`, which DVC removes first), an
             adapter of other LoRA settings than the params', or a full checkpoint under LoRA.
     """
-    if not settings.train.init_from:
+    if not train.init_from:
         return
-    start, lora = Path(settings.train.init_from), settings.lora
+    start = Path(train.init_from)
     where = f"train.init_from: {start}"
     if start.resolve() == destination.resolve():
         raise UserError(

@@ -136,7 +136,7 @@ def train(
     """
     kind = registry.family_of(settings.base)
     check_combinations(settings)
-    check_start(settings, destination)
+    check_start(settings.train, settings.lora, destination)
     check_targets(settings, kind)
     config, sorts = settings.train, registry.granularities(kind)
     chosen = {
