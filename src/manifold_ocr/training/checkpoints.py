@@ -123,12 +123,11 @@ def is_complete(folder: Path) -> bool:
         return False
     try:
         files = read_json(folder / MARKER)["files"]
+        return all(sha256_file(folder / name) == digest for name, digest in files.items())
     except (UserError, KeyError):  # the marker itself was cut short
         return False
-    return all(
-        (folder / name).is_file() and sha256_file(folder / name) == digest
-        for name, digest in files.items()
-    )
+    except FileNotFoundError:  # a file is gone, or the process that writes removes the folder
+        return False
 
 
 def step_of(folder: Path) -> int:
