@@ -187,16 +187,11 @@ STARTED_BY = "MANIFOLD_OCR_STARTED_BY"  # the id of the process that started a g
 
 
 def launchers() -> list[psutil.Process]:
-    """Return the ancestors up to the nearest dvc, that one included.
-
-    Without a dvc above: up to the process that `start_processes` runs in, or [].
-    """
+    """Return the ancestors up to the nearest dvc, that one included; [] without a dvc above."""
     above = psutil.Process().parents()
     commands = [_command(process) for process in above]
-    ends = [place for place, words in enumerate(commands) if _is_dvc(words)]
-    starter = os.environ.get(STARTED_BY)
-    ends += [place for place, process in enumerate(above) if str(process.pid) == starter]
-    return above[: ends[0] + 1] if ends else []
+    nearest = next((place for place, words in enumerate(commands) if _is_dvc(words)), None)
+    return [] if nearest is None else above[: nearest + 1]
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -214,9 +209,12 @@ def end_with_launchers() -> None:
     """Stop this process, saving, soon after any process between it and its dvc has gone.
 
     dvc killed with -9 leaves its stages running; the next `dvc repro` would start a second
-    trainer. After a grace period of 20 s without an end the process is killed.
+    trainer. After a grace period of 20 s without an end the process is killed. One of a group
+    looks at the process that started the group alone: that one passes the signal on.
     """
-    chain = launchers()
+    starter = os.environ.get(STARTED_BY)
+    started_by = [process for process in psutil.Process().parents() if str(process.pid) == starter]
+    chain = started_by or launchers()
     if chain:
         threading.Thread(target=_watch, args=(chain,), daemon=True).start()
 

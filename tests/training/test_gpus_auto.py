@@ -50,27 +50,42 @@ def test_when_one_process_fails_the_others_are_ended(tmp_path, monkeypatch):
     assert time.monotonic() - started < 20
 
 
-def test_a_signal_reaches_every_process_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_what_started_them_reaches_every_process_once(number, tmp_path):
     (tmp_path / "member.py").write_text(
         "import os, pathlib, signal, sys, time\n"
-        "me = pathlib.Path('rank' + os.environ['RANK'])\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (me.write_text('told'), sys.exit(130)))\n"
+        "from manifold_ocr.resources import end_with_launchers\n"
+        "me, told = pathlib.Path('rank' + os.environ['RANK']), []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: told.append('told'))\n"
+        "end_with_launchers()\n"
         "me.write_text('ready')\n"
-        "time.sleep(60)\n"
+        "while not told: time.sleep(0.1)\n"
+        "time.sleep(1.5)\n"
+        "me.write_text(' '.join(told))\n"
+        "sys.exit(130)\n"
     )
-    code = "from manifold_ocr.training.locking import start_processes as s; exit(s(2, 'member'))"
+    code = (
+        "from manifold_ocr.resources import end_with_launchers\n"
+        "from manifold_ocr.training.locking import start_processes\n"
+        "end_with_launchers()\n"
+        "exit(start_processes(2, 'member'))\n"
+    )
     path = os.pathsep.join([str(tmp_path), str(ROOT / "src")])
     parent = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}
     )
     ranks = [tmp_path / "rank0", tmp_path / "rank1"]
+    wait_for(ranks, "ready")
+    parent.send_signal(number)
+    assert parent.wait(30) == (130 if number == signal.SIGTERM else -9)
+    wait_for(ranks, "told")
+
+
+def wait_for(ranks, text):
     deadline = time.monotonic() + 60
-    while not all(rank.is_file() and rank.read_text() == "ready" for rank in ranks):
-        assert time.monotonic() < deadline
+    while [rank.is_file() and rank.read_text() for rank in ranks] != [text, text]:
+        assert time.monotonic() < deadline, [rank.read_text() for rank in ranks if rank.is_file()]
         time.sleep(0.05)
-    parent.send_signal(signal.SIGTERM)
-    assert parent.wait(30) == 130
-    assert [rank.read_text() for rank in ranks] == ["told", "told"]
 
 
 @pytest.mark.torch
