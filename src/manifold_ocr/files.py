@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -133,6 +133,15 @@ def sha256_tree(root: Path | str) -> str:
         digest.update(path.relative_to(root).as_posix().encode("utf-8") + b"\0")
         digest.update(sha256_file(path).encode("ascii") + b"\n")
     return digest.hexdigest()
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name per file: its stem, with as many folders before it as tell all apart."""
+    for depth in range(1, max((len(path.parts) for path in paths), default=1) + 1):
+        names = ["/".join([*path.parts[-depth:-1], path.stem]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path.stem} {number}" for number, path in enumerate(paths, 1)]
 
 
 def workspace() -> Path:

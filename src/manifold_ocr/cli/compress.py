@@ -38,14 +38,12 @@ def check_predictions(
     from manifold_ocr.compression.pages import read_replay
     from manifold_ocr.compression.report import metrics, summary, write_check
     from manifold_ocr.config import CompressConfig, load_section
-    from manifold_ocr.files import read_json, write_json
+    from manifold_ocr.files import distinct_names, read_json, write_json
     from manifold_ocr.records import iter_manifest
     from manifold_ocr.resources import PERF_FILE
 
     config = load_section(CompressConfig, "compress")
-    names = [path.stem for path in predictions]
-    if len(set(names)) < len(names):
-        names = [f"{path.parent.name}/{path.stem}" for path in predictions]
+    names = distinct_names(predictions)
     check = run_check(
         config,
         list(iter_manifest(manifest)),

@@ -124,14 +124,16 @@ def joined_systems(paths: list[Path], manifest: Path, profile: str) -> tuple[Any
     from manifold_ocr.evaluation.explorer.build import build_system
     from manifold_ocr.evaluation.limitations import of_granularities_read
     from manifold_ocr.evaluation.report import load_manifest
+    from manifold_ocr.files import distinct_names
     from manifold_ocr.reading.engines.predictions import import_predictions
 
+    paths = list(dict.fromkeys(paths))
     samples = load_manifest(manifest).samples
     joined = {path: import_predictions(path, samples).joined for path in paths}
     read = [row for found in joined.values() for row in found.found.values()]
     samples = tuple(of_granularities_read(samples, read))
     systems = []
-    for path, found in joined.items():
+    for name, (path, found) in zip(distinct_names(paths), joined.items(), strict=True):
         missing = sum(sample.id not in found.found for sample in samples)
         if missing or found.unmatched or found.ambiguous:
             typer.echo(
@@ -139,7 +141,7 @@ def joined_systems(paths: list[Path], manifest: Path, profile: str) -> tuple[Any
                 f"{found.ambiguous:,} fit several; {missing:,} rows without a prediction",
                 err=True,
             )
-        systems.append(build_system(path.stem, samples, found.found.values(), profile))
+        systems.append(build_system(name, samples, found.found.values(), profile))
     return samples, systems
 
 

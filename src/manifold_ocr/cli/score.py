@@ -104,11 +104,12 @@ def score_engine(
     metrics: Path,
 ) -> None:
     """Write an engine's predictions and the metrics file that the leaderboard reads."""
-    from manifold_ocr.evaluation.engine_scores import scores_of, slug
+    from manifold_ocr.evaluation.engine_scores import claim, scores_of, slug
     from manifold_ocr.files import write_json
     from manifold_ocr.records import write_rows
 
     key = slug(name)
+    claim(metrics / f"{key}.json", shown)
     target = out or Path("output/engines") / f"{key}.jsonl"
     write_rows(target, reading.predictions)
     values = scores_of(shown, loaded, loaded.samples, reading, config)

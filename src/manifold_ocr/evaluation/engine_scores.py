@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr.config import EvaluateConfig, load_section
+from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.report import EvalManifest
-from manifold_ocr.files import sha256_text
+from manifold_ocr.files import read_json, sha256_text
 from manifold_ocr.metrics.paired import document_sums
 from manifold_ocr.metrics.score import score_rows, summarise
 from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_engine
@@ -111,8 +112,19 @@ def _taken(read: Sequence[Prediction], seconds: float) -> dict[str, float | str]
 
 
 def slug(name: str) -> str:
-    """Return a file name for an engine's name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.").lower() or "engine"
+    """Return a file name for an engine's name: letters and digits of any script stay."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.").lower() or "engine"
+
+
+def claim(path: Path, name: str) -> None:
+    """Refuse to overwrite the result of a system of another name.
+
+    Raises:
+        UserError: `path` holds one.
+    """
+    held = read_json(path).get("name", name) if path.is_file() else name
+    if held != name:
+        raise UserError(f"{path} is the result of {held!r}; give {name!r} another --label")
 
 
 def some_documents(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:

@@ -167,6 +167,7 @@ def markdown(findings: Findings, images: Mapping[str, str], private: Path) -> st
         "evaluation/templates/limitations.md.j2",
         findings=findings,
         group_rows=_group_rows(findings.section),
+        space_rows=_space_rows(findings.section),
         cohort_titles=["Group", *(n.removesuffix("_rate").replace("_", " ") for n in COHORTS)],
         cohort_rows=_cohort_rows(findings.section),
         class_rows=[
@@ -209,6 +210,17 @@ def _group_rows(section: Mapping[str, Any]) -> list[tuple[str, ...]]:
             *(interval(values, key) for key in ("cer", "insertion_rate", "deletion_rate")),
         )
         for _, name, values in sorted(groups, key=lambda group: (-group[0], group[1]))
+    ]
+
+
+def _space_rows(section: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    keys = ("cer", "cer_without_spaces", "space_precision", "space_recall")
+    groups = [("overall", section.get("overall", {}))]
+    groups += [(f"subset {name}", values) for name, values in section.get("by_subset", {}).items()]
+    return [
+        (name, *(interval(values, key) for key in keys))
+        for name, values in groups
+        if keys[1] in values
     ]
 
 

@@ -136,6 +136,9 @@ def _is_ours(path: Path) -> bool:
     return isinstance(value, dict) and {"id", "document", "corpus"} <= set(value)
 
 
+TEXT = ("cer", "ned", "wer", "token_f1", "insertion_rate", "deletion_rate")
+SPACES = ("cer", "cer_without_spaces", "cer_casefold", "space_precision", "space_recall")
+FAILURES = ("empty_rate", "looping_rate", "too_long_rate", "too_short_rate", "hallucination_rate")
 GROUPS = ("by_corpus", "by_subset", "by_language", "by_granularity")
 
 
@@ -178,6 +181,15 @@ class EvalReport:
         if "cer" in overall:
             text += f", CER {interval(overall, 'cer')} %"
             text += f", insertion rate {interval(overall, 'insertion_rate')} %"
+        for key, words in (("looping_rate", "in a loop"), ("hallucination_rate", "invented")):
+            if overall.get(key):
+                text += f", {words} {100 * overall[key]:.2f} % of rows"
+        for task, values in self.summary.get("by_task", {}).items():
+            scores = ", ".join(
+                f"{name.replace('_', ' ')} {interval(values, name)} %"
+                for name in _task_scores(values)
+            )
+            text += f"; {task} ({values['n']:,} rows): {scores}"
         for name, value in self.omnidocbench.items():
             if name.endswith(("text_edit_distance", "whole_page_insertion_rate")):
                 text += f", {name} {value:.4f}"
@@ -272,7 +284,14 @@ def markdown(report: EvalReport) -> str:
         report=report,
         counts=", ".join(counts),
         settings=report.summary["settings"],
-        text_rows=_text_rows(report.summary),
+        text_rows=_group_rows(report.summary, TEXT),
+        space_rows=_group_rows(report.summary, SPACES),
+        failure_rows=_group_rows(report.summary, FAILURES),
+        task_rows=[
+            (task, whole(values["n"]), name.replace("_", " "), interval(values, name))
+            for task, values in report.summary["by_task"].items()
+            for name in _task_scores(values)
+        ],
         omnidocbench_rows=[(name, digits(value)) for name, value in report.omnidocbench.items()],
         page_rows=[
             (
@@ -295,8 +314,13 @@ def markdown(report: EvalReport) -> str:
     )
 
 
-def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    keys = ("cer", "ned", "wer", "token_f1", "insertion_rate", "deletion_rate")
+def _task_scores(values: Mapping[str, float]) -> list[str]:
+    """Return the names of a task's scores."""
+    counts = ("n", "missing", "documents")
+    return [k for k in values if k not in counts and not k.endswith(("_low", "_high"))]
+
+
+def _group_rows(summary: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, ...]]:
     groups = [("overall", summary["overall"])] if "overall" in summary else []
     for grouping in GROUPS:
         groups += [

@@ -195,12 +195,16 @@ def engine_entries(folder: Path, test_sha256: str) -> tuple[list[Entry], list[tu
     for path in sorted(folder.glob("*.json")):
         value = read_json(path)
         if not isinstance(value, dict) or not isinstance(value.get("overall"), dict):
-            raise UserError(f"{path}: needs `name` and `overall`; run `manifold-ocr engine` again")
+            raise UserError(
+                f"{path}: needs `name` and `overall`; run `manifold-ocr eval --engine NAME` again"
+            )
         name = str(value.get("name", path.stem))
         if value.get("manifest_sha256") != test_sha256:
             apart.append((name, "read other test rows"))
         elif not value.get("documents"):
-            apart.append((name, "no sums per document: run `manifold-ocr engine` again"))
+            apart.append(
+                (name, "no sums per document: run `manifold-ocr eval --engine NAME` again")
+            )
         else:
             known = {kind: About(**taken) for kind, taken in value.get("about", {}).items()}
             entries += entries_of(name, "engine", path.as_posix(), value, known)
