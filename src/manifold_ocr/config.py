@@ -300,6 +300,16 @@ class EvaluateConfig:
     cohorts: CohortConfig = CohortConfig()
 
 
+Spaces = Literal["model", "gap", "auto"]
+
+
+@settings
+class DecodeConfig:
+    """Spaces of CTC models: as written, also at wide `gap`s, or `auto`: gaps without an adapter."""
+
+    spaces: Spaces = "model"
+
+
 @settings
 class Targets:
     """What a corpus must reach: ratios of sizes before / after, rates in [0, 1]."""
@@ -393,6 +403,6 @@ CORPORA = "corpora"  # the section whose keys are names; a corpus's options depe
 SECTIONS: dict[str, type[Any]] = {
     "download": DownloadConfig, "model": ModelConfig, "lora": LoraConfig,
     "manifest": ManifestConfig, "augment": AugmentConfig, "train": TrainConfig,
-    "evaluate": EvaluateConfig, "compress": CompressConfig, "leaderboard": LeaderboardConfig,
-    "monitor": MonitorConfig, "gate": GateConfig,
+    "decode": DecodeConfig, "evaluate": EvaluateConfig, "compress": CompressConfig,
+    "leaderboard": LeaderboardConfig, "monitor": MonitorConfig, "gate": GateConfig,
 }  # fmt: skip

@@ -108,16 +108,17 @@ def test_a_reading_is_known_by_all_that_decides_it(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
 
-    def key(weights=("base",), tokens=8, **settings):
+    def key(weights=("base",), tokens=8, spaces="model", **settings):
         model = ModelConfig(id="x", **settings)
         folders = [tmp_path / name for name in weights]
-        return prediction.reading_fingerprint(model, folders, tokens, [])
+        return prediction.reading_fingerprint(model, folders, tokens, [], spaces)
 
     processor = str(tmp_path / "processor")
     keys = [
         key(),
         key(("base", "adapter")),
         key(tokens=9),
+        key(spaces="gap"),
         key(max_pixels=1568),
         key(precision="bf16"),
         key(processor_id="other/processor"),

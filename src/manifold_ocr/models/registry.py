@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import ModelConfig
+from manifold_ocr.config import ModelConfig, Spaces
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.models.adapter_files import check_origin, is_adapter
@@ -126,11 +126,13 @@ def load_model(
     adapter: Path | None = None,
     device: str | None = None,
     max_new_tokens: int | None = None,
+    spaces: Spaces = "model",
 ) -> OcrModel:
     """Load the recogniser of `config`, with an adapter (or a full fine-tuned checkpoint).
 
     `device` is a torch device name; None takes this process's GPU, where there is one.
-    `max_new_tokens` bounds the texts of families that generate (None: their default).
+    `max_new_tokens` bounds the texts of families that generate (None: their default). `spaces`
+    is `decode.spaces` of params.yaml, for families that decode frames.
 
     Raises:
         UserError: weights are missing, or no family reads them.
@@ -144,7 +146,7 @@ def load_model(
     if kind == "ctc":
         from manifold_ocr.models.ctc import model as ctc
 
-        return ctc.load(config, base, adapter, device)
+        return ctc.load(config, base, adapter, device, spaces)
     loaded = _load_generative(kind, config, base, adapter, device)
     if max_new_tokens is not None:
         loaded.limit_text(max_new_tokens)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from manifold_ocr.code_hash import code_fingerprint, installed
-from manifold_ocr.config import ModelConfig
+from manifold_ocr.config import ModelConfig, Spaces
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import cache_root, sha256_json, sha256_tree
 from manifold_ocr.images import load_sample
@@ -44,11 +44,16 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "onnxruntime", "bits
 
 
 def reading_fingerprint(
-    model: ModelConfig, weights: Sequence[Path], max_new_tokens: int, modules: Sequence[str]
+    model: ModelConfig,
+    weights: Sequence[Path],
+    max_new_tokens: int,
+    modules: Sequence[str],
+    spaces: Spaces = "model",
 ) -> str:
     """Return one SHA-256 over all that decides what a model reads in a picture.
 
-    `weights` are the folders of base model and adapter, `modules` the code of the family.
+    `weights` are the folders of base model and adapter, `modules` the code of the family,
+    `spaces` is `decode.spaces`.
     How weights are held, how a picture is prepared (pixel budget, processor), where the model
     runs and the versions of the libraries count too.
     """
@@ -63,6 +68,7 @@ def reading_fingerprint(
             "quantization": model.quantization,
             "max_pixels": model.max_pixels,
             "generation_max_length": max_new_tokens,
+            "spaces": spaces,
             "gpu": gpu_present(),
             "versions": {name: installed(name) for name in LIBRARIES},
             "code": code_fingerprint(["manifold_ocr.reading.predict", *modules]),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr import resources
-from manifold_ocr.config import EvaluateConfig, ModelConfig, load_section
+from manifold_ocr.config import DecodeConfig, EvaluateConfig, ModelConfig, Spaces, load_section
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
 from manifold_ocr.metrics import score
 from manifold_ocr.metrics.paired import document_sums
@@ -29,17 +29,20 @@ ADAPTER = Path("output/adapter")
 PREDICTIONS = Path("output/predictions")
 DEEPSEEK_RUNS = Path("output/deepseek_runs")
 IMAGE_ROOT = Path("data/raw")
+WITH_GAPS = "base+gap"
 
 
 def main() -> None:
-    """Write output/predictions/{base,adapter}.jsonl and metrics/evaluate.json."""
+    """Write output/predictions/{base,adapter,base+gap}.jsonl and metrics/evaluate.json."""
     model = load_section(ModelConfig, "model")
     config = load_section(EvaluateConfig, "evaluate")
+    decode = load_section(DecodeConfig, "decode")
     everything = list(iter_manifest(TEST))
-    samples, unread = readable(everything, registry.family(model))
+    family = registry.family(model)
+    samples, unread = readable(everything, family)
     readings = {
-        name: read(name, model, adapter, samples, config)
-        for name, adapter in (("base", None), ("adapter", ADAPTER))
+        name: read(name, model, adapter, samples, config, spaces)
+        for name, (adapter, spaces) in systems(family, decode).items()
     }
     if process_share()[0]:
         return  # torchrun's first process has all rows and writes
@@ -51,6 +54,9 @@ def main() -> None:
         for name, reading in readings.items()
     }
     report = score.evaluation(rows["adapter"], rows["base"], config)
+    if WITH_GAPS in rows:
+        report[WITH_GAPS] = score.summarise(rows[WITH_GAPS], config)
+        report["difference+gap"] = score.compare(rows["adapter"], rows[WITH_GAPS], config)
     report["not_read"] = dict(sorted(unread.items()))
     report["test_sha256"] = manifest_sha256(TEST)
     report["test_rows"] = dict(sorted(transcription_rows(everything).items()))
@@ -64,6 +70,21 @@ def main() -> None:
             report["imported"]["deepseek-ocr"], report["documents"]["deepseek-ocr"] = found
     write_json("metrics/evaluate.json", report)
     describe(report, readings)
+
+
+def systems(family: str, decode: DecodeConfig) -> dict[str, tuple[Path | None, Spaces]]:
+    """Return {name: (adapter, spaces)}: base, adapter, and the base with its own best decoding.
+
+    An adapter that has mostly learnt to write spaces is compared with a base that puts them at
+    wide gaps, too. Families that generate text have no frames and so no such rule.
+    """
+    found: dict[str, tuple[Path | None, Spaces]] = {
+        "base": (None, decode.spaces),
+        "adapter": (ADAPTER, decode.spaces),
+    }
+    if family == "ctc" and decode.spaces == "model":
+        found[WITH_GAPS] = (None, "gap")
+    return found
 
 
 def transcription_rows(samples: Sequence[Sample]) -> Counter[str]:
@@ -105,6 +126,7 @@ def read(
     adapter: Path | None,
     samples: Sequence[Sample],
     config: EvaluateConfig,
+    spaces: Spaces = "model",
 ) -> Reading:
     """Read all samples with the base model or with the adapter on it, cached row by row.
 
@@ -113,8 +135,10 @@ def read(
     base = registry.base_path(model)
     weights = [base] if adapter is None else [base, adapter]
     modules = registry.modules(registry.family(model))
-    fingerprint = reading_fingerprint(model, weights, config.generation_max_length, modules)
-    loaded = registry.load_model(model, adapter, max_new_tokens=config.generation_max_length)
+    fingerprint = reading_fingerprint(model, weights, config.generation_max_length, modules, spaces)
+    loaded = registry.load_model(
+        model, adapter, max_new_tokens=config.generation_max_length, spaces=spaces
+    )
     reading, cost = predict_and_measure(loaded, samples, IMAGE_ROOT, fingerprint, name)
     if cost and process_share()[0] == 0:
         resources.record(f"evaluate_{name}", cost)
@@ -125,13 +149,18 @@ def describe(report: dict[str, Any], readings: dict[str, Reading]) -> None:
     """Print what was read and the headline."""
     for name, reading in readings.items():
         print(f"evaluate: {name}: {len(reading.predictions)} rows, {reading.fresh} read anew")
-    overall = {name: report[name]["overall"]["cer"] for name in ("base", "adapter")}
-    difference = report["difference"]["overall"]
-    print(
-        f"evaluate: CER base {overall['base']:.4f}, adapter {overall['adapter']:.4f}, difference "
-        f"{difference['cer']:+.4f} "
-        f"[{difference.get('cer_low', 0):+.4f}, {difference.get('cer_high', 0):+.4f}]"
-    )
+    for name, compared in (("base", "difference"), (WITH_GAPS, "difference+gap")):
+        if name not in report:
+            continue
+        adapter, other = report["adapter"]["overall"], report[name]["overall"]
+        difference = report[compared]["overall"]
+        print(
+            f"evaluate: CER {name} {other['cer']:.4f}, adapter {adapter['cer']:.4f}, difference "
+            f"{difference['cer']:+.4f} "
+            f"[{difference.get('cer_low', 0):+.4f}, {difference.get('cer_high', 0):+.4f}]; "
+            f"without spaces {other['cer_without_spaces']:.4f}, "
+            f"{adapter['cer_without_spaces']:.4f}"
+        )
 
 
 if __name__ == "__main__":

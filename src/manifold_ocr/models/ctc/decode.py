@@ -15,6 +15,8 @@ HEIGHT = 48
 STRIDE = 8  # pixels of width that one frame covers
 MAX_WIDTH = 3200  # 400 frames; a wider line is squeezed to this width, as the hub's processor does
 BLANK = 0
+GAP_FRAMES = 6  # both chosen on the validation lines of the default corpus: docs/metrics.md
+GAP_PITCHES = 1.8
 
 
 def line_width(size: tuple[int, int]) -> int:
@@ -46,20 +48,47 @@ def line_pixels(image: Image.Image) -> np.ndarray:
     )
 
 
-def decode_frames(best: np.ndarray, probability: np.ndarray, characters: list[str]) -> Recognition:
+def decode_frames(
+    best: np.ndarray,
+    probability: np.ndarray,
+    characters: list[str],
+    *,
+    gap_spaces: bool = False,
+) -> Recognition:
     """Return the text of greedy CTC: repeats joined, blanks (class 0) dropped.
 
     `best` and `probability` are (T,): the winning class of each frame and its probability.
     Confidence is the mean over characters of the highest probability among the frames that
-    the character spans; a line without characters has confidence 0.
+    the character spans; a line without characters has confidence 0. `gap_spaces` puts a
+    space at each wide gap that the model leaves without one (see `wide_gaps`).
     """
     starts = np.flatnonzero(np.diff(best, prepend=-1))
     kept = [i for i, start in enumerate(starts) if best[start] != BLANK]
     if not kept:
         return Recognition("", 0.0, len(best))
     peaks = np.maximum.reduceat(probability, starts)
-    text = "".join(characters[best[starts[i]]] for i in kept)
+    written = [characters[best[starts[i]]] for i in kept]
+    if gap_spaces:
+        ends = np.append(starts[1:], len(best)) - 1
+        for i in reversed(wide_gaps(written, starts[kept], ends[kept])):
+            written.insert(i, " ")
+    text = "".join(written)
     return Recognition(text, float(np.mean(peaks[kept], dtype=np.float64)), len(best))
+
+
+def wide_gaps(written: Sequence[str], starts: np.ndarray, ends: np.ndarray) -> list[int]:
+    """Return the indices of characters that a wide gap parts from the one before.
+
+    `starts` and `ends` are (n,): the first and last winning frame of each character. A gap is
+    wide from max(GAP_FRAMES, GAP_PITCHES x the line's median pitch) frames between two
+    characters of which none is a space or full-width (Chinese is set without spaces).
+    """
+    if len(written) < 3:
+        return []
+    pitch = float(np.median(np.diff(starts)))
+    wide = starts[1:] - ends[:-1] >= max(GAP_FRAMES, GAP_PITCHES * pitch)
+    apart = [c != " " and unicodedata.east_asian_width(c[0]) not in "WF" for c in written]
+    return [i + 1 for i in np.flatnonzero(wide).tolist() if apart[i] and apart[i + 1]]
 
 
 UNKNOWN, TOO_LONG, EMPTY = "unknown_character", "label_longer_than_frames", "empty_label"

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from manifold_ocr.code_hash import code_fingerprint
-from manifold_ocr.config import ModelConfig
+from manifold_ocr.config import ModelConfig, Spaces
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, sha256_file, sha256_json
 from manifold_ocr.images import load_sample
@@ -42,13 +42,24 @@ class CtcModel:
     family = "ctc"
 
     def __init__(
-        self, name: str, backbone: Backbone, head: Head, characters: list[str], fingerprint: str
+        self,
+        name: str,
+        backbone: Backbone,
+        head: Head,
+        characters: list[str],
+        fingerprint: str,
+        *,
+        gap_spaces: bool = False,
     ) -> None:
-        """`fingerprint` identifies the backbone's weights: features are cached under it."""
+        """`fingerprint` identifies the backbone's weights: features are cached under it.
+
+        `gap_spaces` puts spaces at wide gaps (see `decode.wide_gaps`).
+        """
         self.name = name
         self.backbone = backbone
         self.head = head
         self.characters = characters
+        self.gap_spaces = gap_spaces
         self.features_fingerprint = features_fingerprint(fingerprint)
 
     def recognise(
@@ -106,7 +117,7 @@ class CtcModel:
     def read(self, features: np.ndarray) -> Recognition:
         """Return the text of a line from its features (C, T)."""
         best, probability = self.head(features)
-        return decode_frames(best, probability, self.characters)
+        return decode_frames(best, probability, self.characters, gap_spaces=self.gap_spaces)
 
     def vision_tokens(self, size: tuple[int, int]) -> int:
         """Return the CTC frames of an image of (width, height)."""
@@ -123,8 +134,16 @@ def features_fingerprint(backbone: str) -> str:
     return sha256_json({"backbone": backbone, "code": code, "libraries": libraries})
 
 
-def load(config: ModelConfig, base: Path, adapter: Path | None, device: str | None) -> CtcModel:
+def load(
+    config: ModelConfig,
+    base: Path,
+    adapter: Path | None,
+    device: str | None,
+    spaces: Spaces = "model",
+) -> CtcModel:
     """Load a CTC recogniser; through onnxruntime where the checkpoint carries its graphs.
+
+    `spaces` is `decode.spaces` of params.yaml.
 
     Raises:
         UserError: files are missing, or the adapter does not fit the base model.
@@ -133,14 +152,17 @@ def load(config: ModelConfig, base: Path, adapter: Path | None, device: str | No
 
     characters = character_list(base)
     name = adapter.name if adapter else config.id
+    gaps = spaces == "gap" or (spaces == "auto" and adapter is None)
     fast = onnx.has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
     if fast and not (adapter and onnx.touches_backbone(base, adapter)):
         backbone = onnx.OnnxBackbone(base)
         head = onnx.OnnxHead(base, adapter)
-        return CtcModel(name, backbone, head, characters, backbone.fingerprint)
+        return CtcModel(name, backbone, head, characters, backbone.fingerprint, gap_spaces=gaps)
 
     parts = load_torch(config, base, adapter, device)
-    return CtcModel(name, parts.backbone, parts.head, characters, parts.fingerprint)
+    return CtcModel(
+        name, parts.backbone, parts.head, characters, parts.fingerprint, gap_spaces=gaps
+    )
 
 
 def character_list(folder: Path) -> list[str]:

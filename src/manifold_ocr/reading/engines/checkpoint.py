@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from manifold_ocr.config import ModelConfig, load_section
+from manifold_ocr.config import DecodeConfig, ModelConfig, load_section
 from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_yaml
 from manifold_ocr.models.base import ImageSource, OcrModel, Recognition, opened
 from manifold_ocr.models.registry import base_path, granularities, load_model
 from manifold_ocr.reading.page import PageReader
@@ -24,12 +25,19 @@ def load_checkpoint(folder: Path | None, params: Path = Path("params.yaml")) -> 
     if folder is not None and not folder.is_dir():
         raise UserError(f"{folder}: no such model folder")
     if folder is not None and (folder / "config.json").is_file():
-        return load_model(ModelConfig(id=str(folder)))
+        return load_model(ModelConfig(id=str(folder)), spaces=decoding(params).spaces)
     known = params.is_file()
     config = load_section(ModelConfig, "model", params) if known else ModelConfig(id=EMBEDDED)
     if folder is not None and not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder}: holds no safetensors weights; name a checkpoint or an adapter")
-    return load_model(config, adapter=folder)
+    return load_model(config, adapter=folder, spaces=decoding(params).spaces)
+
+
+def decoding(params: Path) -> DecodeConfig:
+    """Return the `decode` section of a params file, or the defaults without one."""
+    if not params.is_file() or "decode" not in read_yaml(params):
+        return DecodeConfig()
+    return load_section(DecodeConfig, "decode", params)
 
 
 def reader_model(folder: Path | None, params: Path = Path("params.yaml")) -> OcrModel:
