@@ -92,7 +92,7 @@ def _imports(path: Path) -> list[Path]:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     sources = []
     for name in names:
-        if name == "manifold_ocr" or name.startswith("manifold_ocr."):
+        if name.startswith("manifold_ocr."):  # the package itself is the Python API: no result
             try:
                 sources.append(_source(name))
             except ModuleNotFoundError:
