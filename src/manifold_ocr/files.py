@@ -97,13 +97,27 @@ def read_json(path: Path | str) -> Any:
         UserError: missing, not UTF-8 or not JSON; names the file and the place.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{path}: JSON that cannot be read ({error})") from error
+
+
+def read_list(path: Path | str) -> list[Any]:
+    """Read a JSON file that holds a list.
+
+    Raises:
+        UserError: as `read_json`, or something else than a list.
+    """
+    value = read_json(path)
+    if not isinstance(value, list):
+        raise UserError(f"{path}: a JSON list is expected, not {type(value).__name__}")
+    return value
 
 
 def sha256_file(path: Path | str) -> str:

@@ -170,7 +170,7 @@ def _parse(line: str, where: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg}); mend or remove the row") from error
+        raise UserError(f"{where}: not valid JSON ({error.msg}); fix or remove the row") from error
 
 
 def read_samples(path: Path | str) -> Iterator[Sample]:

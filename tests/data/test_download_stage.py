@@ -107,7 +107,7 @@ def test_local_archives_are_unpacked_and_links_refused(project):
     assert done.returncode == 2 and "link that leaves" in done.stderr
 
 
-def test_licence_gate_of_the_download(project):
+def test_license_gate_of_the_download(project):
     params = project / "params.yaml"
     text = params.read_text().replace("commercial: false", "commercial: true")
     params.write_text(text.replace("[mine]", "[fox]").replace("  mine:", "  fox: {}\n  mine:"))

@@ -321,6 +321,79 @@ class TestManifestRows:
         assert (found.document, found.subset, found.license, found.tags) == ("12", "7", "5", ("t",))
 
 
+class TestAccounts:
+    """Every image without a label is told, later pages of a file as well."""
+
+    def test_later_pages_of_a_labeled_file(self, tmp_path):
+        sheets = [Image.new("L", (40, 20), 255) for _ in range(3)]
+        sheets[0].save(tmp_path / "a.tif", save_all=True, append_images=sheets[1:])
+        write(tmp_path / "metadata.jsonl", '{"file_name": "a.tif", "text": "one"}\n')
+        rows, rejected = read(tmp_path)
+        assert texts(rows) == ["one"]
+        assert [(r.source, r.detail) for r in rejected] == [
+            ("a.tif", "pages 2 to 3 of the file have no label")
+        ]
+
+    def test_fox(self, tmp_path):
+        for name in ("a", "b"):
+            image(tmp_path / f"en_pdf_png/{name}.png")
+        entry = {"image": "a.png", "conversations": [{"value": "q"}, {"value": "text"}]}
+        broken = [{"image": "a.png", "conversations": [{}, {"value": 5}]}, None, {"image": 3}]
+        write(tmp_path / "en_page_ocr.json", [entry, *broken])
+        rows, rejected = read(tmp_path, "fox")
+        assert [row.text for row in rows] == ["text"]
+        assert reasons(rejected) == [
+            ("en_page_ocr.json[1]", "broken_row"), ("en_page_ocr.json[2]", "broken_row"),
+            ("en_page_ocr.json[3]", "broken_row"), ("en_pdf_png/b.png", "missing_label"),
+        ]  # fmt: skip
+
+    def test_publaynet(self, tmp_path):
+        for name in ("P1_0", "P2_0"):
+            image(tmp_path / f"val/{name}.png")
+        value = {
+            "images": [{"id": 1, "file_name": "P1_0.png", "width": 9, "height": 9}, {"id": 2}, 7],
+            "annotations": [
+                {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]},
+                {"image_id": 2, "category_id": 1, "bbox": [1, 2, 3, 4]},
+                {"image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]},
+                {"image_id": 1, "category_id": 1, "bbox": "x"},
+            ],
+            "categories": [{"id": 1, "name": "text"}],
+        }
+        write(tmp_path / "val.json", value)
+        rows, rejected = read(tmp_path, "publaynet")
+        assert [json.loads(row.text) for row in rows] == [[{"label": "text", "box": [1, 2, 4, 6]}]]
+        assert reasons(rejected) == [
+            ("val.json#", "broken_row"), ("val.json#2", "broken_row"),
+            ("val.json#annotations[2]", "broken_row"), ("val.json#annotations[3]", "broken_row"),
+            ("val/P2_0.png", "missing_label"),
+        ]  # fmt: skip
+
+    def test_docvqa(self, tmp_path):
+        for name in ("a_1", "b_1", "c_1"):
+            image(tmp_path / f"documents/{name}.png")
+        entry = {"question": "What?", "image": "documents/a_1.png", "docId": 3, "answers": ["x"]}
+        entries = [entry, {**entry, "image": "documents/b_1.png", "answers": []},
+                   {**entry, "image": "/etc/passwd"}, None]  # fmt: skip
+        write(tmp_path / "val_v1.0.json", {"data": entries})
+        write(tmp_path / "train_v1.0.json", {"data": 5})
+        rows, rejected = read(tmp_path, "docvqa")
+        assert [row.text for row in rows] == ["x"]
+        assert reasons(rejected) == [
+            ("documents/c_1.png", "missing_label"), ("train_v1.0.json", "broken_row"),
+            ("val_v1.0.json[1]", "no_answer"), ("val_v1.0.json[2]", "broken_row"),
+            ("val_v1.0.json[3]", "broken_row"),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["[" * 9999, "\ufeff{}", "1" * 5000, '{"a": 1', "null"])
+def test_json_of_any_kind_is_no_traceback(tmp_path, content):
+    image(tmp_path / "p.jpg")
+    write(tmp_path / "COCO_Text.json", content)
+    with pytest.raises(UserError):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize(
     "files",
     [{"result.json": {"images": [], "annotations": []}}, {"metadata.tsv": "file_name\ttext\n"},

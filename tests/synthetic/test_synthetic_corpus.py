@@ -96,7 +96,7 @@ def test_images_are_small_grey_scans(corpus):
         assert path.stat().st_size < 250_000
 
 
-def test_rows_state_licence_language_and_source(rows):
+def test_rows_state_license_language_and_source(rows):
     assert {r.license for r in rows} == {"CC0-1.0"}
     assert {r.language for r in rows if r.subset == "chinese"} == {"zh"}
     assert {r.language for r in rows if r.subset != "chinese"} == {"en"}

@@ -1,4 +1,4 @@
-"""Degradations of grey images in integer arithmetic: ink, paper, camera; equal bytes on every CPU.
+"""Degradations of gray images in integer arithmetic: ink, paper, camera; equal bytes on every CPU.
 
 numpy's floating-point exp, log and pow differ between vector units, and so do its normal
 deviates; everything here is integers, or Pillow's own compiled code, which has one path.
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-Grey = NDArray[np.uint8]
+Gray = NDArray[np.uint8]
 Signed = NDArray[np.int16]
 
 
@@ -31,18 +31,18 @@ def between(rng: np.random.Generator, low: int, high: int) -> int:
     return int(rng.integers(low, high + 1)) if high > low else low
 
 
-def to_array(image: Image.Image) -> Grey:
-    """Return the pixels of a grey copy of `image`: (height, width) uint8."""
+def to_array(image: Image.Image) -> Gray:
+    """Return the pixels of a gray copy of `image`: (height, width) uint8."""
     return np.array(image if image.mode == "L" else image.convert("L"), dtype=np.uint8)
 
 
 def to_image(values: NDArray[np.generic]) -> Image.Image:
-    """Clip to 0..255 and return a grey image."""
+    """Clip to 0..255 and return a gray image."""
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8), mode=None)
 
 
 def bell_noise(rng: np.random.Generator, shape: tuple[int, int], deviation: int) -> Signed:
-    """Return a bell-shaped noise field of the given standard deviation in grey levels.
+    """Return a bell-shaped noise field of the given standard deviation in gray levels.
 
     The sum of four uniform bytes has mean 510 and standard deviation 148.
     """
@@ -52,7 +52,7 @@ def bell_noise(rng: np.random.Generator, shape: tuple[int, int], deviation: int)
     return scaled
 
 
-def smooth_field(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> Grey:
+def smooth_field(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> Gray:
     """Return random values 0..255 that vary smoothly over about `cell` pixels."""
     height, width = shape
     rows, columns = max(2, height // cell + 2), max(2, width // cell + 2)
@@ -60,14 +60,14 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, int], cell: int) ->
     return to_array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def blend(first: Grey, second: Grey, weight: int) -> Grey:
+def blend(first: Gray, second: Gray, weight: int) -> Gray:
     """Return `first` with `weight`/256 of `second` mixed in."""
     mixed = first.astype(np.int32) * (256 - weight) + second.astype(np.int32) * weight
     return ((mixed + 128) >> 8).astype(np.uint8)
 
 
-def paper_level(values: Grey) -> int:
-    """Return the grey level of the background: the 85th percentile, without interpolation."""
+def paper_level(values: Gray) -> int:
+    """Return the gray level of the background: the 85th percentile, without interpolation."""
     counts = np.bincount(values.ravel(), minlength=256)
     return int(np.searchsorted(np.cumsum(counts), values.size * 85 // 100))
 
@@ -166,7 +166,7 @@ def binarise(image: Image.Image, margin: int) -> Image.Image:
 
 
 def texture(rng: np.random.Generator, image: Image.Image, depth: int) -> Image.Image:
-    """Add fibres: fine and coarse grain, together at most `depth` grey levels darker."""
+    """Add fibres: fine and coarse grain, together at most `depth` gray levels darker."""
     values = to_array(image).astype(np.int32)
     fine = smooth_field(rng, values.shape, 3).astype(np.int32)
     coarse = smooth_field(rng, values.shape, 17).astype(np.int32)
@@ -174,7 +174,7 @@ def texture(rng: np.random.Generator, image: Image.Image, depth: int) -> Image.I
 
 
 def gradient(rng: np.random.Generator, image: Image.Image, depth: int) -> Image.Image:
-    """Darken smoothly over the whole image by up to `depth` grey levels (uneven light)."""
+    """Darken smoothly over the whole image by up to `depth` gray levels (uneven light)."""
     values = to_array(image).astype(np.int32)
     corners = rng.integers(0, 256, size=(2, 3), dtype=np.uint8)
     height, width = values.shape
@@ -183,7 +183,7 @@ def gradient(rng: np.random.Generator, image: Image.Image, depth: int) -> Image.
 
 
 def stains(rng: np.random.Generator, image: Image.Image, depth: int, cell: int = 60) -> Image.Image:
-    """Darken a few smooth blots by up to `depth` grey levels; most of the sheet stays clean."""
+    """Darken a few smooth blots by up to `depth` gray levels; most of the sheet stays clean."""
     values = to_array(image).astype(np.int32)
     blots = np.maximum(smooth_field(rng, values.shape, cell).astype(np.int32) - 170, 0)
     return to_image(values - (blots * depth // 85))
@@ -194,7 +194,7 @@ def show_through(
 ) -> Image.Image:
     """Let the mirrored print of the other side shine through, `depth`/256 strong.
 
-    `other` is what stands on the other side; without it the image itself is used, shifted.
+    `other` is what is on the other side; without it the image itself is used, shifted.
     """
     values = to_array(image).astype(np.int32)
     height, width = values.shape
@@ -207,7 +207,7 @@ def show_through(
 
 
 def grain(rng: np.random.Generator, image: Image.Image, deviation: int) -> Image.Image:
-    """Add sensor noise of the given standard deviation in grey levels."""
+    """Add sensor noise of the given standard deviation in gray levels."""
     values = to_array(image)
     return to_image(values.astype(np.int16) + bell_noise(rng, values.shape, deviation))
 

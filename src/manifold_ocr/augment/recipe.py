@@ -71,7 +71,7 @@ def draw_steps(recipe: Recipe, rng: np.random.Generator) -> tuple[Applied, ...]:
 def augment_line(
     image: Image.Image, recipe: Recipe, rng: np.random.Generator
 ) -> tuple[Image.Image, tuple[Applied, ...]]:
-    """Return the augmented grey image of a line and the steps that were taken."""
+    """Return the augmented gray image of a line and the steps that were taken."""
     steps = draw_steps(recipe, rng)
     image = image.convert("L")
     for step in steps:
@@ -80,5 +80,5 @@ def augment_line(
 
 
 def augment_image(image: Image.Image, recipe: Recipe, seed: int) -> Image.Image:
-    """Return an augmented grey copy of a line's image; equal arguments give equal pixels."""
+    """Return an augmented gray copy of a line's image; equal arguments give equal pixels."""
     return augment_line(image, recipe, generator(seed))[0]

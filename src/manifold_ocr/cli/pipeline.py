@@ -34,10 +34,10 @@ def add_corpora(
     """Add corpora to `download.corpora` of a params file, comments kept; return the new ones.
 
     `options` are set for each of them. Every corpus is checked (name, kind, options,
-    licence) before the file is written.
+    license) before the file is written.
 
     Raises:
-        UserError: unknown corpus, or a licence the run does not allow; nothing is written.
+        UserError: unknown corpus, or a license the run does not allow; nothing is written.
     """
     from manifold_ocr.config import check_corpus_name
     from manifold_ocr.files import edited_yaml

@@ -149,7 +149,7 @@ def _checked(archive: Path, entries: Iterable[_Entry], limits: Limits) -> list[_
     for entry in chosen:
         key = str(entry.path)
         if key in seen:
-            raise UserError(f"{archive}: {key}: stands twice in the archive; refused")
+            raise UserError(f"{archive}: {key}: is in the archive twice; refused")
         seen.add(key)
     return chosen
 

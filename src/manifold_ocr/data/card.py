@@ -158,8 +158,8 @@ def write_card(
         "## Rows",
         _splits_table(report),
         *(_attribute_section(report, name) for name in ("corpus", "subset", "language")),
-        "## Licences of the rows",
-        _counts_table(report, "licence"),
+        "## Licences of the rows",  # the spelling of earlier cards, whose bytes are compared
+        _counts_table(report, "license", "licence"),
         "## Left out",
         _left_out(report),
         "## Leaks",
@@ -192,7 +192,7 @@ def _corpora_table(corpora: Sequence[SelectedCorpus]) -> str:
     for corpus in corpora:
         source = SOURCES.get(corpus.kind)
         citation = source.citation if source else "the user's own"
-        rows.append((corpus.name, corpus.kind, corpus.role, corpus.licence, citation))
+        rows.append((corpus.name, corpus.kind, corpus.role, corpus.license, citation))
     header = ("corpus", "kind", "role", "licence", "source")
     listed = table(header, rows).replace("---:", "---")
     trained_on = ", ".join(corpus.name for corpus in corpora if corpus.contaminated)
@@ -215,11 +215,11 @@ def _attribute_section(report: BuildReport, attribute: str) -> str:
     return f"### By {attribute}\n\n{_counts_table(report, attribute)}"
 
 
-def _counts_table(report: BuildReport, attribute: str) -> str:
+def _counts_table(report: BuildReport, attribute: str, heading: str = "") -> str:
     counts = {split: report.splits[split].by(attribute) for split in SPLITS}
     values = sorted(set().union(*counts.values()))
     rows = [(value, *(counts[split].get(value, 0) for split in SPLITS)) for value in values]
-    return table((attribute, *SPLITS), rows)
+    return table((heading or attribute, *SPLITS), rows)
 
 
 def _left_out(report: BuildReport) -> str:

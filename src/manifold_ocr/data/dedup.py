@@ -44,7 +44,7 @@ class Group(NamedTuple):
     corpus: str
     subset: str
     language: str
-    licence: str
+    license: str
     granularity: str
     task: str
 

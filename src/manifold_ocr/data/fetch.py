@@ -1,6 +1,6 @@
 """Bring a corpus's raw files into data/raw: from a local path, an address or the hub.
 
-The download stage stands on this module and on the sources, so that mending a parser
+The download stage uses this module and the sources only, so that fixing a parser
 never fetches anything again.
 
 They lie outside the project, where DVC does not look. So a download notes the hash of its

@@ -4,7 +4,7 @@ import codecs
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from manifold_ocr.images import IMAGE_SUFFIXES
@@ -83,6 +83,15 @@ def is_image(name: str) -> bool:
     """Say whether a file name has the suffix of an image format, or of a PDF."""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (hot: 1e6 names)
     return suffix in IMAGE_SUFFIXES or suffix == ".pdf"
+
+
+def unlisted(root: Path, folder: str, listed: Collection[str]) -> Iterator[str]:
+    """Yield the images below a folder of `root` (relative to it) that are not `listed`."""
+    if (root / folder).is_dir():
+        for name in walk_files(root / folder):
+            path = f"{folder}/{name}" if folder else name
+            if is_image(name) and path not in listed:
+                yield path
 
 
 def bounding_box(points: Sequence[float]) -> Box:

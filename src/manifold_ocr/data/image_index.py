@@ -182,7 +182,7 @@ class HashIndex:
 
 
 BATCH = 64
-RECHECK = 100  # one cache hit in so many is hashed again
+RECHECK = 100  # one cache hit in this many is hashed again
 
 
 @dataclass(frozen=True)

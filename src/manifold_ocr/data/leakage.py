@@ -258,7 +258,7 @@ def _empty() -> MinHash:
 def same_text(first: str, second: str, similarity: float) -> bool:
     """Say whether two folded texts are one text with scattered errors.
 
-    The normalised edit similarity must reach `similarity`, and the errors must be spread as
+    The normalized edit similarity must reach `similarity`, and the errors must be spread as
     typos are. Two forms of one template, filled in differently, are told from a copy by
     windows of other text (over one in twenty) or by digits (dates, numbers, amounts) that
     differ at more than twice the rate of the letters.

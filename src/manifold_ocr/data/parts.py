@@ -118,7 +118,7 @@ class _Part:
         self._builder = RowBuilder(
             corpus=corpus.name,
             role=corpus.role,
-            licence=corpus.licence,
+            license=corpus.license,
             splitter=task.splitter,
             raw_root=task.raw_root,
             cache=images,
@@ -187,9 +187,9 @@ class _Part:
     def _key(self, row: BuiltRow, raw: RawRow) -> bytes:
         text = raw.text.strip()
         width, height = row.size
-        licence = self._corpus.licence if raw.license == "unknown" else raw.license
+        license = self._corpus.license if raw.license == "unknown" else raw.license
         group = Group(
-            self._corpus.name, raw.subset, raw.language, licence, raw.granularity, raw.task
+            self._corpus.name, raw.subset, raw.language, license, raw.granularity, raw.task
         )
         return pack_key(
             row.input_key,

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from manifold_ocr.config import POLICY_KEYS
 from manifold_ocr.data.fetch import MOUNT
-from manifold_ocr.data.sources import corpus_licence, corpus_options, licence_of, policy_of
+from manifold_ocr.data.sources import corpus_license, corpus_options, license_of, policy_of
 from manifold_ocr.errors import UserError, nearest
 from manifold_ocr.records import RawRow, Rejection
 
@@ -31,7 +31,7 @@ class Corpus(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which the corpus stands in params.yaml and data/raw."""
+        """The name of the corpus in params.yaml and data/raw."""
         ...
 
     @property
@@ -70,9 +70,9 @@ class SelectedCorpus:
     role: str
 
     @property
-    def licence(self) -> str:
-        """Return the licence of the corpus as a whole (rows may state their own)."""
-        return licence_of(self.name, self.options)
+    def license(self) -> str:
+        """Return the license of the corpus as a whole (rows may state their own)."""
+        return license_of(self.name, self.options)
 
     @property
     def contaminated(self) -> bool:
@@ -81,11 +81,11 @@ class SelectedCorpus:
 
 
 def select_corpora(params: Mapping[str, Any]) -> list[SelectedCorpus]:
-    """Return the corpora of `download.corpora`, checked against the licence policy.
+    """Return the corpora of `download.corpora`, checked against the license policy.
 
     Raises:
         UserError: an unknown corpus or kind (the nearest is named), options that are no
-            mapping, a name listed twice, or a licence the run does not allow.
+            mapping, a name listed twice, or a license the run does not allow.
     """
     names = (params.get("download") or {}).get("corpora")
     if not isinstance(names, list) or not names:
@@ -96,7 +96,7 @@ def select_corpora(params: Mapping[str, Any]) -> list[SelectedCorpus]:
     policy = policy_of(section)
     selected = [resolve(str(name), section.get(name)) for name in names]
     for corpus in selected:
-        corpus_licence(corpus.name, corpus.options, policy)
+        corpus_license(corpus.name, corpus.options, policy)
     return selected
 
 
@@ -108,8 +108,8 @@ OPTIONS = {
     "hf_dataset": ("data.readers.huggingface", "HfDatasetOptions"),
     "icdar_sroie": ("data.readers.icdar", "SroieOptions"),
     "icdar2015": ("data.readers.icdar", "Icdar2015Options"),
-    "omnidocbench": ("data.readers.omnidocbench", "OmniDocBenchOptions"),
-    "publaynet": ("data.readers.publaynet", "PubLayNetOptions"),
+    "omnidocbench": ("data.readers.benchmarks", "OmniDocBenchOptions"),
+    "publaynet": ("data.readers.probes", "PubLayNetOptions"),
 }
 
 
@@ -179,18 +179,18 @@ def _adapter(kind: str, name: str) -> Corpus:
 
             return Icdar2015(name)
         case "fox":
-            from manifold_ocr.data.readers.fox import Fox
+            from manifold_ocr.data.readers.benchmarks import Fox
 
             return Fox(name)
         case "omnidocbench":
-            from manifold_ocr.data.readers.omnidocbench import OmniDocBench
+            from manifold_ocr.data.readers.benchmarks import OmniDocBench
 
             return OmniDocBench(name)
         case "docvqa":
-            from manifold_ocr.data.readers.docvqa import DocVqa
+            from manifold_ocr.data.readers.probes import DocVqa
 
             return DocVqa(name)
         case _:
-            from manifold_ocr.data.readers.publaynet import PubLayNet
+            from manifold_ocr.data.readers.probes import PubLayNet
 
             return PubLayNet(name)

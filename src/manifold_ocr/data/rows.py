@@ -96,7 +96,7 @@ class RowBuilder:
         *,
         corpus: str,
         role: str,
-        licence: str,
+        license: str,
         splitter: Splitter,
         raw_root: Path,
         cache: ImageCache,
@@ -106,7 +106,7 @@ class RowBuilder:
     ) -> None:
         self._corpus = corpus
         self._role = role
-        self._licence = licence
+        self._license = license
         self._splitter = splitter
         self._raw_root = raw_root
         self._cache = cache
@@ -196,7 +196,7 @@ class RowBuilder:
             "task": raw.task,
             "question": raw.question,
             "answers": raw.answers,
-            "license": self._licence if raw.license == "unknown" else raw.license,
+            "license": self._license if raw.license == "unknown" else raw.license,
         }
         return values | {"frame": raw.frame} if raw.frame else values
 

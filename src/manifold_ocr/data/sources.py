@@ -1,6 +1,6 @@
 """Where each known corpus comes from, under which license, and which ones a run may use.
 
-The download stage depends on this file and never on a parser, so mending a parser fetches
+The download stage depends on this file and never on a parser, so fixing a parser fetches
 nothing again. A hub source is pinned by its commit; a plain address by its SHA-256.
 """
 
@@ -136,53 +136,53 @@ _NON_COMMERCIAL = ("-nc", "noncommercial", "non-commercial", "research")
 
 
 @settings
-class LicencePolicy:
+class LicensePolicy:
     """`allowed_licences` lists SPDX-like names (or `any`); `commercial` is the run's purpose."""
 
     allowed_licences: Annotated[Names, Field(min_length=1)] = ("any",)
     commercial: Flag = False
 
 
-def is_non_commercial(licence: str) -> bool:
-    """Say whether a licence name forbids commercial use (CC BY-NC, research only)."""
-    name = licence.lower().replace(" ", "-")
+def is_non_commercial(license: str) -> bool:
+    """Say whether a license name forbids commercial use (CC BY-NC, research only)."""
+    name = license.lower().replace(" ", "-")
     return any(mark in name for mark in _NON_COMMERCIAL)
 
 
-def check_licence(corpus: str, licence: str, policy: LicencePolicy) -> None:
-    """Refuse a corpus whose licence the run does not allow.
+def check_license(corpus: str, license: str, policy: LicensePolicy) -> None:
+    """Refuse a corpus whose license the run does not allow.
 
     Raises:
-        UserError: names corpus, licence and the key of params.yaml that decides.
+        UserError: names corpus, license and the key of params.yaml that decides.
     """
-    if policy.commercial and is_non_commercial(licence):
+    if policy.commercial and is_non_commercial(license):
         raise UserError(
-            f"corpus {corpus}: its licence {licence} forbids commercial use and "
+            f"corpus {corpus}: its license {license} forbids commercial use and "
             "corpora.commercial is true; remove it from download.corpora, or set "
             "corpora.commercial: false if this run is research"
         )
     allowed = {name.lower() for name in policy.allowed_licences}
-    if ANY not in allowed and licence.lower() not in allowed:
+    if ANY not in allowed and license.lower() not in allowed:
         raise UserError(
-            f"corpus {corpus}: its licence {licence} is not in corpora.allowed_licences "
+            f"corpus {corpus}: its license {license} is not in corpora.allowed_licences "
             f"({', '.join(policy.allowed_licences)}); add it there or drop the corpus"
         )
 
 
-def policy_of(section: Mapping[str, Any]) -> LicencePolicy:
-    """Return the licence policy in the `corpora` section of params.yaml."""
+def policy_of(section: Mapping[str, Any]) -> LicensePolicy:
+    """Return the license policy in the `corpora` section of params.yaml."""
     values = {key: section[key] for key in POLICY_KEYS if key in section}
-    return build(LicencePolicy, values, "params.yaml: corpora")
+    return build(LicensePolicy, values, "params.yaml: corpora")
 
 
-def licence_of(name: str, options: Mapping[str, Any]) -> str:
-    """Return a corpus's licence: the user's word, else what its source says, else unknown."""
+def license_of(name: str, options: Mapping[str, Any]) -> str:
+    """Return a corpus's license: the user's word, else what its source says, else unknown."""
     known = SOURCES.get(str(options.get("kind") or name))
     return str(options.get("license") or (known.license if known else "unknown"))
 
 
-def corpus_licence(name: str, options: Mapping[str, Any], policy: LicencePolicy) -> str:
-    """Return the corpus's licence after checking it (see `check_licence`)."""
-    licence = licence_of(name, options)
-    check_licence(name, licence, policy)
-    return licence
+def corpus_license(name: str, options: Mapping[str, Any], policy: LicensePolicy) -> str:
+    """Return the corpus's license after checking it (see `check_license`)."""
+    license = license_of(name, options)
+    check_license(name, license, policy)
+    return license

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from manifold_ocr.config import ModelConfig, load_section
 from manifold_ocr.data.fetch import METRICS, fetch, local_source, source_hash
-from manifold_ocr.data.sources import corpus_licence, policy_of
+from manifold_ocr.data.sources import corpus_license, policy_of
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_yaml, sha256_tree, write_json
 from manifold_ocr.stages.runner import run_stage
@@ -30,7 +30,7 @@ def fetch_corpus(name: str) -> None:
     """Write data/raw/NAME and its content hash, metrics/download/NAME.json."""
     section = read_yaml("params.yaml").get("corpora") or {}
     options = section.get(name) or {}
-    licence = corpus_licence(name, options, policy_of(section))
+    license = corpus_license(name, options, policy_of(section))
     destination = RAW / name
     with atomic_directory(destination) as folder:
         fetch(name, options, folder)
@@ -43,7 +43,7 @@ def fetch_corpus(name: str) -> None:
             metrics["source_sha256"] = source_hash(source)
     write_json(METRICS / f"{name}.json", metrics)
     print(
-        f"{name}: {len(files)} files, {size / 2**20:.1f} MiB in {destination} (licence: {licence})"
+        f"{name}: {len(files)} files, {size / 2**20:.1f} MiB in {destination} (license: {license})"
     )
 
 

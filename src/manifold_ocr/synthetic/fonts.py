@@ -182,7 +182,7 @@ def line_height(pen: Pen) -> int:
 
 
 def draw_run(text: str, pen: Pen, rng: random.Random) -> Image.Image:
-    """Return a grey mask (255 is ink) of `text`; the top is the ascent less PAD."""
+    """Return a gray mask (255 is ink) of `text`; the top is the ascent less PAD."""
     font = load(pen.face, pen.size)
     height = line_height(pen) + 2 * PAD
     if pen.tracking == 0 and pen.wobble == 0:

@@ -18,8 +18,8 @@ class PageStyle:
 
     `body`, `heading` and `value` are pens of running text, headings and filled-in values;
     `spare` names faces to fall back on for a line that a pen's face cannot draw. `ink` is
-    the grey level of the print, `gap` the least gap between the parts of a line in pixels.
-    `rules` draws what stands around the text: "none", "form", "chart" or "ruled" paper.
+    the gray level of the print, `gap` the least gap between the parts of a line in pixels.
+    `rules` draws what is around the text: "none", "form", "chart" or "ruled" paper.
     """
 
     body: Pen

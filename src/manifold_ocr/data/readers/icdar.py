@@ -1,6 +1,6 @@
 """ICDAR layouts: SROIE receipts (2019) and line lists of eight corners and a word (2015).
 
-A box file has a line a text line: eight integers (four corners, clockwise from top left)
+A box file has one line per text line: eight integers (four corners, clockwise from top left)
 and the text, which may hold commas. A key file is JSON with company, date, address, total.
 
 Official names: img_1.jpg with gt_img_1.txt; `###` marks what cannot be read. Folders such
@@ -54,12 +54,12 @@ class IcdarSroie:
         receipt is split by hash.
         """
         parsed = corpus_options(SroieOptions, self.name, options)
-        licence = parsed.license or SOURCES["icdar_sroie"].license
+        license = parsed.license or SOURCES["icdar_sroie"].license
         for base, split in _bases(root):
             companions = _Companions(root, base)
             for folder, image in _images(root / base):
                 receipt = _Receipt(
-                    self.name, root, base, folder, image, split, parsed, licence, companions
+                    self.name, root, base, folder, image, split, parsed, license, companions
                 )
                 yield from receipt.rows()
             for name in companions.unclaimed():
@@ -135,7 +135,7 @@ class _Receipt:
     image: str
     split: str | None
     options: SroieOptions
-    licence: str
+    license: str
     companions: _Companions
 
     @property
@@ -151,7 +151,7 @@ class _Receipt:
             subset=self.options.subset,
             language=self.options.language or "en",
             split=self.split,
-            license=self.licence,
+            license=self.license,
             **more,
         )
 
@@ -223,7 +223,7 @@ class Icdar2015:
         fetch(self.name, options, destination)
 
     def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
-        """Stream a row a readable box, images in path order."""
+        """Stream a row per readable box, images in path order."""
         parsed = corpus_options(Icdar2015Options, self.name, options)
         names = list(walk_files(root))
         labels = _Labels(name for name in names if name.lower().endswith(".txt"))

@@ -8,7 +8,7 @@ import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,14 +78,31 @@ class FolderView:
         """Build a rejection of this corpus."""
         return Rejection(corpus=self.corpus, source=source, reason=reason, detail=detail)
 
-    def unlabeled(self, images: Iterable[str], labeled: set[str], what: str) -> Iterator[Rejection]:
-        """Reject, in one share only, the images that no label names (nor one of their stem)."""
+    def unlabeled(
+        self, images: Iterable[str], labeled: Collection[str], what: str, pages: int = 1
+    ) -> Iterator[Rejection]:
+        """Reject, in one share only, the images that no label names (nor one of their stem).
+
+        A labeled image of more than `pages` pages is rejected from the next page on.
+        """
         if self.part:
             return
         stems = {stem_of(image) for image in labeled}
         for image in images:
             if image not in labeled and stem_of(image) not in stems:
                 yield self.reject(image, "missing_label", what)
+            elif image in labeled and (count := self.pages(image)) > pages:
+                detail = f"pages {pages + 1} to {count} of the file have no label"
+                yield self.reject(image, "missing_label", detail)
+
+    def pages(self, image: str) -> int:
+        """Return how many pages an image file has (1 where it cannot be opened)."""
+        if not image.lower().endswith((".tif", ".tiff", ".pdf", ".gif", ".webp")):
+            return 1
+        try:
+            return count_pages(self.root / image)
+        except UserError:
+            return 1  # the manifest stage says what is wrong with the image
 
 
 def stem_of(image: str) -> str:
@@ -201,12 +218,10 @@ def _text_names(image: str) -> list[str]:
 def _read(view: FolderView, image: str, name: str) -> Iterator[RawRow | Rejection]:
     try:
         text = read_text(view.root / name)
-        pages = count_pages(view.root / image) if may_have_pages(image) else 1
     except EncodingError as problem:
         yield view.reject(name, "wrong_encoding", str(problem))
         return
-    except UserError:
-        pages = 1  # the manifest stage says what is wrong with the image
+    pages = view.pages(image)
     parts = text.rstrip("\f\n").split("\f") if "\f" in text else [text]
     if len(parts) != pages and pages > 1:
         detail = f"{image} has {pages} pages, the text {len(parts)}: put a form feed between pages"
@@ -218,8 +233,3 @@ def _read(view: FolderView, image: str, name: str) -> Iterator[RawRow | Rejectio
     for frame, part in enumerate(parts):
         where = f"{name}#page={frame + 1}"
         yield view.row(image, part.strip(), where, frame=frame)
-
-
-def may_have_pages(image: str) -> bool:
-    """Say whether a file of this name may hold several pages."""
-    return image.lower().endswith((".tif", ".tiff", ".pdf", ".gif", ".webp"))

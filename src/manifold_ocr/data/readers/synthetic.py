@@ -1,4 +1,4 @@
-"""The embedded corpus: drawn here, needs no network and nobody's licence."""
+"""The embedded corpus: drawn here, needs no network and nobody's license."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -18,6 +18,7 @@ from manifold_ocr.images import exif_orientation, image_size
 from manifold_ocr.records import Box, RawRow, Rejection, language_tag
 
 SIDECARS = frozenset(("mets", "trpDocMetadata"))  # what exports put beside the pages
+MAX_FRAMES = 1 << 30  # of which an XML file is asked itself
 DPI_UNITS = {"mm10": 254.0, "inch1200": 1200.0}  # units per inch
 SAME_SHAPE = 0.02  # relative difference of the two scales up to which a page is the image
 
@@ -68,7 +69,11 @@ def rows(view: FolderView, parsers: dict[str, Parser]) -> Iterator[RawRow | Reje
         if not pages:
             yield view.reject(name, "broken_row", "the file holds no page")
         for frame, page in enumerate(pages):
-            yield from _page_rows(view, name, finder, page, frame if len(pages) > 1 else 0)
+            yield from _page_rows(view, name, finder, page, frame)
+        image = finder.find(pages[0].image, name, same_stem=True)[0] if pages else ""
+        if image and (count := view.pages(image)) > len(pages):
+            detail = f"pages {len(pages) + 1} to {count} of {image} have no label"
+            yield view.reject(name, "missing_label", detail)
     if not view.part:
         yield from _unlabeled(view, files, finder)
 
@@ -171,7 +176,8 @@ def _unlabeled(view: FolderView, files: list[str], finder: ImageFinder) -> Itera
     labeled = {
         image for name in files if (image := finder.find(_stated(view.root / name), name, True)[0])
     }
-    yield from view.unlabeled(finder.images, labeled, "no PAGE-XML or ALTO file names it")
+    what = "no PAGE-XML or ALTO file names it"
+    yield from view.unlabeled(finder.images, labeled, what, pages=MAX_FRAMES)
 
 
 def _stated(path: Path) -> str:

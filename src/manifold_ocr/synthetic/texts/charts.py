@@ -1,4 +1,4 @@
-"""What stands in charts: titles, axis labels with units, ticks, legends, annotations."""
+"""What charts hold: titles, axis labels with units, ticks, legends, annotations."""
 
 import random
 

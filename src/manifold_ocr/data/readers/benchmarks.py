@@ -1,5 +1,10 @@
-"""OmniDocBench: real pages with layout, reading order, text, tables and formulas.
+"""The benchmarks Fox and OmniDocBench, which are never trained on.
 
+Fox (focus_benchmark_test.zip, CC BY-NC 4.0): 112 English and 100 Chinese pages. en_page_ocr.json
+and cn_page_ocr.json are lists of {"image", "conversations": [question, answer]}; the images lie
+in en_pdf_png/ and cn_pdf_png/. Each language is read once, from its own file.
+
+OmniDocBench: real pages with layout, reading order, text, tables and formulas.
 OmniDocBench.json is a list of pages: `layout_dets` (category_type, poly, ignore, order,
 text, html, latex, line_with_spans, merge_list) and `page_info` (image_path and
 page_attribute: data_source, language, layout, special_issue). `width` and `height` of
@@ -14,11 +19,72 @@ from typing import Any
 
 from manifold_ocr.config import Share, settings
 from manifold_ocr.data.fetch import fetch
-from manifold_ocr.data.formats import area, bounding_box
+from manifold_ocr.data.formats import area, bounding_box, unlisted
 from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import read_json
+from manifold_ocr.files import read_list
 from manifold_ocr.records import RawRow, Rejection, language_tag
+
+FOX_SUBSETS = (
+    ("en_page_ocr", "en_pdf_png", "en"),
+    ("cn_page_ocr", "cn_pdf_png", "zh"),
+)
+
+
+@dataclass(frozen=True)
+class Fox:
+    """Pages of the Fox benchmark."""
+
+    name: str = "fox"
+    role: str = "eval_only"
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Fetch and unpack the benchmark (see `fetchers.fetch`)."""
+        fetch(self.name, options, destination)
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream the pages of both languages.
+
+        Raises:
+            UserError: neither annotation file is there.
+        """
+        parsed = corpus_options(CommonOptions, self.name, options)
+        base = root / "focus_benchmark_test" if (root / "focus_benchmark_test").is_dir() else root
+        found = [subset for subset in FOX_SUBSETS if (base / f"{subset[0]}.json").is_file()]
+        if not found:
+            raise UserError(f"{root}: no en_page_ocr.json or cn_page_ocr.json; fetch it again")
+        license = parsed.license or SOURCES["fox"].license
+        prefix = base.relative_to(root).as_posix() + "/" if base != root else ""
+        for subset, folder, language in found:
+            listed = set()
+            for number, entry in enumerate(read_list(base / f"{subset}.json")):
+                where = f"{prefix}{subset}.json[{number}]"
+                try:
+                    image, text = entry["image"], entry["conversations"][1]["value"]
+                    document = f"{folder}/{Path(image).stem}"
+                except (KeyError, IndexError, TypeError) as error:
+                    yield self._reject(where, "broken_row", repr(error))
+                    continue
+                if not isinstance(text, str):
+                    yield self._reject(where, "broken_row", "the answer is no text")
+                    continue
+                listed.add(f"{prefix}{folder}/{image}")
+                yield RawRow(
+                    document=document,
+                    image=f"{prefix}{folder}/{image}",
+                    text=text,
+                    source=where,
+                    subset=subset,
+                    language=language,
+                    granularity="page",
+                    license=license,
+                )
+            for name in unlisted(root, f"{prefix}{folder}", listed):
+                yield self._reject(name, "missing_label", f"{subset}.json does not name it")
+
+    def _reject(self, source: str, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self.name, source=source, reason=reason, detail=detail)
+
 
 FORMULA_BLOCKS = ("equation_isolated",)
 CHARTS = ("figure",)
@@ -55,13 +121,21 @@ class OmniDocBench:
             raise UserError(f"{root}: no OmniDocBench.json; fetch the corpus again")
         base = found[0].parent.relative_to(root).as_posix()
         prefix = "" if base == "." else f"{base}/"
-        for number, value in enumerate(read_json(found[0])):
+        listed = set()
+        for number, value in enumerate(read_list(found[0])):
             where = f"{prefix}OmniDocBench.json[{number}]"
             try:
-                yield from _Page(value, where, prefix, parsed).rows()
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                page = _Page(value, where, prefix, parsed)
+                listed.add(page.image)
+                yield from page.rows()
+            except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
                 detail = f"not a page of the benchmark: {error!r}"
-                yield Rejection(corpus=self.name, source=where, reason="broken_row", detail=detail)
+                yield self._reject(where, "broken_row", detail)
+        for name in unlisted(root, f"{prefix}images", listed):
+            yield self._reject(name, "missing_label", "OmniDocBench.json does not name it")
+
+    def _reject(self, source: str, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self.name, source=source, reason=reason, detail=detail)
 
 
 class _Page:
@@ -71,13 +145,13 @@ class _Page:
         info = value["page_info"]
         attribute = info.get("page_attribute") or {}
         self._where = where
-        self._image = f"{prefix}images/{info['image_path']}"
+        self.image = f"{prefix}images/{info['image_path']}"
         self._page_area = float(info["width"]) * float(info["height"])
         self._blocks = [block for block in value["layout_dets"] if not block.get("ignore")]
         self._language = language_tag(attribute.get("language", ""))
         self._subset = str(attribute.get("data_source", "all")).lower()
         self._tags = self._find_tags(attribute, options)
-        self._licence = options.license or SOURCES["omnidocbench"].license
+        self._license = options.license or SOURCES["omnidocbench"].license
 
     def rows(self) -> Iterator[RawRow]:
         text = self.page_text()
@@ -129,12 +203,12 @@ class _Page:
     def _row(self, text: str, where: str, **more: Any) -> RawRow:
         values = {"language": self._language, "tags": self._tags, **more}
         return RawRow(
-            document=self._image.rsplit("/", 1)[-1],
-            image=self._image,
+            document=self.image.rsplit("/", 1)[-1],
+            image=self.image,
             text=text,
             source=where,
             subset=self._subset,
-            license=self._licence,
+            license=self._license,
             **values,
         )
 

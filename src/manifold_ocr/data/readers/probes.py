@@ -1,5 +1,12 @@
-"""PubLayNet: layout of scientific pages as COCO JSON (text, title, list, table, figure).
+"""Corpora without transcripts: questions of DocVQA, layouts of PubLayNet.
 
+DocVQA (single page), scored by ANLS:
+train_v1.0.json / val_v1.0.json / test_v1.0.json hold {"dataset_name", "dataset_split",
+"data": [{"questionId", "question", "image": "documents/ID_page.png", "docId",
+"ucsf_document_id", "ucsf_document_page_no", "answers": [...], "data_split"}]}; the v1.0
+withQT files add "question_types". The official test has no public answers and is left out.
+
+PubLayNet: layout of scientific pages as COCO JSON (text, title, list, table, figure).
 train.json / val.json hold {"images": [{id, file_name, width, height}], "annotations":
 [{image_id, category_id, bbox [x, y, w, h], segmentation, area, iscrowd}], "categories"};
 pages lie in train/ and val/. There is no text, so no row ever enters a CER: each page is
@@ -16,13 +23,91 @@ from typing import Any
 
 from manifold_ocr.config import Share, settings
 from manifold_ocr.data.fetch import fetch
+from manifold_ocr.data.formats import unlisted
 from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.records import RawRow, Rejection
 
-QUESTION = "Return the layout of the page: one {label, box} a region."
-_SPLITS = {"train": "train", "val": "test"}  # the official test set has no public labels
+_SPLITS = {
+    "train": "train",
+    "val": "test",
+}  # both hide the labels of test
+
+
+@dataclass(frozen=True)
+class DocVqa:
+    """Questions about pages of industry documents."""
+
+    name: str = "docvqa"
+    role: str = "train"
+
+    def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
+        """Copy or unpack the registered download (see `fetchers.fetch`)."""
+        fetch(self.name, options, destination)
+
+    def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
+        """Stream a row per question; the first accepted answer is the target text.
+
+        Official train is split into train and validation by document, official validation
+        is the test split. Pages of one source document stay together.
+        """
+        parsed = corpus_options(CommonOptions, self.name, options)
+        files = sorted(path for path in root.rglob("*.json") if "v1.0" in path.name)
+        if not files:
+            raise UserError(f"{root}: no *_v1.0*.json of DocVQA")
+        license = parsed.license or SOURCES["docvqa"].license
+        listed = set()
+        for path in files:
+            value = read_json(path)
+            entries = value.get("data") if isinstance(value, dict) else None
+            if not isinstance(entries, list):
+                name = path.relative_to(root).as_posix()
+                yield self._reject(name, "broken_row", "no list under the key data")
+                continue
+            for number, entry in enumerate(entries):
+                where = f"{path.relative_to(root).as_posix()}[{number}]"
+                row = self._row(root, path.parent, entry, where, license)
+                if isinstance(row, RawRow) or row.reason == "no_answer":
+                    listed.add((path.parent / entry["image"]).relative_to(root).as_posix())
+                yield row
+        for image in unlisted(root, "", listed):
+            yield self._reject(image, "missing_label", "no question is asked about it")
+
+    def _row(
+        self, root: Path, folder: Path, entry: Any, where: str, license: str
+    ) -> RawRow | Rejection:
+        try:
+            answers = tuple(str(answer) for answer in entry.get("answers") or ())
+            split = entry.get("data_split", "")
+            image = (folder / entry["image"]).relative_to(root).as_posix()
+            document = str(entry.get("ucsf_document_id") or entry.get("docId") or image)
+            question = str(entry["question"])
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            return self._reject(where, "broken_row", repr(error))
+        if not answers:
+            return self._reject(where, "no_answer", "the official test split hides its answers")
+        return RawRow(
+            document=document,
+            image=image,
+            text=answers[0],
+            source=where,
+            subset="questions",
+            tags=tuple(str(kind).replace(" ", "_") for kind in entry.get("question_types") or ()),
+            language="en",
+            split="train_val" if _SPLITS.get(split) == "train" else _SPLITS.get(split),
+            granularity="page",
+            task="qa",
+            question=question,
+            answers=answers,
+            license=license,
+        )
+
+    def _reject(self, source: str, reason: str, detail: str) -> Rejection:
+        return Rejection(corpus=self.name, source=source, reason=reason, detail=detail)
+
+
+LAYOUT_QUESTION = "Return the layout of the page: one {label, box} a region."
 
 
 @settings
@@ -44,7 +129,7 @@ class PubLayNet:
         fetch(self.name, options, destination)
 
     def rows(self, root: Path, options: Mapping[str, Any]) -> Iterator[RawRow | Rejection]:
-        """Stream a row a page; a page without regions is rejected."""
+        """Stream a row per page; a page without regions is rejected."""
         parsed = corpus_options(PubLayNetOptions, self.name, options)
         found = [path for name in _SPLITS for path in sorted(root.rglob(f"{name}.json"))]
         if not found:
@@ -74,6 +159,9 @@ class PubLayNet:
         prefix = f"{path.stem}/" if base == "." else f"{base}/{path.stem}/"
         for image in sorted(value["images"], key=_file_name):
             yield self._row(image, regions, f"{name}#", prefix, options)
+        listed = {prefix + _file_name(image) for image in value["images"]}
+        for image in unlisted(root, prefix.rstrip("/"), listed):
+            yield self._reject(image, "missing_label", f"{name} does not name it")
 
     def _row(
         self,
@@ -99,7 +187,7 @@ class PubLayNet:
                 split="train_val" if split == "train" else _SPLITS[split],
                 granularity="page",
                 task="layout",
-                question=QUESTION,
+                question=LAYOUT_QUESTION,
                 license=options.license or SOURCES["publaynet"].license,
             )
         except (KeyError, TypeError, ValueError) as error:
