@@ -1,4 +1,5 @@
-# make repro: the whole pipeline. make test: the tests. Both install what they need first.
+# make repro: the whole pipeline. make demo: the page to try it on. make test: the tests. Each
+# installs what it needs first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: install repro test lint lock clean
+.PHONY: install repro demo test lint lock clean
 
 install: $(STAMP)
 
@@ -36,6 +37,9 @@ repro: $(STAMP)
 	dvc repro
 	manifold-ocr summary
 
+demo: $(STAMP)
+	manifold-ocr demo
+
 test: $(STAMP)
 	python -m pytest -n 2 --dist loadgroup
 
@@ -47,7 +51,7 @@ lint: $(STAMP)
 # Rewrites requirements.lock from pyproject.toml (needs the network).
 lock:
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra pages --extra heic --extra metrics \
-	  --extra remotes --python-version 3.11 --no-header --no-annotate --upgrade \
+	  --extra remotes --extra serve --python-version 3.11 --no-header --no-annotate --upgrade \
 	  $(or $(LINKS),--torch-backend cpu) --output-file requirements.lock
 
 clean:
