@@ -1,0 +1,124 @@
+"""Around every request: a bound on its body, one line of log without any document text."""
+
+import json
+import logging
+import time
+import uuid
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOG = logging.getLogger("manifold_ocr.serving")
+FORM_BYTES = 64 << 10  # of a multipart body beside its document
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time, level, message and the facts given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        row: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            row["trace"] = self.formatException(record.exc_info)
+        return json.dumps(row, ensure_ascii=False)
+
+
+class _TooLargeBody(Exception):  # noqa: N818
+    pass
+
+
+class BodyLimit:
+    """Answer 413 as soon as a body is known to be over `most` bytes, and read no more of it."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        """Wrap an application."""
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        stated = dict(scope["headers"]).get(b"content-length", b"0")
+        if stated.isdigit() and int(stated) > self._most:
+            await self._refuse(send)
+            return
+        got, refused = 0, False
+
+        async def counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > self._most:
+                raise _TooLargeBody  # whoever parses the body makes an answer of it: see below
+            return message
+
+        async def sent(message: Message) -> None:
+            nonlocal refused
+            if got <= self._most:
+                await send(message)
+            elif not refused:
+                refused = True
+                await self._refuse(send)
+
+        try:
+            await self._app(scope, counted, sent)
+        except _TooLargeBody:
+            if not refused:
+                await self._refuse(send)
+
+    async def _refuse(self, send: Send) -> None:
+        body = json.dumps({"detail": f"the request is over {self._most:,} bytes"}).encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class RequestLog:
+    """Log and measure each request: route, status, milliseconds, who asked. Never its content."""
+
+    def __init__(self, app: ASGIApp, meters: Any) -> None:
+        """Wrap an application."""
+        self._app, self._meters = app, meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, started, status = uuid.uuid4().hex[:16], time.monotonic(), 500
+        scope.setdefault("state", {})
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                extra = [
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+                message["headers"] = [*message.get("headers", []), *extra]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            seconds = time.monotonic() - started
+            route = getattr(scope.get("route"), "path", "none")
+            self._meters.requests.labels(route, scope["method"], str(status)).inc()
+            self._meters.seconds.labels(route).observe(seconds)
+            facts = {
+                "request": request_id,
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "milliseconds": round(1000 * seconds, 1),
+                "key": scope["state"].get("key"),
+                "job": scope["state"].get("job"),
+            }
+            LOG.info("request", extra={"facts": facts})
