@@ -11,10 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from manifold_ocr import __version__
-from manifold_ocr.cli import compress, documents, pipeline, publish, review, score, system
+from manifold_ocr.cli import compress, documents, pipeline, publish, review, score, serve, system
 from manifold_ocr.errors import UserError, report_bug
 
-PANELS = ("Pipeline", "Your documents", "Read and evaluate", "Publish", "System")
+PANELS = ("Pipeline", "Your documents", "Read and evaluate", "Publish", "Serve", "System")
 
 
 class Groups(TyperGroup):
@@ -68,6 +68,7 @@ def build_app() -> typer.Typer:
         pipeline.register_train,
         documents.register_label,
         documents.register_read,
+        serve.register_serving,
         score.register_eval,
         review.register_summary,
         review.register_explore,
