@@ -127,7 +127,7 @@ def test_corrections_are_applied_and_dropped_lines_lose_their_label(scans, tmp_p
              {"image": "a-0001.png", "text": "x", "keep": False}]  # fmt: skip
     (tmp_path / "c.json").write_text(json.dumps({"lines": lines}))
     done = run("label", scans, "--out", out, "--apply", tmp_path / "c.json")
-    assert "1 texts changed, 1 lines dropped" in done.output
+    assert "1 lines changed, 1 lines dropped" in done.output
     assert (out / "b-0002.gt.txt").read_text() == "second line\n"
     assert not (out / "a-0001.gt.txt").exists() and (out / "a-0001.png").exists()
 
@@ -155,7 +155,7 @@ def write_manifest(tmp_path, granularity="page"):
 def test_engine_scores_pages_and_counts_what_cannot_be_read(scans, tmp_path):
     write_manifest(tmp_path)
     (scans / "b.png").write_bytes(b"")
-    done = run("engine", "checkpoint", "--manifest", "rows.jsonl", "--image-root", ".",
+    done = run("eval", "--engine", "checkpoint", "--manifest", "rows.jsonl", "--image-root", ".",
                "--label", "My Model")  # fmt: skip
     assert done.exit_code == 0, done.exception
     metrics = json.loads((tmp_path / "metrics/engines/my-model.json").read_text())
@@ -169,13 +169,15 @@ def test_engine_imports_predictions(scans, tmp_path):
     samples = write_manifest(tmp_path)
     rows = [{"image_path": "x/scans/a.png", "prediction": samples[0].text}]
     (tmp_path / "their run.jsonl").write_text(json.dumps(rows[0]) + "\n")
-    done = run("engine", "predictions", "--predictions", "their run.jsonl",
+    done = run("eval", "--engine", "predictions", "--predictions", "their run.jsonl",
                "--manifest", "rows.jsonl", "--image-root", ".")  # fmt: skip
     assert done.exit_code == 0, done.exception
     metrics = json.loads((tmp_path / "metrics/engines/their-run.json").read_text())
     assert metrics["overall"]["cer"] == 0.5 and metrics["import"]["missing"] == 1
-    assert isinstance(run("engine", "predictions", "--manifest", "rows.jsonl").exception, UserError)
-    assert "no engine" in str(run("engine", "abc", "--manifest", "rows.jsonl").exception)
+    assert isinstance(
+        run("eval", "--engine", "predictions", "--manifest", "rows.jsonl").exception, UserError
+    )
+    assert "no engine" in str(run("eval", "--engine", "abc", "--manifest", "rows.jsonl").exception)
 
 
 def test_eval_reads_the_older_row_form_and_reports_fox_in_both_directions(scans, tmp_path):

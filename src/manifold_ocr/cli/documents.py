@@ -25,6 +25,9 @@ def register_label(app: typer.Typer) -> None:
         apply: Annotated[
             Path | None, typer.Option(help="Write the corrections saved by the page into OUT.")
         ] = None,
+        export: Annotated[
+            str | None, typer.Option(help="Write OUT as page (PAGE-XML) or alto beside it.")
+        ] = None,
         mode: Annotated[str, typer.Option(help="auto, line or page.")] = "auto",
         model: Annotated[
             Path | None,
@@ -37,7 +40,12 @@ def register_label(app: typer.Typer) -> None:
         """Read a folder's lines for correction; the result is a `folder` corpus."""
         from manifold_ocr.reading.detect import DetectionConfig, LazyDetector
         from manifold_ocr.reading.engines.checkpoint import reader_model
-        from manifold_ocr.reading.label.folder import apply_corrections, label_folder
+        from manifold_ocr.reading.label.corrections import (
+            apply_corrections,
+            export_folder,
+            export_labels,
+        )
+        from manifold_ocr.reading.label.folder import label_folder
         from manifold_ocr.reading.page import PageReader
 
         if mode not in ("auto", "line", "page"):
@@ -45,7 +53,11 @@ def register_label(app: typer.Typer) -> None:
         target = out or folder.resolve().parent / f"{folder.resolve().name}-lines"
         if apply is not None:
             changed, removed = apply_corrections(target, apply)
-            typer.echo(f"{target}: {changed} texts changed, {removed} lines dropped")
+            typer.echo(f"{target}: {changed} lines changed, {removed} lines dropped")
+        if export is not None:
+            count = export_labels(folder, target, export)
+            typer.echo(f"{export_folder(target, export)}: {count} pages")
+        if apply is not None or export is not None:
             return
         reader = PageReader(LazyDetector(DetectionConfig(threads=threads)), reader_model(model))
         done = label_folder(reader, folder, target, mode)  # type: ignore[arg-type]

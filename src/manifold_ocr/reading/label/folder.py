@@ -1,22 +1,24 @@
 """From a folder of scans to labelled lines: crops, pre-read text, a page for correction."""
 
+import codecs
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import atomic_write, read_json
+from manifold_ocr.files import atomic_write
+from manifold_ocr.images import IMAGE_SUFFIXES, Document
 from manifold_ocr.reading.label.align import Alignment, align
 from manifold_ocr.reading.layout.lines import Line
-from manifold_ocr.reading.page import Mode, PageReader, open_pages
+from manifold_ocr.reading.page import Mode, PageReader
 from manifold_ocr.resources import progress
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pdf")
+SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
 INDEX = "labels.jsonl"
 DOCUMENT_PATTERN = r"^(.*)-\d{4}\.png$"  # of a crop's path: the page, which keeps its split
 
@@ -26,7 +28,8 @@ class Label:
     """One line to be checked: its crop (relative to the output folder) and its text.
 
     `source` is `transcript` (cut from the page's own text), `read` (the recogniser's
-    reading: check it) or `corrected`. `box` is in pixels of the page `page`.
+    reading: check it) or `corrected`. `box` is in pixels of the upright page `page`, of
+    `width` by `height` pixels: frame `frame` of the scan `file`.
     """
 
     image: str
@@ -36,6 +39,10 @@ class Label:
     read: str
     confidence: float | None
     source: str
+    file: str = ""
+    frame: int = 0
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +65,16 @@ def find_images(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: no such folder")
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
-        raise UserError(f"{folder}: holds no image ({', '.join(SUFFIXES)})")
+        raise UserError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
     return found
 
 
 def label_folder(reader: PageReader, folder: Path, out: Path, mode: Mode = "auto") -> Labelled:
     """Read every image of `folder` and write line crops with their texts below `out`.
 
-    A text file beside an image (`scan.txt` or `scan.gt.txt`) is its transcript. A page that
-    cannot be read is reported and the others still are.
+    A text file beside an image (`scan.txt`, `scan.gt.txt` or `scan.png.txt`, in any case) is
+    its transcript, form feeds between the pages. A page that cannot be read is reported and
+    the others still are.
 
     Raises:
         UserError: no image in the folder, or `out` lies inside it or holds labels already.
@@ -80,48 +88,121 @@ def label_folder(reader: PageReader, folder: Path, out: Path, mode: Mode = "auto
     failed: list[str] = []
     left_over: list[tuple[str, str]] = []
     without_text = 0
+    names = page_names(images, folder)
     for path in progress(images, "label", total=len(images), unit="file"):
         try:
-            for name, page, transcript in _pages(path, folder):
-                result, crops = reader.read_with_crops(page, mode)
-                lines = result.lines
-                aligned = align([line.text for line in lines], transcript) if transcript else None
-                found = list(_labels(name, lines, crops, aligned, out))
-                without_text += len(lines) - len(found)
+            for page in _pages(path, folder, names[path]):
+                text, crops = reader.read_with_crops(page.image, mode)
+                readings = [line.text for line in text.lines]
+                aligned = align(readings, page.transcript) if page.transcript else None
+                found = list(_labels(page, text.lines, crops, aligned, out))
+                without_text += len(text.lines) - len(found) + len(text.unreadable)
                 labels += found
-                left_over += [(name, text) for text in (aligned.left_over if aligned else ())]
+                rest = (*page.unused, *(aligned.left_over if aligned else ()))
+                left_over += [(page.name, part) for part in rest]
         except UserError as error:
             failed.append(str(error))
     write_index(out, labels)
     return Labelled(tuple(labels), tuple(failed), tuple(left_over), without_text)
 
 
-def _pages(path: Path, folder: Path) -> Iterator[tuple[str, Image.Image, str]]:
-    """Yield (name, page, transcript); a PDF's transcript is divided by form feeds."""
-    name = path.relative_to(folder).with_suffix("").as_posix()
-    parts = _transcript(path).split("\f")
-    for number, (label, page) in enumerate(open_pages(path)):
-        several = "#page=" in label
-        page_name = f"{name}-p{number + 1:04d}" if several else name
-        text = parts[number] if several and len(parts) > 1 and number < len(parts) else ""
-        yield page_name, page, text if several else "\n".join(parts)
+@dataclass(frozen=True, slots=True)
+class ScanPage:
+    """A page to be labelled; `unused` are transcripts that no page could be given."""
+
+    name: str
+    file: str
+    frame: int
+    image: Image.Image
+    transcript: str
+    unused: tuple[str, ...]
 
 
-def _transcript(path: Path) -> str:
-    for suffix in (".gt.txt", ".txt"):
-        text = path.with_suffix(suffix)
-        if text.is_file():
+def page_names(images: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """Return the name below the output folder that each scan's crops begin with.
+
+    The path without its suffix; with it where two scans would share a name, also on a file
+    system that does not tell cases apart.
+    """
+    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in images]
+    count = Counter(stem.lower() for stem in stems)
+    taken = {stem.lower() for stem in stems if count[stem.lower()] == 1}
+    names = {}
+    for path, stem in zip(images, stems, strict=True):
+        name = stem
+        if count[stem.lower()] > 1:
+            name = base = f"{stem}_{path.suffix[1:].lower()}"
+            number = 2
+            while name.lower() in taken:
+                name, number = f"{base}_{number}", number + 1
+        taken.add(name.lower())
+        names[path] = name
+    return names
+
+
+def _pages(path: Path, folder: Path, name: str) -> Iterator[ScanPage]:
+    """Yield the pages of a scan; a page that cannot be rendered is told at the end.
+
+    Raises:
+        UserError: the scan, its transcript or a page of it cannot be read.
+    """
+    parts = find_transcript(path).split("\f")
+    file = path.relative_to(folder).as_posix()
+    problems = []
+    with Document(path) as document:
+        several = len(document) > 1
+        divided = len(parts) > 1
+        for frame in range(len(document)):
             try:
-                return text.read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{text}: not UTF-8 (byte {error.start}); save it as such"
-                ) from error
+                image = document.render(frame)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            own = parts[frame] if divided and frame < len(parts) else ""
+            undivided = several and not divided
+            yield ScanPage(
+                name=f"{name}-p{frame + 1:04d}" if several else name,
+                file=file,
+                frame=frame,
+                image=image,
+                transcript=own if several else "\n".join(parts),
+                unused=tuple(p for p in parts if p.strip()) if undivided and not frame else (),
+            )
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def find_transcript(path: Path) -> str:
+    """Return the text of the transcript beside a scan, or an empty text.
+
+    Raises:
+        UserError: it is not UTF-8 or UTF-16.
+    """
+    beside = {other.name.lower(): other for other in path.parent.iterdir()}
+    for name in (path.name, path.stem):
+        for suffix in (".gt.txt", ".txt"):
+            text = beside.get(f"{name}{suffix}".lower())
+            if text is not None and text.is_file():
+                return decode_text(text)
     return ""
 
 
+def decode_text(path: Path) -> str:
+    """Return the text of a file in UTF-8 or UTF-16, without its byte order mark.
+
+    Raises:
+        UserError: neither.
+    """
+    data = path.read_bytes()
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as such") from error
+
+
 def _labels(
-    name: str,
+    page: ScanPage,
     lines: Sequence[Line],
     crops: Sequence[Image.Image],
     aligned: Alignment | None,
@@ -132,26 +213,55 @@ def _labels(
         text = fitted if fitted is not None else line.text.strip()
         if not text:
             continue
-        image = f"{name}-{number + 1:04d}.png"
+        image = f"{page.name}-{number + 1:04d}.png"
         target = out / image
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target, "wb") as file:
             crop.save(file, "PNG")
-        _write_text(target, text)
+        write_text(target, text)
         yield Label(
             image=image,
-            page=name,
+            page=page.name,
             box=line.box,
             text=text,
             read=line.text,
             confidence=line.confidence,
             source="read" if fitted is None else "transcript",
+            file=page.file,
+            frame=page.frame,
+            width=page.image.width,
+            height=page.image.height,
         )
 
 
-def _write_text(image: Path, text: str) -> None:
-    with atomic_write(image.with_suffix(".gt.txt")) as file:
+def text_file(image: Path) -> Path:
+    """Return the path of a line image's text."""
+    return image.with_name(image.name.removesuffix(".png") + ".gt.txt")
+
+
+def write_text(image: Path, text: str) -> None:
+    """Write the text of a line image."""
+    with atomic_write(text_file(image)) as file:
         file.write(text + "\n")
+
+
+def read_index(out: Path) -> list[Label]:
+    """Return the labels of an output folder.
+
+    Raises:
+        UserError: it holds none, or a broken row.
+    """
+    path = out / INDEX
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; label a folder first")
+    labels = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            try:
+                labels.append(Label(**json.loads(line)))
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{path}:{number}: not a label ({error}); restore it") from error
+    return labels
 
 
 def write_index(out: Path, labels: Iterable[Label]) -> None:
@@ -160,44 +270,6 @@ def write_index(out: Path, labels: Iterable[Label]) -> None:
         for label in labels:
             row = {field: getattr(label, field) for field in Label.__dataclass_fields__}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def apply_corrections(out: Path, corrections: Path) -> tuple[int, int]:
-    """Write the texts that the correction page saved; return (changed, removed).
-
-    The file is `{"lines": [{"image": ..., "text": ..., "keep": true}, ...]}`. A line with
-    `keep` false loses its text file, so that it is no longer a label; its crop stays.
-
-    Raises:
-        UserError: not such a file, or a line that names no crop of this folder.
-    """
-    value = read_json(corrections)
-    rows: Any = value.get("lines") if isinstance(value, dict) else None
-    if not isinstance(rows, list):
-        raise UserError(f"{corrections}: not a corrections file of the label page")
-    targets = [_target(out, row, corrections) for row in rows]
-    changed = removed = 0
-    for row, image in zip(rows, targets, strict=True):
-        text_file = image.with_suffix(".gt.txt")
-        if not row.get("keep", True) or not row["text"].strip():
-            removed += text_file.exists()
-            text_file.unlink(missing_ok=True)
-            continue
-        text = " ".join(row["text"].split())
-        if not text_file.exists() or text_file.read_text(encoding="utf-8").strip() != text:
-            _write_text(image, text)
-            changed += 1
-    return changed, removed
-
-
-def _target(out: Path, row: Any, corrections: Path) -> Path:
-    name = row.get("image") if isinstance(row, dict) else None
-    if not isinstance(name, str) or not isinstance(row.get("text"), str):
-        raise UserError(f"{corrections}: a line needs 'image' and 'text': {row!r}")
-    image = (out / name).resolve()
-    if out.resolve() not in image.parents or not image.is_file():
-        raise UserError(f"{corrections}: {name!r} is no line image below {out}")
-    return image
 
 
 PAGE = "index.html"
@@ -215,6 +287,7 @@ def write_page(out: Path, labels: Sequence[Label]) -> Path:
             "text": label.text,
             "confidence": label.confidence,
             "source": label.source,
+            "page": label.page,
         }
         for label in labels
     ]
