@@ -26,6 +26,9 @@ def register_eval(app: typer.Typer) -> None:
             Path | None,
             typer.Option(help="Score this file, or folder of Markdown, instead of reading."),
         ] = None,
+        text_key: Annotated[
+            str | None, typer.Option(help="Key of the readings where a row has several texts.")
+        ] = None,
         engine: Annotated[
             str,
             typer.Option(
@@ -61,12 +64,12 @@ def register_eval(app: typer.Typer) -> None:
         loaded = dataclasses.replace(loaded, samples=samples)
         if engine:
             options = {"languages": languages, "model": model, "threads": threads}
-            reading = reading_of(engine, samples, image_root, predictions, options)
+            reading = reading_of(engine, samples, image_root, predictions, options, text_key)
             name = label or (reading.name if engine == "predictions" else engine)
             shown = label or reading.name
             score_engine(name, shown, loaded, reading, config, out, metrics)
         else:
-            report_on(loaded, manifest, image_root, model, predictions, config, out)
+            report_on(loaded, manifest, image_root, model, predictions, config, out, text_key)
 
 
 def report_on(
@@ -77,13 +80,14 @@ def report_on(
     predictions: Path | None,
     config: Any,
     out: Path | None,
+    text_key: str | None = None,
 ) -> None:
     """Write report.json, report.md and predictions.jsonl of a model or of a predictions file."""
     from manifold_ocr.evaluation.engine_scores import import_or_read
     from manifold_ocr.evaluation.report import evaluate_predictions, write_eval
 
     out = out or Path("output/eval")
-    reading = import_or_read(loaded.samples, image_root, model, predictions)
+    reading = import_or_read(loaded.samples, image_root, model, predictions, text_key)
     report = evaluate_predictions(
         reading.name, loaded, manifest.name, reading.predictions, config, reading.failures
     )
@@ -124,7 +128,12 @@ def score_engine(
 
 
 def reading_of(
-    name: str, samples: Any, image_root: Path, predictions: Path | None, options: dict[str, Any]
+    name: str,
+    samples: Any,
+    image_root: Path,
+    predictions: Path | None,
+    options: dict[str, Any],
+    text_key: str | None = None,
 ) -> Any:
     """Return what the engine reads, or what was read already and is in `predictions`."""
     from manifold_ocr.errors import UserError
@@ -134,7 +143,7 @@ def reading_of(
     if (name == "predictions") != (predictions is not None):
         raise UserError("--engine predictions needs --predictions, and only it takes one")
     if predictions is not None:
-        return import_file(predictions, samples)
+        return import_file(predictions, samples, text_key)
     return read_samples_with(name, samples, image_root, EngineOptions(**options))
 
 

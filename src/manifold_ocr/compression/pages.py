@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.reading.engines.predictions import read_candidates
+from manifold_ocr.reading.engines.rows import read_candidates
 from manifold_ocr.records import Prediction, Sample, iter_manifest
 
 TRANSCRIBE = "transcribe"

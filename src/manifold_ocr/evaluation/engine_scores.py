@@ -45,17 +45,21 @@ def evaluate_config(params: Path) -> EvaluateConfig:
 
 
 def import_or_read(
-    samples: Sequence[Sample], image_root: Path, model: Path | None, predictions: Path | None
+    samples: Sequence[Sample],
+    image_root: Path,
+    model: Path | None,
+    predictions: Path | None,
+    text_key: str | None = None,
 ) -> Reading:
     """Import `predictions` where they are given, else read the images with `model`."""
     if predictions is not None:
-        return import_file(predictions, samples)
+        return import_file(predictions, samples, text_key)
     return read_samples_with("checkpoint", samples, image_root, EngineOptions(model=model))
 
 
-def import_file(path: Path, samples: Sequence[Sample]) -> Reading:
+def import_file(path: Path, samples: Sequence[Sample], text_key: str | None = None) -> Reading:
     """Import a prediction file or folder; every mismatch is counted and said."""
-    imported = import_predictions(path, samples)
+    imported = import_predictions(path, samples, text_key)
     counts = imported.counts()
     notes = [f"{path}: " + ", ".join(f"{key} {value:,}" for key, value in counts.items())]
     notes += [f"  fits no row: {example}" for example in imported.joined.examples]

@@ -7,31 +7,14 @@ and a text). A manifest row without a prediction scores as an empty text; predic
 fit no row are counted, never guessed at.
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.reading.engines.rows import Candidate, compared_name, endings, read_candidates
 from manifold_ocr.records import Prediction, Sample
-
-TEXT_KEYS = ("prediction", "text", "pred", "output", "answer")
-IMAGE_KEYS = ("image_path", "image", "img_path", "image_name", "file_name", "source_path")
-TOKEN_KEYS = ("vision_tokens", "image_tokens")
-CONFIDENCE_KEYS = ("confidence", "score")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One foreign row: the keys that may name its sample (best first), its text, its place."""
-
-    keys: tuple[str, ...]
-    text: str
-    confidence: float | None
-    vision_tokens: int | None
-    where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +57,16 @@ class Imported:
         return {**counts, "missing": self.missing}
 
 
-def import_predictions(path: Path, samples: Sequence[Sample]) -> Imported:
+def import_predictions(
+    path: Path, samples: Sequence[Sample], text_key: str | None = None
+) -> Imported:
     """Join the predictions of a JSON Lines file or a Markdown folder to `samples`.
 
     Raises:
         UserError: nothing at `path`, a row that cannot be understood (file and line are
             named), or not a single row that fits.
     """
-    joined = join_predictions(path, samples)
+    joined = join_predictions(path, samples, text_key)
     found = joined.found
     if not found:
         raise UserError(
@@ -96,7 +81,7 @@ def import_predictions(path: Path, samples: Sequence[Sample]) -> Imported:
     )
 
 
-def join_predictions(path: Path, samples: Sequence[Sample]) -> Joined:
+def join_predictions(path: Path, samples: Sequence[Sample], text_key: str | None = None) -> Joined:
     """Join as `import_predictions` does; a file that fits nothing is no error here.
 
     Raises:
@@ -106,7 +91,7 @@ def join_predictions(path: Path, samples: Sequence[Sample]) -> Joined:
     found: dict[str, Prediction] = {}
     rows = unmatched = ambiguous = repeated = 0
     examples: list[str] = []
-    for candidate in read_candidates(path):
+    for candidate in read_candidates(path, text_key):
         rows += 1
         matches = index.find(candidate.keys)
         if len(matches) != 1:
@@ -141,14 +126,20 @@ class SampleIndex:
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         """Index `samples`; a key that fits several keeps them all."""
-        self._ids: set[str] = set()
+        self._ids: dict[str, str] = {}
         self._whole: set[str] = set()
         self._by_key: dict[str, list[str]] = {}
         for sample in samples:
-            self._ids.add(sample.id)
+            self._ids.setdefault(compared_name(sample.id), sample.id)
             if sample.box is None:
                 self._whole.add(sample.id)
-            for key in {*_endings(sample.image), sample.document}:
+            names = {*endings(sample.image), compared_name(sample.document)}
+            if frame := getattr(sample, "frame", 0):
+                names = {
+                    *endings(f"{sample.image}#page={frame + 1}"),
+                    compared_name(sample.document),
+                }
+            for key in names:
                 self._by_key.setdefault(key, []).append(sample.id)
 
     def find(self, keys: Iterable[str]) -> list[str]:
@@ -160,91 +151,13 @@ class SampleIndex:
         several: list[str] = []
         for key in keys:
             if key in self._ids:
-                return [key]
+                return [self._ids[key]]
             matches = self._by_key.get(key, [])
             whole = [match for match in matches if match in self._whole]
             if len(matches) == 1 or len(whole) == 1:
                 return whole or matches
             several = several or matches
         return several
-
-
-def _endings(image: str) -> Iterator[str]:
-    """Yield `c/b/a.png`, `b/a.png`, `a.png`, and the same without the suffix, longest first."""
-    parts = PurePosixPath(image.replace("\\", "/")).parts
-    for start in range(len(parts)):
-        path = PurePosixPath(*parts[start:])
-        yield path.as_posix()
-        yield path.with_suffix("").as_posix()
-
-
-def read_candidates(path: Path) -> Iterator[Candidate]:
-    """Stream the rows of a prediction file or Markdown folder."""
-    if path.is_dir():
-        files = sorted(path.rglob("*.md"))
-        if not files:
-            raise UserError(f"{path}: no .md file; one file named after each image is needed")
-        for file in files:
-            yield _markdown(file, path)
-        return
-    try:
-        with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _json_row(line, f"{path}:{number}")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file or folder") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-
-
-def _markdown(file: Path, root: Path) -> Candidate:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    name = file.relative_to(root).with_suffix("").as_posix()
-    return Candidate((name, *_endings(name)), text, None, None, str(file))
-
-
-def _json_row(line: str, where: str) -> Candidate:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg}); mend or remove the row") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: a row must be a JSON object")
-    text = next((value[key] for key in TEXT_KEYS if value.get(key) is not None), None)
-    if not isinstance(text, str):
-        raise UserError(f"{where}: no text; one of {', '.join(TEXT_KEYS)} must be a string")
-    keys = _keys(value)
-    if not keys:
-        raise UserError(f"{where}: nothing names the image; give id, image_path or doc_id")
-    tokens = next((value[k] for k in TOKEN_KEYS if value.get(k) is not None), None)
-    if tokens is not None and (type(tokens) is not int or tokens < 0):
-        raise UserError(f"{where}: vision tokens must be a whole number, not {tokens!r}")
-    confidence = next((value[k] for k in CONFIDENCE_KEYS if value.get(k) is not None), None)
-    return Candidate(
-        tuple(keys),
-        text,
-        float(confidence) if isinstance(confidence, (int, float)) else None,
-        tokens,
-        where,
-    )
-
-
-def _keys(value: Mapping[str, Any]) -> list[str]:
-    keys = [str(value["id"])] if value.get("id") is not None else []
-    for name in IMAGE_KEYS:
-        if isinstance(value.get(name), str):
-            keys += _endings(value[name])
-    document, page = value.get("doc_id"), value.get("page_id")
-    if document is not None and page is not None:
-        joined = [f"{document}{mark}{page}" for mark in ("/", "_", "-", "#", ":")]
-        keys += joined if str(page).isdigit() else [*joined, *_endings(str(page))]
-    if document is not None:
-        keys += [str(document), *_endings(str(document))]
-    return keys
 
 
 COUNTS = ("rows", "matched", "missing", "unmatched", "ambiguous", "repeated")
