@@ -280,3 +280,68 @@ def test_the_resolution_does_not_matter(found, factor):
         return [[line.text for line in part.lines] for part in arrange(lines)]
 
     assert grouped(1) == grouped(factor)
+
+
+def test_a_column_that_a_figure_breaks_is_read_to_its_end_before_the_next():
+    left = [*column(50, 400, 100, 6, "left"), line(50, 520, 250, "Fig. 2")]
+    left += column(50, 400, 570, 6, "more")
+    right = column(430, 780, 100, 12, "right")
+    order = [part[0] for part in texts(left + right)]
+    assert order == ["left 0", "Fig. 2", "more 0", "right 0"]
+
+
+def test_two_receipts_side_by_side_are_read_one_after_the_other():
+    lines = []
+    for x, shop in ((50, "CAFE"), (900, "BASIN SHOP")):
+        lines.append(line(x, 100, x + 90, shop))
+        for i in range(3):
+            lines.append(line(x, 130 + 30 * i, x + 60, f"{shop[0]}{i}"))
+            lines.append(line(x + 170, 130 + 30 * i, x + 240, f"{i}.50"))
+    across = [f"{shop[0]}{i} {i}.50" for shop in ("CAFE", "BASIN") for i in range(3)]
+    assert [row for row in rows_of(lines) if "." in row] == across
+    assert rows_of(lines)[0] == "CAFE" and rows_of(lines)[4] == "BASIN SHOP"
+
+
+def test_a_table_of_four_columns_is_still_read_across():
+    lines = []
+    for i in range(4):
+        for x, text in ((50, f"lock {i}"), (600, "1794"), (850, "4.20"), (1150, "12.50")):
+            lines.append(line(x, 100 + 40 * i, x + 80, text))
+    assert rows_of(lines) == [f"lock {i} 1794 4.20 12.50" for i in range(4)]
+
+
+def test_stanzas_side_by_side_are_read_one_after_the_other():
+    verses = ["the boats go down", "at break of day", "the coal is weighed", "the tolls they pay"]
+    lines = []
+    for i, text in enumerate(verses):
+        lines.append(line(50, 100 + 30 * i, 50 + 10 * len(text), text))
+        lines.append(line(600, 100 + 30 * i, 600 + 10 * len(text), text.upper()))
+    assert rows_of(lines) == verses + [text.upper() for text in verses]
+
+
+def test_marginal_notes_are_read_before_the_paragraphs_that_they_stand_beside():
+    lines = []
+    for i in range(3):
+        lines.append(line(50, 100 + 200 * i, 150, f"note {i}", 16))
+        lines += column(250, 800, 100 + 200 * i, 5, f"text {i}")
+    order = [part[0] for part in texts(lines)]
+    assert order == [name for i in range(3) for name in (f"note {i}", f"text {i} 0")]
+
+
+def test_ragged_columns_with_a_narrow_gutter_stay_columns():
+    lines = []
+    for i in range(5):
+        lines.append(line(50, 100 + 26 * i, 360 + 8 * (i * 7 % 5), f"left {i} " + "word " * 6))
+        lines.append(line(410, 100 + 26 * i, 700 + 9 * (i * 3 % 5), f"right {i} " + "word " * 6))
+    assert texts(lines) == [[f"left {i}" for i in range(5)], [f"right {i}" for i in range(5)]]
+
+
+def test_dots_that_lead_to_a_page_number_are_one_sign():
+    lines = [line(50, 100, 380, "2 The railway . . . . .. ."), line(400, 100, 430, "17")]
+    assert rows_of(lines) == ["2 The railway … 17"]
+    assert rows_of([line(50, 100, 380, "and so on....")]) == ["and so on...."]
+
+
+def test_a_note_along_the_edge_is_read_after_the_page():
+    stamp = Line((10, 100, 30, 400), "Archive copy")
+    assert texts([stamp, *column(50, 400, 100, 4, "text")])[-1] == ["Archive copy"]

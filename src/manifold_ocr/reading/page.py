@@ -22,6 +22,7 @@ from manifold_ocr.reading.straighten import (
     cut_joined_columns,
     is_line_image,
     is_upside_down,
+    missed_beside_numbers,
     quarter,
     quarter_turns,
     skew_of,
@@ -123,8 +124,9 @@ def _rounded(value: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class ReadLine:
-    """A line that was read: as it lies straight (for the order), and in the image."""
+    """A line that was read: as found, as it lies straight (for the order), in the image."""
 
+    found: DetectedLine
     straight: Line
     line: Line
     crop: Image.Image
@@ -194,6 +196,18 @@ class PageReader:
         lines = turn_lines(found, image.size, turn)
         skew = skew_of(lines)
         lines = cut_joined_columns(page, lines, skew)
+        read = self._read_lines(page, lines, skew)
+        if not skew:
+            missed = missed_beside_numbers(page, lines, [line.straight.text for line in read])
+            read += self._read_lines(page, missed, skew)
+        back = turn_lines([line.found for line in read], page.size, -turn)
+        boxes = zip(read, back, strict=True)
+        return [replace(r, line=replace(r.straight, box=b.box)) for r, b in boxes], skew
+
+    def _read_lines(
+        self, page: Image.Image, lines: Sequence[DetectedLine], skew: float
+    ) -> list[ReadLine]:
+        """Read lines of an upright page; of those that run down it the surer way counts."""
         usual = usual_height(lines)
         ways = [
             [quarter(crop_line(page, line, usual, turn=False), way) for way in ways_up(line, usual)]
@@ -205,10 +219,9 @@ class PageReader:
             tried = [(next(results), crop) for crop in crops]
             best, crop = max(tried, key=lambda pair: pair[0].confidence or 0.0)
             note = UNREADABLE if is_unreadable(best, line) else ""
-            (back,) = turn_lines([line], page.size, -turn)
             straight = Line(straight_box(line, skew), best.text, best.confidence, note)
-            read.append(ReadLine(straight, replace(straight, box=back.box), crop))
-        return read, skew
+            read.append(ReadLine(line, straight, straight, crop))
+        return read
 
     def _confidences(self, pieces: Sequence[Image.Image]) -> list[float | None]:
         return [result.confidence for result in self.recogniser.recognise(pieces)]

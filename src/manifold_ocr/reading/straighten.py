@@ -7,6 +7,7 @@ where a white gap runs down through neighboring rows.
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
@@ -32,12 +33,13 @@ MOST = 0.6  # share of the lines' length that runs down a sideways page
 SAMPLE = 6  # lines that decide about a turn
 SURE = 0.9  # mean confidence from which a page is not tried upside down
 BETTER = 0.1  # by which the other way up must be more confident
-LEAST_SKEW = 0.4  # degrees; below, boxes stay as they are
+LEAST_SKEW = 1.0  # degrees; below, boxes stay as they are
 MOST_SKEW = 45.0
 GAP_WIDTH = 0.45  # least white between joined columns, in line heights
 GAP_ROWS = 4  # rows through which it must run
 FAR_APART = 3.0  # pieces of one row this many line heights apart are read one by one
 LINE_COVER = 0.4  # a lone row that fills this share of the height is an image of a line
+PAGE_NUMBER = re.compile(r"\d{1,4}|[ivxlc]{1,7}")
 INK = 0.35  # share of a line's contrast from which a pixel is ink
 
 Confidences = Callable[[Sequence[Image.Image]], Sequence[float | None]]
@@ -298,3 +300,36 @@ def _divided(line: DetectedLine, box: Box, gaps: Sequence[Interval]) -> list[Det
         )
         for s, e in zip(starts, ends, strict=True)
     ]
+
+
+def missed_beside_numbers(
+    page: Image.Image, lines: Sequence[DetectedLine], texts: Sequence[str]
+) -> list[DetectedLine]:
+    """Return what stands left of page numbers that were found alone at the right margin.
+
+    Dots that lead from a title to its page make the detector miss the whole line but for its
+    number. The strip between the margins is a line where it holds ink.
+    """
+    if len(lines) < 2:
+        return []
+    left, right = min(line.box[0] for line in lines), max(line.box[2] for line in lines)
+    found = []
+    for line, text in zip(lines, texts, strict=True):
+        x0, y0, x1, y1 = line.box
+        height = y1 - y0
+        if not PAGE_NUMBER.fullmatch(text.strip()) or x1 < right - height:
+            continue
+        beside = any(
+            other is not line and overlap(y0, y1, other.box[1], other.box[3]) > 0.4 * height
+            for other in lines
+        )
+        strip = (math.floor(left), math.floor(y0), math.floor(x0), math.ceil(y1))
+        if beside or strip[2] - strip[0] < 3 * height:
+            continue
+        gray = page.crop(strip).convert("L")
+        ground = gray.histogram().index(max(gray.histogram()))
+        ink = gray.point(lambda value, at=ground: 255 if abs(value - at) > 96 else 0).getbbox()
+        if ink is not None and ink[2] - ink[0] > 2 * height:
+            a, b = strip[0] + max(0, ink[0] - 2), min(strip[0] + ink[2] + 2, strip[2])
+            found.append(DetectedLine(((a, y0), (b, y0), (b, y1), (a, y1)), line.score))
+    return found

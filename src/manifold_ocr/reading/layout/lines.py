@@ -8,6 +8,7 @@ from statistics import median
 from manifold_ocr.records import Box
 
 WIDE = re.compile(r"[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uff60]")
+LEADERS = re.compile(r"\s*(?:[.·…‥]\s*){4,}(?=(?:\d{1,4}|[ivxlc]{1,7})$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,9 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The texts of the pieces, joined by a space."""
-        return " ".join(piece.text.strip() for piece in self.pieces if piece.text.strip())
+        """The texts of the pieces, joined by a space; dots that lead to a page number as one."""
+        text = " ".join(piece.text.strip() for piece in self.pieces if piece.text.strip())
+        return LEADERS.sub(" … ", text)
 
     @property
     def height(self) -> float:

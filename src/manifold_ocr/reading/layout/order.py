@@ -26,6 +26,8 @@ from manifold_ocr.reading.layout.tables import join_table_rows
 from manifold_ocr.records import Box
 
 BESIDE = 0.5  # share of a column's blocks that have a block beside them across the gutter
+FULL = 0.8  # share of a column's width that its running text fills
+NOTE_WIDTH = 0.45  # a marginal note is narrower than this share of the text
 BAND_GAP = 2.0  # white this many line heights high (and twice the gutter) cuts across columns
 
 
@@ -50,7 +52,7 @@ def _cut(indices: list[int], boxes: Sequence[Box], height: float) -> list[int]:
     if len(wide) > 1:
         parts = wide
     elif len(columns) > 1:
-        parts = columns
+        parts = _beside_notes(columns, boxes, height) or columns
     elif len(bands) > 1:
         parts = _merge_bands(bands, boxes)
     elif len(pieces) > 1:
@@ -84,11 +86,70 @@ def _wide_bands(
     gutter = max(_spaces(columns, boxes, 0), default=0.0)
     merged = [bands[0]]
     for space, band in zip(_spaces(bands, boxes, 1), bands[1:], strict=True):
-        if space > max(BAND_GAP * height, 2 * gutter):
+        below = [index for other in bands[bands.index(band) :] for index in other]
+        wide = space > max(BAND_GAP * height, 2 * gutter)
+        if wide and not _continues_column(merged[-1], below, columns, boxes, height):
             merged.append(band)
         else:
             merged[-1] = merged[-1] + band
     return merged
+
+
+def _continues_column(
+    above: list[int],
+    below: list[int],
+    columns: list[list[int]],
+    boxes: Sequence[Box],
+    height: float,
+) -> bool:
+    """Tell whether `below` goes on with one column that a figure breaks, beside a shorter one.
+
+    All of it lies in a column that is not the last, and running text of it fills the width of
+    that column.
+    """
+    for column in columns[:-1]:
+        inside = set(column)
+        if not inside.issuperset(below) or inside.issuperset(above):
+            continue
+        upper = [boxes[index] for index in above if index in inside]
+        if not upper:
+            continue
+        left, right = min(box[0] for box in upper), max(box[2] for box in upper)
+        lower = [boxes[index] for index in below]
+        fits = all(box[0] > left - height / 2 and box[2] < right + height / 2 for box in lower)
+        return fits and any(
+            box[3] - box[1] >= 3 * height and box[2] - box[0] >= FULL * (right - left)
+            for box in lower
+        )
+    return False
+
+
+def _beside_notes(
+    columns: list[list[int]], boxes: Sequence[Box], height: float
+) -> list[list[int]] | None:
+    """Return notes, each before the text that it stands beside, or None where none are.
+
+    Notes are the narrower of two columns: at least two blocks apart from each other, each
+    beginning beside the beginning of a longer paragraph.
+    """
+    if len(columns) != 2:
+        return None
+    notes, text = sorted(columns, key=lambda c: sum(boxes[k][2] - boxes[k][0] for k in c) / len(c))
+    notes = sorted(notes, key=lambda index: boxes[index][1])
+    tops = [boxes[index][1] for index in notes]
+    width = max(boxes[k][2] for k in text) - min(boxes[k][0] for k in text)
+    narrow = all(boxes[k][2] - boxes[k][0] < NOTE_WIDTH * width for k in notes)
+    if len(notes) < 2 or not narrow:
+        return None
+    for index in notes:
+        beside = [b for b in (boxes[k] for k in text) if abs(b[1] - boxes[index][1]) <= height]
+        longer = any(b[3] - b[1] >= 2 * (boxes[index][3] - boxes[index][1]) for b in beside)
+        if not longer:
+            return None
+    parts = [[k for k in text if boxes[k][1] < tops[0] - height]]
+    for note, top, end in zip(notes, tops, [*tops[1:], float("inf")], strict=True):
+        parts += [[note], [k for k in text if top - height <= boxes[k][1] < end - height]]
+    return [part for part in parts if part]
 
 
 def _spaces(groups: list[list[int]], boxes: Sequence[Box], axis: int) -> list[float]:
@@ -144,10 +205,18 @@ def arrange(lines: Sequence[Line]) -> list[Paragraph]:
     rows = join_rows(sorted(upright, key=lambda line: (line.box, line.text)))
     rows = join_table_rows(rows, _paragraphs(rows))
     paragraphs = _paragraphs(rows)
-    paragraphs += sorted(vertical, key=lambda part: (part.box, part.text))
+    left = min((part.box[0] for part in paragraphs), default=0.0)
+    right = max((part.box[2] for part in paragraphs), default=0.0)
+    # a stamp or note that runs along the edge of the page is read after it
+    beside = [v for v in vertical if paragraphs and (v.box[2] <= left or v.box[0] >= right)]
+    paragraphs += sorted(
+        (part for part in vertical if part not in beside), key=lambda part: (part.box, part.text)
+    )
     height = median(row.height for row in rows) if rows else 0.0
     order = reading_order([part.box for part in paragraphs], height)
-    return [paragraphs[index] for index in order]
+    return [paragraphs[index] for index in order] + sorted(
+        beside, key=lambda part: (part.box, part.text)
+    )
 
 
 def _paragraphs(rows: Sequence[Row]) -> list[Paragraph]:

@@ -27,6 +27,9 @@ FILLED = 0.8  # a row fills its column when it covers this share of the column's
 TEXT_ROWS = 3  # fewer rows do not show how they fill a column
 MOST = 0.7  # running text fills its column in at least this share of the rows before the last
 WRAPPED = 0.8  # and breaks for want of room in at least this share of them
+PARTED = 2.5  # the space between two tables is this many times the widest inside of them
+PARTED_LINES = 8.0  # and this many line heights
+VERSE_ROWS = 4  # fewer rows of words side by side may be a form
 LONG = 20  # half-width characters of the middle row from which a column may be running text
 
 Pair = tuple[int, int]
@@ -41,7 +44,10 @@ def join_table_rows(rows: Sequence[Row], paragraphs: Sequence[Paragraph]) -> lis
     columns = [
         part for part in paragraphs if len(part.rows) >= TEXT_ROWS and _is_running_text(part.rows)
     ]
-    pairs = [pair for run in _runs(_pairs(rows), rows) for pair in _outside(run, rows, columns)]
+    found = _pairs(rows)
+    spaces = [s for run in _runs(found, rows) for s in _between_tables(run, found, rows)]
+    kept = [pair for pair in found if not any(_spans(pair, space, rows) for space in spaces)]
+    pairs = [pair for run in _runs(kept, rows) for pair in _outside(run, rows, columns)]
     following = {
         left: right for run in _runs(pairs, rows) if _is_table(run, rows) for left, right in run
     }
@@ -66,7 +72,7 @@ def _pairs(rows: Sequence[Row]) -> list[Pair]:
         for right, b in enumerate(boxes):
             gap = b[0] - a[2]
             low = min(a[3] - a[1], b[3] - b[1])
-            if left == right or gap < -0.5 * low:
+            if gap < -0.5 * low or (a[0], left) >= (b[0], right):  # never both ways
                 continue
             shared = overlap(a[1], a[3], b[1], b[3])
             heights = rows[left].height, rows[right].height
@@ -131,12 +137,69 @@ def _continues(above: Pair, below: Pair, rows: Sequence[Row]) -> bool:
     )
 
 
+def _between_tables(run: Sequence[Pair], pairs: Sequence[Pair], rows: Sequence[Row]) -> list[Box]:
+    """Return the space between two tables that a run reaches across: two receipts on one glass.
+
+    On both sides of it labels and values stand side by side in at least two rows, much nearer
+    to each other than the tables are. The list is empty where there is no such space.
+    """
+    left_of = {right: left for left, right in pairs}
+    right_of = dict(pairs)
+    whole = [pair for pair in run if pair[0] in left_of and pair[1] in right_of]
+    if len(whole) < 2:
+        return []
+
+    def space(left: int, right: int) -> float:
+        return rows[right].box[0] - rows[left].box[2]
+
+    inner = [space(left_of[left], left) for left, _ in whole]
+    inner += [space(right, right_of[right]) for _, right in whole]
+    height = median(rows[left].height for left, _ in whole)
+    between = median(space(*pair) for pair in whole)
+    if between < max(PARTED * max(inner), PARTED_LINES * height):
+        return []
+    boxes = [rows[index].box for pair in whole for index in pair]
+    return [
+        (
+            max(rows[left].box[2] for left, _ in whole),
+            min(box[1] for box in boxes) - REACH * height,
+            min(rows[right].box[0] for _, right in whole),
+            max(box[3] for box in boxes) + REACH * height,
+        )
+    ]
+
+
+def _spans(pair: Pair, space: Box, rows: Sequence[Row]) -> bool:
+    """Tell whether a pair reaches across the space between two tables."""
+    a, b = rows[pair[0]].box, rows[pair[1]].box
+    inside = space[1] <= middle(a) <= space[3]
+    return inside and a[2] <= space[0] + 1 and b[0] >= space[2] - 1
+
+
+def _is_verse(left: Sequence[Row], right: Sequence[Row]) -> bool:
+    """Tell stanzas side by side: dense rows of words, both with a left edge, without numbers."""
+    if len(left) < VERSE_ROWS:
+        return False
+    for side in (left, right):
+        texts = [row.text for row in side]
+        height = median(row.height for row in side)
+        steps = [middle(b.box) - middle(a.box) for a, b in itertools.pairwise(side)]
+        words = median(len(text.split()) for text in texts)
+        marked = sum(text.rstrip().endswith(":") or any(map(str.isdigit, text)) for text in texts)
+        edge = _spread([row.box[0] for row in side]) <= height / 2
+        if words < 3 or marked > len(texts) / 8 or not edge or median(steps) > 2 * height:
+            return False
+    return True
+
+
 def _is_table(run: Sequence[Pair], rows: Sequence[Row]) -> bool:
     """Tell a table from columns of running text; of one or two pairs one side must be short."""
     left = [rows[index] for index, _ in run]
     right = [rows[index] for _, index in run]
     if len(run) < TEXT_ROWS:
         return min(_usual_length(left), _usual_length(right)) < LONG
+    if _is_verse(left, right):
+        return False
     return not _is_running_text(left) and not _is_running_text(right)
 
 
