@@ -221,6 +221,20 @@ def test_thumbnails_of_a_tiff_and_previews_of_a_photo_are_no_pages(tmp_path):
     assert count_pages(tmp_path / "p.jpg") == 1
 
 
+def test_a_tiff_whose_second_directory_is_damaged_keeps_its_first_page(tmp_path):
+    sheets = [Image.new("RGB", (50, 30), "white") for _ in range(2)]
+    path = tmp_path / "two.tif"
+    sheets[0].save(path, save_all=True, append_images=sheets[1:])
+    data = bytearray(path.read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    entries = int.from_bytes(data[first : first + 2], "little")
+    second = int.from_bytes(data[first + 2 + 12 * entries :][:4], "little")
+    assert data[second + 2 : second + 4] == b"\0\1"  # its first entry: tag 256, the width
+    data[second + 2 : second + 4] = b"\0\0"
+    path.write_bytes(data)
+    assert count_pages(path) == 2 and open_image(path).size == (50, 30)
+
+
 def test_the_pixel_limit_is_ours_and_too_large_is_not_damaged(tmp_path):
     Image.new("1", (14043, 13000)).save(tmp_path / "map.png")  # over Pillow's 178,956,970
     assert image_size(tmp_path / "map.png") == (14043, 13000)

@@ -33,6 +33,7 @@ IMAGE_SUFFIXES = frozenset((
 ))
 # fmt: on
 PAGED_FORMATS = ("TIFF", "GIF", "WEBP")  # MPO is not one: its other images are previews
+MAX_FRAMES = 10_000  # a file whose pages go round in a circle ends
 SUBFILE_TYPE = 254  # the TIFF tag: bit 0 marks a thumbnail, bit 2 a mask
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -343,10 +344,8 @@ def _register_heif(path: Path) -> None:
 
 def _page_frames(image: Image.Image) -> list[int]:
     """Return the frames that are pages; a damaged one counts, and is told when it is opened."""
-    if image.format not in PAGED_FORMATS or not getattr(image, "is_animated", False):
-        return [0]
     pages: list[int] = []
-    for frame in range(getattr(image, "n_frames", 1)):
+    for frame in range(MAX_FRAMES if image.format in PAGED_FORMATS else 1):
         try:
             image.seek(frame)
         except EOFError:

@@ -1,9 +1,12 @@
 """Unpack archives that strangers made: no way out of the folder, no links, no bombs."""
 
+import errno
+import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +16,10 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import CHUNK
 from manifold_ocr.resources import progress
 
+DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
+    EOFError, OSError, RuntimeError, ValueError,
+)  # fmt: skip
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
@@ -74,9 +81,9 @@ def unpack(archive: Path, destination: Path, limits: Limits | None = None) -> in
                 return _unpack_zip(opened, archive, destination, limits)
         with tarfile.open(archive) as opened_tar:
             return _unpack_tar(opened_tar, archive, destination, limits)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's fault; a wrong offset inside the archive is EINVAL
         raise UserError(f"{archive}: damaged archive ({error}); fetch it again") from error
 
 
