@@ -312,5 +312,14 @@ def language_tag(name: str) -> str:
     return "-".join([parts[0].lower(), *(_part_case(part) for part in parts[1:])])
 
 
+def check_language(name: str) -> str:
+    """Return a name that `language_tag` knows, else ValueError."""
+    try:
+        language_tag(name)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
 def _part_case(part: str) -> str:
     return part.title() if len(part) == 4 else part.upper()

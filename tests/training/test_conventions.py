@@ -4,9 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goldens import real_data
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
+from manifold_ocr.data.readers.icdar import IcdarSroie
 from manifold_ocr.errors import UserError
-from manifold_ocr.records import Prediction, Sample
+from manifold_ocr.models.base import RunSpec
+from manifold_ocr.records import Prediction, RawRow, Sample
 from manifold_ocr.training import conventions
+from manifold_ocr.training.run import tell_conventions
 
 
 def row(number, text, corpus="sroie"):
@@ -69,3 +74,24 @@ def test_no_conventions_write_no_file_and_a_damaged_one_is_an_error(tmp_path):
     (tmp_path / conventions.FILE).write_text('{"output_case": {"a": "lower"}}')
     with pytest.raises(UserError, match=r"conventions\.json"):
         conventions.read_conventions(tmp_path)
+
+
+@pytest.mark.real_data
+def test_labels_of_real_receipts_take_the_case_of_their_images(base_model, monkeypatch, tmp_path):
+    """SROIE's labels are in upper case by its own convention, whatever a receipt shows."""
+    root = real_data("sroie")
+    monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(tmp_path))
+    raw = [r for r in IcdarSroie().rows(root, {}) if isinstance(r, RawRow)]
+    rows = [
+        Sample(id=f"{i}", document=r.document, corpus="sroie", subset="all", image=r.image,
+               text=r.text, box=r.box)
+        for i, r in enumerate([r for r in raw if r.granularity == "line"][:60])
+    ]  # fmt: skip
+    spec = RunSpec(
+        model=ModelConfig(id=str(base_model)), lora=LoraConfig(), train=TrainConfig(),
+        base=base_model, image_root=root,
+    )  # fmt: skip
+    restored, found = tell_conventions(spec, rows)
+    assert found == {"sroie": "upper"}
+    assert [r.text.upper() for r in restored] == [r.text for r in rows]
+    assert any(r.text != r.text.upper() for r in restored)

@@ -18,6 +18,7 @@ from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_en
 from manifold_ocr.reading.engines.predictions import import_predictions
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import peak_memory_gib
+from manifold_ocr.training.conventions import applied, read_conventions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,9 @@ def read_samples_with(
     notes = [f"could not be read: {failure}" for failure in failures[:10]]
     return Reading(
         name=" + ".join(names),
-        predictions=[found[sample.id] for sample in samples],
+        predictions=applied(
+            [found[sample.id] for sample in samples], samples, read_conventions(options.model)
+        ),
         failures=tuple(failures),
         notes=tuple(notes),
         about=about,

@@ -5,6 +5,7 @@ Prediction files that lie in output/deepseek_runs are scored along, as one more 
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from manifold_ocr.reading.predict import (
 )
 from manifold_ocr.records import Sample, iter_manifest, manifest_sha256, write_rows
 from manifold_ocr.stages.runner import run_stage
+from manifold_ocr.training import conventions
 
 TEST = Path("data/manifest/test.jsonl")
 ADAPTER = Path("output/adapter")
@@ -142,7 +144,8 @@ def read(
     reading, cost = predict_and_measure(loaded, samples, IMAGE_ROOT, fingerprint, name)
     if cost and process_share()[0] == 0:
         resources.record(f"evaluate_{name}", cost)
-    return reading
+    kept = conventions.read_conventions(adapter)
+    return replace(reading, predictions=conventions.applied(reading.predictions, samples, kept))
 
 
 def describe(report: dict[str, Any], readings: dict[str, Reading]) -> None:

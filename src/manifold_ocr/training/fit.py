@@ -20,7 +20,7 @@ from manifold_ocr.models.family import TrainingFamily, family_for
 from manifold_ocr.models.lora import import_peft, without_library_notes
 from manifold_ocr.records import Sample
 from manifold_ocr.resources import GpuMonitor
-from manifold_ocr.training import checkpoints
+from manifold_ocr.training import checkpoints, conventions
 from manifold_ocr.training.batches import (
     BatchPlan,
     keep_plan,
@@ -177,7 +177,13 @@ def _trainer(
         args=args,
         train_samples=rows,
         val_samples=val,
-        scorer=Scorer(val, home.path / "baseline.jsonl", run.folder.path / RESULTS, run.settings),
+        scorer=Scorer(
+            val,
+            home.path / "baseline.jsonl",
+            run.folder.path / RESULTS,
+            run.settings,
+            run.output_case,
+        ),
         run_inputs=run.inputs,
         callbacks=callbacks,
         keep=config.save_total_limit,
@@ -220,6 +226,7 @@ def _keep_result(run: Run, trainer: Any, figures: dict[str, Any]) -> None:
         adapter = result / "adapter"
         adapter.mkdir()
         trainer.family.save(trainer.accelerator.unwrap_model(trainer.model), adapter)
+        conventions.write_conventions(adapter, run.output_case)
         metrics = result / "metrics"
         shutil.copytree(run.folder.path / "dvclive", metrics)
         write_json(metrics / "metrics.json", read_json(metrics / "metrics.json"))  # sorted keys
