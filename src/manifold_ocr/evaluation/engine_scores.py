@@ -14,11 +14,11 @@ from manifold_ocr.evaluation.report import EvalManifest
 from manifold_ocr.files import read_json, sha256_text
 from manifold_ocr.metrics.paired import document_sums
 from manifold_ocr.metrics.score import score_rows, summarise
+from manifold_ocr.models.conventions import applied, read_conventions
 from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_engine
 from manifold_ocr.reading.engines.predictions import import_predictions
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import peak_memory_gib
-from manifold_ocr.training.conventions import applied, read_conventions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

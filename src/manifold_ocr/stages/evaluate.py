@@ -14,7 +14,7 @@ from manifold_ocr.config import DecodeConfig, EvaluateConfig, ModelConfig, Space
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
 from manifold_ocr.metrics import score
 from manifold_ocr.metrics.paired import document_sums
-from manifold_ocr.models import registry
+from manifold_ocr.models import conventions, registry
 from manifold_ocr.reading.engines.predictions import read_runs
 from manifold_ocr.reading.predict import (
     Reading,
@@ -24,7 +24,6 @@ from manifold_ocr.reading.predict import (
 )
 from manifold_ocr.records import Sample, iter_manifest, manifest_sha256, write_rows
 from manifold_ocr.stages.runner import run_stage
-from manifold_ocr.training import conventions
 
 TEST = Path("data/manifest/test.jsonl")
 ADAPTER = Path("output/adapter")

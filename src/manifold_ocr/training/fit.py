@@ -14,13 +14,14 @@ from manifold_ocr import resources
 from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
+from manifold_ocr.models import conventions
 from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.device import make_deterministic
 from manifold_ocr.models.family import TrainingFamily, family_for
 from manifold_ocr.models.lora import import_peft, without_library_notes
 from manifold_ocr.records import Sample
 from manifold_ocr.resources import GpuMonitor
-from manifold_ocr.training import checkpoints, conventions
+from manifold_ocr.training import checkpoints
 from manifold_ocr.training.batches import (
     BatchPlan,
     keep_plan,

@@ -12,11 +12,11 @@ from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, cache_root, read_json, sha256_json, sha256_text
 from manifold_ocr.images import load_sample
-from manifold_ocr.models import registry
+from manifold_ocr.models import conventions, registry
 from manifold_ocr.models.base import RunSpec, SampleReader
 from manifold_ocr.records import Sample, language_tag, read_samples, write_rows
 from manifold_ocr.resources import progress
-from manifold_ocr.training import checkpoints, conventions, locking
+from manifold_ocr.training import checkpoints, locking
 from manifold_ocr.training.checkpoints import fingerprint, run_inputs
 from manifold_ocr.training.checks import check_combinations, check_start, check_targets
 from manifold_ocr.training.run_record import Run, RunFolder, RunHome, open_run_folder

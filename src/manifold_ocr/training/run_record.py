@@ -17,10 +17,10 @@ from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, parse_yaml, read_yaml, workspace, write_json
 from manifold_ocr.metrics import score
+from manifold_ocr.models import conventions
 from manifold_ocr.models.base import Audit, RunSpec
 from manifold_ocr.records import Prediction, Sample, read_predictions, write_rows
 from manifold_ocr.resources import cpu_kind, launchers
-from manifold_ocr.training import conventions
 from manifold_ocr.training.checkpoints import differing_keys
 from manifold_ocr.training.locking import StopRequest
 

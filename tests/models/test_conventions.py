@@ -8,9 +8,9 @@ from goldens import real_data
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.data.readers.icdar import IcdarSroie
 from manifold_ocr.errors import UserError
+from manifold_ocr.models import conventions
 from manifold_ocr.models.base import RunSpec
 from manifold_ocr.records import Prediction, RawRow, Sample
-from manifold_ocr.training import conventions
 from manifold_ocr.training.run import tell_conventions
 
 
