@@ -2,12 +2,14 @@
 
 import shutil
 import sys
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessor
@@ -29,23 +31,52 @@ from manifold_ocr.models.lora import (
 )
 from manifold_ocr.records import Rejection, Sample
 
+TOKENIZED = 1024  # texts at a time
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx"}
 
 
+class Labels(Sequence[list[int]]):
+    """Token ids of many texts, held in one array: a million lists take a gigabyte."""
+
+    def __init__(self, rows: Iterable[Sequence[int]]) -> None:
+        flat, lengths = array("i"), array("i")
+        for ids in rows:
+            flat.extend(ids)
+            lengths.append(len(ids))
+        self._flat = flat
+        self._ends = np.cumsum(lengths, dtype=np.int64)
+        self.lengths = lengths.tolist()
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.lengths)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the ids of one text."""
+        end = int(self._ends[index])
+        return self._flat[end - self.lengths[index] : end].tolist()
+
+
+def token_ids(tokenizer: Any, samples: Sequence[Sample]) -> Iterator[list[int]]:
+    """Yield the ids of each sample's text without an end token; texts are tokenized in batches."""
+    for start in range(0, len(samples), TOKENIZED):
+        texts = [sample.text for sample in samples[start : start + TOKENIZED]]
+        yield from tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+
 def audit_labels(
-    samples: Sequence[Sample], tokenise: Callable[[str], list[int]], limit: int, unknown: int | None
+    samples: Sequence[Sample], labels: Iterable[Sequence[int]], limit: int, unknown: int | None
 ) -> Audit:
     """Count what labels lose: tokens beyond `limit`, characters the tokenizer does not know.
 
-    `tokenise` gives a text's ids without an end token. Rows without any token are rejected.
+    `labels` are the texts' ids without an end token. Rows without any token are rejected.
     A label that is too long is kept but cut (without an end token), and counted by subset.
     """
     kept, rejected = [], []
     lost: Counter[str] = Counter()
     cut: Counter[str] = Counter()
     unknown_rows = 0
-    for sample in samples:
-        ids = tokenise(sample.text)
+    for sample, ids in zip(samples, labels, strict=True):
         if not sample.text.strip() or not ids:
             detail = "the label holds no token of this tokenizer"
             rejected.append(
