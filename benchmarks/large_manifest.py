@@ -24,7 +24,6 @@ import harness_run
 from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.models.base import RunSpec
 from manifold_ocr.records import iter_manifest, write_rows
-from manifold_ocr.resources import peak_memory_gib
 
 
 def prepare(root: Path, rows: int) -> None:
@@ -42,6 +41,12 @@ def prepare(root: Path, rows: int) -> None:
         for number in range(rows)
     )
     write_rows(root / "train.jsonl", numbered)
+
+
+def peak_memory_gib() -> float:
+    """Return the process's own peak of resident memory; getrusage starts at its parent's."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024**2
 
 
 def worker(root: Path) -> None:

@@ -201,6 +201,7 @@ def test_labels_of_many_texts_are_those_of_each_alone(
     labels = generative.Labels(generative.token_ids(tokenizer, samples[1]))
     assert [labels[i] for i in range(len(labels))] == alone
     assert labels.lengths == [len(ids) for ids in alone]
-    targets = family.data(samples[1]).targets
     end = tokenizer.eos_token_id
-    assert [targets[i] for i in range(len(targets))] == [[*ids, end] for ids in alone]
+    for audited in (None, family.audit(samples[1]).labels):
+        targets = family.data(samples[1], audited).targets
+        assert [targets[i] for i in range(len(targets))] == [[*ids, end] for ids in alone]

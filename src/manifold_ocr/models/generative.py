@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +39,30 @@ WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx"}
 class Labels(Sequence[list[int]]):
     """Token ids of many texts, held in one array: a million lists take a gigabyte."""
 
-    def __init__(self, rows: Iterable[Sequence[int]]) -> None:
-        flat, lengths = array("i"), array("i")
+    def __init__(self, rows: Iterable[Sequence[int]] = ()) -> None:
+        self._flat, self._ends = array("i"), array("q")
         for ids in rows:
-            flat.extend(ids)
-            lengths.append(len(ids))
-        self._flat = flat
-        self._ends = np.cumsum(lengths, dtype=np.int64)
-        self.lengths = lengths.tolist()
+            self.append(ids)
+
+    def append(self, ids: Sequence[int]) -> None:
+        """Add the ids of one more text."""
+        self._flat.extend(ids)
+        self._ends.append(len(self._flat))
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Return how many ids each text has; asked for once all are there."""
+        return np.diff(self._ends, prepend=0).tolist()  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
         """Return the number of texts."""
-        return len(self.lengths)
+        return len(self._ends)
 
     def __getitem__(self, index: Any) -> Any:
         """Return the ids of one text."""
-        end = int(self._ends[index])
-        return self._flat[end - self.lengths[index] : end].tolist()
+        if index < 0:
+            index += len(self)
+        return self._flat[self._ends[index - 1] if index else 0 : self._ends[index]].tolist()
 
 
 def token_ids(tokenizer: Any, samples: Sequence[Sample]) -> Iterator[list[int]]:
@@ -72,7 +80,7 @@ def audit_labels(
     `labels` are the texts' ids without an end token. Rows without any token are rejected.
     A label that is too long is kept but cut (without an end token), and counted by subset.
     """
-    kept, rejected = [], []
+    kept, rejected, known = [], [], Labels()
     lost: Counter[str] = Counter()
     cut: Counter[str] = Counter()
     unknown_rows = 0
@@ -86,6 +94,7 @@ def audit_labels(
             )
             continue
         kept.append(sample)
+        known.append(ids)
         unknown_rows += unknown is not None and unknown in ids
         if len(ids) + 1 > limit:
             cut[sample.subset] += 1
@@ -100,7 +109,7 @@ def audit_labels(
     }
     details = {"truncated_rows_by_subset": dict(sorted(cut.items()))}
     details["truncated_tokens_by_subset"] = dict(sorted(lost.items()))
-    return Audit(kept=kept, rejected=rejected, counts=counts, details=details)
+    return Audit(kept=kept, rejected=rejected, counts=counts, details=details, labels=known)
 
 
 def starting_point(settings: RunSpec) -> tuple[Path, Path | None]:

@@ -176,9 +176,9 @@ class ChatVlmTraining:
         trained: nn.Module = model.train()
         return trained
 
-    def data(self, samples: Sequence[Sample]) -> ChatRows:
+    def data(self, samples: Sequence[Sample], labels: Any = None) -> ChatRows:
         """Return the training rows."""
-        ids = token_ids(self.chat_input.tokenizer, samples)
+        ids = token_ids(self.chat_input.tokenizer, samples) if labels is None else labels
         targets = Labels([*text, self.ends[0]][: self.limit] for text in ids)
         lengths = [
             self.chat_input.vision_tokens(self._size(sample)) + length

@@ -149,9 +149,9 @@ class EncoderDecoderTraining:
         trained: nn.Module = model.train()
         return trained
 
-    def data(self, samples: Sequence[Sample]) -> EncoderDecoderRows:
+    def data(self, samples: Sequence[Sample], labels: Any = None) -> EncoderDecoderRows:
         """Return the training rows."""
-        ids = token_ids(self.tokenizer, samples)
+        ids = token_ids(self.tokenizer, samples) if labels is None else labels
         targets = Labels([*text, self.eos][: self.limit] for text in ids)
         return EncoderDecoderRows(samples, targets, self.settings.image_root, self.image_input)
 
