@@ -104,6 +104,7 @@ def test_missing_pages_score_as_empty(tmp_path):
         ('{"id": "id-a/001"}\n', ":1: no text"),
         ('{"text": "x"}\n', ":1: nothing names the image"),
         ("[1]\n", ":1: a row must be"),
+        ('{"id": "id-a/001", "text": "a\\ud800b"}\n', ":1: the text holds half of a surrogate"),
         ("", "the file is empty"),
         ('{"id": "other", "text": "x"}\n', "none of its 1 rows"),
     ],

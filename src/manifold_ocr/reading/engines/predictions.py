@@ -217,6 +217,11 @@ def _json_row(line: str, where: str) -> Candidate:
     text = next((value[key] for key in TEXT_KEYS if value.get(key) is not None), None)
     if not isinstance(text, str):
         raise UserError(f"{where}: no text; one of {', '.join(TEXT_KEYS)} must be a string")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UserError(
+            f"{where}: the text holds half of a surrogate pair, which is no character; "
+            "write the whole pair, or U+FFFD for it"
+        )
     keys = _keys(value)
     if not keys:
         raise UserError(f"{where}: nothing names the image; give id, image_path or doc_id")
