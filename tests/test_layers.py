@@ -32,6 +32,7 @@ NO_DEPENDENCY = {
     ("evaluate", "synthetic"): "as above",
     ("evaluate", "augment"): "as above",
     ("compress_check", "images"): "pages are texts here",
+    ("compress_check", "pixels"): "as above",
     ("compress_check", "data"): "rows come through the manifest",
     ("compress_check", "evaluation.markdown"): "how tables look",
     (

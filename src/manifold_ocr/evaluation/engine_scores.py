@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +77,7 @@ def read_samples_with(
         part = [sample for sample in samples if sample.granularity == granularity]
         engine = load_engine(
             name,
-            EngineOptions(
-                granularity=granularity,
-                languages=options.languages,
-                model=options.model,
-                threads=options.threads,
-            ),
+            replace(options, granularity=granularity),
         )
         names.append(engine.name)
         begin = time.perf_counter()

@@ -1,10 +1,10 @@
 """Import what other systems read: prediction files joined to a manifest's rows.
 
-Three forms, told apart by looking: a folder of Markdown files named after the images (as
-OmniDocBench takes them), JSON Lines of DeepSeek-OCR runs (`doc_id`, `image_path`,
-`prediction`, or `doc_id`, `page_id`, `text`), and plain JSON Lines (`id` or an image path,
-and a text). A manifest row without a prediction scores as an empty text; predictions that
-fit no row are counted, never guessed at.
+Four forms, told apart by looking: a folder of Markdown files named after the images (as
+OmniDocBench takes them), a folder of PAGE-XML, ALTO or hOCR files, JSON Lines of DeepSeek-OCR runs
+(`doc_id`, `image_path`, `prediction`, or `doc_id`, `page_id`, `text`), and plain JSON Lines (`id`
+or an image path, and a text). A manifest row without a prediction scores as an empty text;
+predictions that fit no row are counted, never guessed at.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.reading.engines.layout_files import layout_files, page_texts
 from manifold_ocr.records import Prediction, Sample
 
 TEXT_KEYS = ("prediction", "text", "pred", "output", "answer")
@@ -182,10 +183,15 @@ def read_candidates(path: Path) -> Iterator[Candidate]:
     """Stream the rows of a prediction file or Markdown folder."""
     if path.is_dir():
         files = sorted(path.rglob("*.md"))
-        if not files:
-            raise UserError(f"{path}: no .md file; one file named after each image is needed")
+        layouts = [] if files else layout_files(path)
+        if not files and not layouts:
+            raise UserError(
+                f"{path}: no .md, PAGE-XML, ALTO or hOCR file; one file per image is needed"
+            )
         for file in files:
             yield _markdown(file, path)
+        for file in layouts:
+            yield from _layout(file, path)
         return
     try:
         with open(path, encoding="utf-8") as lines:
@@ -196,6 +202,18 @@ def read_candidates(path: Path) -> Iterator[Candidate]:
         raise UserError(f"{path}: no such file or folder") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
+
+
+def _layout(file: Path, root: Path) -> Iterator[Candidate]:
+    """Yield the pages of a layout file: named by their image, else by the file and number."""
+    name = file.relative_to(root).with_suffix("").as_posix()
+    pages = list(page_texts(file))
+    images = [image for image, _ in pages]
+    for number, (image, text) in enumerate(pages, 1):
+        keys = _endings(image) if image and images.count(image) == 1 else ()
+        own = (name, *_endings(name)) if len(pages) == 1 else ()
+        numbered = (f"{name}{mark}{number}" for mark in ("#", "-", "_")) if not own else ()
+        yield Candidate((*keys, *own, *numbered), text, None, None, f"{file}#{number}")
 
 
 def _markdown(file: Path, root: Path) -> Candidate:
