@@ -37,7 +37,7 @@ DATES = tuple(
     for pattern in (
         r"(?<!\d)(?P<year>(?:19|20)\d{2})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?!\d)",
         r"(?P<year>(?:19|20)\d{2})\s?年\s?(?P<month>\d{1,2})\s?月\s?(?P<day>\d{1,2})\s?日",
-        rf"(?<![\d.])(?P<day>\d{{1,2}})\s?[-/.]\s?(?P<month>\d{{1,2}})\s?[-/.]\s?{YEAR}",
+        rf"(?<![\d.])(?P<day>\d{{1,2}})(?P<by>\s?[-/.]\s?)(?P<month>\d{{1,2}})(?P=by){YEAR}",
         rf"(?<!\d)(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?: day of)?[-/\s,.]*{MONTH}[-/\s,.']*{YEAR}",
         rf"\b{MONTH}\.?\s?(?P<day>\d{{1,2}})(?:st|nd|rd|th)?[\s,]+{YEAR}",
     )
@@ -145,7 +145,7 @@ def amounts(text: str) -> list[re.Match[str]]:
 def amount_value(printed: str) -> Decimal:
     """Return the number of an amount as printed: the last two digits are decimals."""
     digits = re.sub(r"[^\d]", "", printed)
-    value = Decimal(digits or "0") / 100
+    value = Decimal(digits or "0").scaleb(-2)
     return -value if "-" in printed else value
 
 
