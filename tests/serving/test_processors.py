@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -47,6 +48,23 @@ def test_a_receipts_fields_are_found_as_printed():
     assert found.flags == ()
     total = next(field for field in found.fields if field.name == "total")
     assert total.box == (10.0, 520.0, 700.0, 550.0) and 0 < total.confidence <= 0.9
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_receipt_that_lies_turned_has_the_same_fields(turn):
+    """The same scan turned clockwise: the reader says how many turns set it upright."""
+    page = page_of(RECEIPT)
+    width, height = page.size
+    place = {
+        1: lambda x0, y0, x1, y1: (height - y1, x0, height - y0, x1),
+        2: lambda x0, y0, x1, y1: (width - x1, height - y1, width - x0, height - y0),
+        3: lambda x0, y0, x1, y1: (y0, width - x1, y1, width - x0),
+    }[turn]
+    boxes = [place(*line.box) for line in page.lines]
+    size = (height, width) if turn % 2 else (width, height)
+    turned = replace(page_of_rows(RECEIPT, boxes, size), turn=turn)
+    found, wanted = (extract_fields([(1, p)], "receipt") for p in (turned, page))
+    assert [f.value for f in found.fields] == [f.value for f in wanted.fields]
 
 
 @pytest.mark.parametrize(
