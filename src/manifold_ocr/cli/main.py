@@ -11,7 +11,17 @@ import typer
 from typer.core import TyperGroup
 
 from manifold_ocr import __version__
-from manifold_ocr.cli import compress, documents, pipeline, publish, review, score, serve, system
+from manifold_ocr.cli import (
+    compress,
+    documents,
+    pipeline,
+    promote,
+    publish,
+    review,
+    score,
+    serve,
+    system,
+)
 from manifold_ocr.errors import UserError, report_bug
 
 PANELS = ("Pipeline", "Your documents", "Read and evaluate", "Publish", "Serve", "System")
@@ -77,6 +87,9 @@ def build_app() -> typer.Typer:
         compress.register_compress,
         compress.register_verify,
         publish.register_submit,
+        promote.register_promote,
+        promote.register_export,
+        promote.register_push,
         review.register_limitations,
         system.register_merge,
         system.register_doctor,
