@@ -59,7 +59,7 @@ def test_merged_reads_the_same_and_loads_in_plain_transformers(
     from transformers import AutoModelForTextRecognition
 
     made = export_checkpoint(promoted, "merged", tmp_path / "merged", IMAGES)
-    assert str(made.parity).startswith("parity: 3 rows read the same")
+    assert str(made.parity).startswith("parity: 3 of 3 rows read the same")
     assert made.parity.largest < 1e-3
     AutoModelForTextRecognition.from_pretrained(made.path)
     assert (made.path / "README.md").is_file()
@@ -120,11 +120,13 @@ def test_an_export_that_reads_otherwise_is_refused_and_leaves_nothing(
 ) -> None:
     wrong = [Recognition("other", 0.9) for _ in IMAGES]
     monkeypatch.setattr(exporting, "_read_alone", lambda *_: wrong)
-    with pytest.raises(UserError, match="is refused: row 1 reads 'other', here it reads"):
+    with pytest.raises(UserError, match="is refused: 3 of 3 rows differ; row 1 reads 'other'"):
         export_checkpoint(promoted, "onnx", tmp_path / "onnx", IMAGES)
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"a probability differs by 1\.0e-01"):
-        compare("it", [Recognition("a", 0.9)], [Recognition("a", 0.8)], 1e-3)
+        compare("it", [Recognition("a", 0.9)], [Recognition("a", 0.8)])
+    ours, theirs = ([Recognition(t, 0.9) for t in texts] for texts in ("abcdefghij", "abcdefghiX"))
+    assert compare("8-bit", ours, theirs, differing=0.1).same == 9
 
 
 def test_unknown_kinds_and_folders_are_named(promoted: Path, tmp_path: Path) -> None:
@@ -173,5 +175,5 @@ def test_the_command_prints_the_parity(
     arguments = ["export", str(promoted), "--to", "onnx", "--images", "line.png"]
     done = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "parity: 1 rows read the same, largest difference of a probability" in done.output
+    assert "parity: 1 of 1 rows read the same, largest difference of a probability" in done.output
     assert Path("dist/lines-onnx/model.onnx").is_file()

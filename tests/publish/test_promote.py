@@ -5,12 +5,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from finished_run import finish_run
+import yaml
+from finished_run import ROOT, finish_run
 from tiny_models import text_image
 from typer.testing import CliRunner
 
 from manifold_ocr.cli.main import build_app
 from manifold_ocr.errors import UserError
+from manifold_ocr.files import sha256_file
 from manifold_ocr.publish.promote import promote, rollback
 
 pytestmark = pytest.mark.torch
@@ -143,3 +145,17 @@ def test_the_command_tracks_with_dvc_and_tags_for_gto(project: Path) -> None:
         build_app(), ["promote", "receipts", "--rollback"], catch_exceptions=False
     )
     assert "version 1 again" in back.output
+
+
+def test_the_checkpoint_that_comes_with_the_project_is_of_the_default_model() -> None:
+    from huggingface_hub import ModelCard
+
+    folder = ROOT / "external/checkpoints/default"
+    origin = json.loads((folder / "manifold.json").read_text())
+    assert origin["base_id"] == yaml.safe_load((ROOT / "params.yaml").read_text())["model"]["id"]
+    found = json.loads((folder / "provenance.json").read_text())
+    weights = folder / "adapter_model.safetensors"
+    assert found["weights_sha256"] == {weights.name: sha256_file(weights)}
+    assert weights.stat().st_size < 1_000_000, "small enough for git"
+    assert found["forced_past"] == [] and not found["contaminated"]
+    assert ModelCard.load(folder / "README.md").data.license == "apache-2.0"

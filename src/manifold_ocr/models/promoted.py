@@ -5,6 +5,8 @@ section that the weights were trained with. The base is taken from the project w
 that fingerprint; else it is fetched once into the cache.
 """
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,8 @@ def base_of(folder: Path) -> Path:
         if base_fingerprint(place) == wanted:
             return place
     if not local.is_dir():
-        fetch_base(config, cached)
+        with redirect_stdout(sys.stderr):  # standard output is for texts
+            fetch_base(config, cached)
         place = cached / slug(config.id)
         if base_fingerprint(place) == wanted:
             return place

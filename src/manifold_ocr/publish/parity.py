@@ -20,16 +20,17 @@ DRAWN = ("Invoice 2024-11-25", "Total: 1,234.50", "the quick brown fox", "A-17/B
 
 @dataclass(frozen=True)
 class Parity:
-    """How many rows were compared, and the largest difference of a confidence."""
+    """How many rows were compared, how many read the same, and the largest difference."""
 
     rows: int
+    same: int
     largest: float
 
     def __str__(self) -> str:
         """One line for people."""
         return (
-            f"parity: {self.rows} rows read the same, largest difference of a probability "
-            f"{self.largest:.1e}"
+            f"parity: {self.same} of {self.rows} rows read the same, largest difference of a "
+            f"probability {self.largest:.1e}"
         )
 
 
@@ -51,25 +52,32 @@ def drawn_line(text: str) -> Image.Image:
 
 
 def compare(
-    what: str, ours: Iterable[Recognition], theirs: Iterable[Recognition], tolerance: float
+    what: str,
+    ours: Iterable[Recognition],
+    theirs: Iterable[Recognition],
+    tolerance: float = TOLERANCE,
+    differing: float = 0.0,
 ) -> Parity:
     """Return how near two readings are.
 
     Raises:
-        UserError: a text differs, or a confidence by more than `tolerance`.
+        UserError: more than the share `differing` of the rows have another text, or a
+            probability of a row with the same text differs by more than `tolerance`.
     """
-    largest, rows = 0.0, 0
+    largest, rows, example = 0.0, 0, ""
+    same = 0
     for expected, found in zip(ours, theirs, strict=True):
         rows += 1
         if expected.text != found.text:
-            raise UserError(
-                f"{what} is refused: row {rows} reads {found.text!r}, here it reads "
-                f"{expected.text!r}"
-            )
+            example = example or f"row {rows} reads {found.text!r}, here it reads {expected.text!r}"
+            continue
+        same += 1
         if expected.confidence is not None and found.confidence is not None:
             largest = max(largest, abs(expected.confidence - found.confidence))
+    if rows - same > differing * rows:
+        raise UserError(f"{what} is refused: {rows - same} of {rows} rows differ; {example}")
     if largest > tolerance:
         raise UserError(
             f"{what} is refused: a probability differs by {largest:.1e}, more than {tolerance:g}"
         )
-    return Parity(rows, largest)
+    return Parity(rows, same, largest)
