@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 import shapes
 import training_speed
 from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
+from manifold_ocr.models.generative import Labels
 from manifold_ocr.models.images import ResizeInput
 from manifold_ocr.training.batches import StepSampler
 
@@ -72,7 +73,7 @@ def worker(args: argparse.Namespace) -> None:
     paths = shapes.image_files(folder / f"line{rank}", "line", 128)
     samples, targets = shapes.rows(paths, training_speed.TOKENS["line"], 20000, 50265)
     prepare = ResizeInput((384, 384), 2, *[training_speed.HALF] * 2)
-    data = EncoderDecoderRows(samples, targets, Path("/"), prepare)
+    data = EncoderDecoderRows(samples, Labels(targets), Path("/"), prepare)
     steps = StepSampler(data.lengths, BATCH, world, seed=1)
     loader = DataLoader(
         data,

@@ -42,16 +42,17 @@ COLUMNS = ("recipe", "card", "rows/s", "peak GiB", "micro-batch", "quantization"
 
 
 def settings_of(recipe: str, card: int, base: Path, images: Path) -> Any:
-    """The TrainingSettings that the preset's values for the card give."""
-    from manifold_ocr.cli.pipeline import preset_values, read_yaml, set_value
+    """The RunSpec that the preset's values for the card give."""
+    from manifold_ocr.cli.pipeline import preset_values, set_value
     from manifold_ocr.config import SECTIONS, build
-    from manifold_ocr.models.base import TrainingSettings
+    from manifold_ocr.files import read_yaml
+    from manifold_ocr.models.base import RunSpec
 
     params = read_yaml(ROOT / "params.yaml")
     for key, value in preset_values(ROOT / f"presets/{recipe}.yaml", params, card):
         set_value(params, key, value)
     model, lora, train = (build(SECTIONS[n], params[n], n) for n in ("model", "lora", "train"))
-    return TrainingSettings(
+    return RunSpec(
         model=replace(model, id=str(base)), lora=lora, train=train, base=base, image_root=images
     )
 
@@ -104,10 +105,10 @@ def rows_of(recipe: str, longest: int, folder: Path, files: int = 48) -> list[An
 def run_card(recipe: str, card: int, base: Path, images: Path, args: Any) -> dict[str, Any]:
     """Train under the card's cap; halve the micro-batch when memory ends, as a run does."""
     import torch
-    from manifold_ocr.training.batch_plan import chosen_plan, planned_settings
 
     from manifold_ocr.models.family import family_for
     from manifold_ocr.models.registry import family_of
+    from manifold_ocr.training.batches import chosen_plan, planned_settings
 
     settings = settings_of(recipe, card, base, images)
     found = {"quantization": settings.model.quantization}

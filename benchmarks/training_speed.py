@@ -26,6 +26,7 @@ from manifold_ocr.config import LoraConfig
 from manifold_ocr.models.adapter_files import encoder_decoder_scope
 from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder
 from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
+from manifold_ocr.models.generative import Labels
 from manifold_ocr.models.images import ResizeInput
 from manifold_ocr.models.lora import match_targets, wrap_for_training
 from manifold_ocr.resources import GpuMonitor
@@ -327,7 +328,10 @@ def main() -> None:
             vocabulary = 500 if args.size == "tiny" else 50265
             samples, targets = shapes.rows(paths, TOKENS[kind], args.rows, vocabulary)
             prepare = ResizeInput((side, side), 2, HALF, HALF)
-            args.data[kind] = EncoderDecoderRows(samples, targets, Path("/"), prepare), targets
+            args.data[kind] = (
+                EncoderDecoderRows(samples, Labels(targets), Path("/"), prepare),
+                targets,
+            )
         for kind in args.kinds:
             for batch, checkpointing in OURS[kind]:
                 name = f"ours {kind} batch {batch}{' checkpointing' if checkpointing else ''}"

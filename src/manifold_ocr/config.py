@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from manifold_ocr.errors import UserError, build, nearest
 from manifold_ocr.files import read_yaml
-from manifold_ocr.records import Task, language_tag
+from manifold_ocr.records import Task, check_language, language_tag
 
 Config = TypeVar("Config")
 
@@ -55,15 +55,6 @@ def check_corpus_name(name: str) -> str:
             f"{name!r} cannot be a corpus name: a letter, then letters, digits, _ and - (at most "
             f"64 in all), and none of {', '.join(POLICY_KEYS)}"
         )
-    return name
-
-
-def check_language(name: str) -> str:
-    """Return a name that `language_tag` knows, else ValueError."""
-    try:
-        language_tag(name)
-    except UserError as error:
-        raise ValueError(str(error)) from error
     return name
 
 
@@ -253,6 +244,7 @@ class TrainConfig:
     rehearsal_degraded: Share = 0.5
     rehearsal_languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
     freeze: Literal["backbone", "none"] = "backbone"
+    conventions: Literal["auto", "none"] = "auto"
     init_from: str = ""
     overfit_check: Flag = False
     gpus: Literal["auto"] | Positive = "auto"

@@ -148,6 +148,7 @@ class TestLabelStudio:
             self.result("b", "textarea", text=["Bravo"], points=[[0, 0]]),
             self.result("c", "rectangle", **box),
             self.result("d", "textarea", text=["turned"], **{**box, "rotation": 90}),
+            self.result("e", "textarea", text=["the whole", "image"]),
         ]
         tasks = [
             {"data": {"ocr": "/data/upload/1/3f2a9c1b-scan.png"},
@@ -161,6 +162,7 @@ class TestLabelStudio:
             ("Alpha one", (20, 10, 120, 30)),
             ("Bravo", (0, 0, 20, 50)),
             ("turned", (0, 10, 20, 110)),
+            ("the whole\nimage", None),
         ]
         assert reasons(rejected) == [
             ("export.json[0]#c", "empty_text"), ("export.json[1]", "missing_image"),
@@ -199,6 +201,7 @@ class TestPaddle:
             {"transcription": "x"},
         ]
         write(tmp_path / "Label.txt", f"folder/p 1.jpg\t{json.dumps(regions)}\n")
+        write(tmp_path / "fileState.txt", "/home/x/folder/p 1.jpg\t1\n")  # PPOCRLabel's notes
         rows, rejected = read(tmp_path)
         assert [(row.text, row.box) for row in rows] == [
             ("Alpha one", (80, 100, 260, 144)), ("Alpha one", None)

@@ -22,7 +22,6 @@ from manifold_ocr.images import load_sample
 from manifold_ocr.records import (
     Rejection,
     iter_manifest,
-    load_memory_mapped,
     manifest_files,
     read_rows,
     to_json,
@@ -304,13 +303,6 @@ def test_shards_read_like_one_file(tmp_path):
     build(tmp_path, many, [mine], shard_rows=25)
     assert (many / "train.jsonl").is_dir() and len(manifest_files(many / "train.jsonl")) >= 3
     assert list(iter_manifest(one / "train.jsonl")) == list(iter_manifest(many / "train.jsonl"))
-
-
-def test_memory_mapped_loading(tmp_path):
-    out = tmp_path / "out"
-    build(tmp_path, out, [corpus(tmp_path, 12)], shard_rows=20)
-    loaded = load_memory_mapped(out / "train.jsonl")
-    assert loaded["text"][:] == [row.text for row in iter_manifest(out / "train.jsonl")]
 
 
 def test_long_labels_are_counted_by_subset(tmp_path):

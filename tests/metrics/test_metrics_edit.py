@@ -156,3 +156,21 @@ def test_omnidocbench_text_reads_inline_formulas():
     assert normalize.omnidocbench_text("is $E = mc^2$ here") == "isEmc2here"
     assert normalize.omnidocbench_text("costs $5 and $6") == "costs5and6"
     assert normalize.omnidocbench_text("and/not \\tend") == "andotend"
+
+
+@pytest.mark.parametrize(
+    ("codes", "clusters"),
+    [  # lines of Unicode's GraphemeBreakTest.txt for rule GB9c, since version 15.1
+        ("0915 0924", 2),
+        ("0915 094D 0924", 1),
+        ("0915 094D 094D 0924", 1),
+        ("0915 094D 200D 0924", 1),
+        ("0915 093C 200D 094D 0924", 1),
+        ("0915 094D 0924 094D 092F", 1),
+        ("0061 094D 0924", 2),
+        ("003F 094D 0924", 2),
+    ],
+)
+def test_grapheme_clusters_follow_the_present_rule_for_conjuncts(codes, clusters):
+    text = "".join(chr(int(code, 16)) for code in codes.split())
+    assert len(normalize.graphemes(text)) == clusters

@@ -180,6 +180,36 @@ def test_other_probes():
         probes.score_probe(_sample("poem", "x"), "x")
 
 
+@pytest.mark.parametrize(
+    ("answer", "exact"),
+    [
+        (r"$$\frac{a}{b} + \sqrt{x}$$", 1),
+        (r"\dfrac{a}{b}+\sqrt x", 1),
+        (r"\frac ab + \sqrt{x}", 1),
+        ("```latex\n\\frac{a}{b} + \\sqrt{x}\n```", 1),
+        (r"\begin{equation}\frac{a}{b} + \sqrt{x}\end{equation}", 1),
+        (r"\left(\frac{a}{b}\right) + \sqrt{x}", 0),  # prints parentheses
+        (r"\frac{ab}{} + \sqrt{x}", 0),
+        (r"\frac{b}{a} + \sqrt{x}", 0),
+    ],
+)
+def test_one_formula_in_several_spellings(answer, exact):
+    assert _probe(_sample("latex", r"\frac{a}{b} + \sqrt{x}"), answer)["exact"] == exact
+
+
+def test_table_probe_without_a_table_and_with_runaway_output():
+    assert _probe(_sample("table", ""), "") == {"teds": 1, "teds_structure": 1}
+    assert _probe(_sample("table", "no table"), "none either")["teds"] == 1
+    assert _probe(_sample("table", "no table"), SIMPLE)["teds"] == 0
+    assert _probe(_sample("table", SIMPLE), "")["teds"] == 0
+    assert _probe(_sample("table", SIMPLE), "<table>" * 3000) == {"teds": 0, "teds_structure": 0}
+
+
+def test_a_lone_surrogate_is_cut_like_a_question_mark():
+    tokenizer = tokens.load_tokenizer("deepseek")
+    assert tokenizer.encode("a\ud800b") == tokenizer.encode("a?b")
+
+
 def test_layout_probe_matches_regions_one_to_one():
     regions = [{"label": "text", "box": [0, 0, 10, 10]}, {"label": "figure", "box": [20, 0, 30, 9]}]
     sample = _sample("layout", json.dumps(regions))

@@ -105,6 +105,7 @@ def test_missing_pages_score_as_empty(tmp_path):
         ('{"text": "x"}\n', ":1: nothing names the image"),
         ("1\n", ":1: a row must be"),
         ("[1]\n", r"\(row 1\): a row must be"),
+        ('{"id": "id-a/001", "text": "a\\ud800b"}\n', ":1: the text holds half of a surrogate"),
         ("", "the file is empty"),
         ('{"id": "other", "text": "x"}\n', "none of its 1 rows"),
     ],
@@ -120,7 +121,7 @@ def test_bad_files_name_file_row_and_remedy(tmp_path, content, said):
 def test_absent_files_folders_and_encodings(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         import_predictions(tmp_path / "none.jsonl", PAGES)
-    with pytest.raises(UserError, match=r"no \.md file"):
+    with pytest.raises(UserError, match=r"no \.md, PAGE-XML"):
         import_predictions(tmp_path, PAGES)
     (tmp_path / "latin.jsonl").write_bytes('{"id": "é"}'.encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):

@@ -179,3 +179,29 @@ def test_twins_give_the_parameters_gradients_and_are_taken_back(base: Path) -> N
     model(inputs).sum().backward()
     trained = [p for p in model.parameters() if p.requires_grad]
     assert all(torch.equal(p.grad, grad) for p, grad in zip(trained, grads, strict=True))
+
+
+def test_labels_of_many_texts_are_those_of_each_alone(
+    base: Path, samples: tuple[Path, list[Sample]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from manifold_ocr.models import generative
+    from manifold_ocr.models.family import family_for
+
+    monkeypatch.setattr(generative, "TOKENIZED", 3)
+    settings = RunSpec(
+        model=ModelConfig(id="tiny"),
+        lora=LoraConfig(),
+        train=TrainConfig(),
+        base=base,
+        image_root=samples[0],
+    )
+    family: Any = family_for(family_of(base), settings)
+    tokenizer = getattr(family, "tokenizer", None) or family.chat_input.tokenizer
+    alone = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    labels = generative.Labels(generative.token_ids(tokenizer, samples[1]))
+    assert [labels[i] for i in range(len(labels))] == alone
+    assert labels.lengths == [len(ids) for ids in alone]
+    end = tokenizer.eos_token_id
+    for audited in (None, family.audit(samples[1]).labels):
+        targets = family.data(samples[1], audited).targets
+        assert [targets[i] for i in range(len(targets))] == [[*ids, end] for ids in alone]

@@ -62,5 +62,5 @@ def test_validation_scores_as_the_report_will(profile, cer, tmp_path: Path):
         image_root=tmp_path,
         profile=profile,
     )
-    scorer = Scorer([ROW], tmp_path / "baseline", tmp_path / "results.json", spec)
+    scorer = Scorer([ROW], tmp_path / "baseline", tmp_path / "results.json", spec, {})
     assert scorer([Prediction(id="1", text="total 12")], 1)["cer"] == cer

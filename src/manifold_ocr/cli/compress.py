@@ -63,6 +63,38 @@ def check_predictions(
         raise typer.Exit(1)
 
 
+def register_optical(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(rich_help_panel="Read and evaluate")
+    def optical(
+        model: Annotated[Path, typer.Option(help="Checkpoint or adapter folder.")],
+        manifest: Annotated[Path, typer.Option(help="The pages to read.")] = Path(
+            "data/manifest/test.jsonl"
+        ),
+        image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")] = (
+            Path("data/raw")
+        ),
+        out: Annotated[Path, typer.Option(help="Folder of predictions and report.")] = Path(
+            "output/optical"
+        ),
+        vision_tokens: Annotated[
+            str, typer.Option(help="Per row where a model has none: a number or tiny ... large.")
+        ] = "",
+    ) -> None:
+        """Read pages with a checkpoint; report token accuracy, F1 and compression in one go."""
+        from manifold_ocr.evaluation.engine_scores import import_or_read
+        from manifold_ocr.records import read_samples, write_rows
+
+        tokens = vision_tokens_of(vision_tokens)
+        reading = import_or_read(tuple(read_samples(manifest)), image_root, model, None)
+        for line in reading.notes:
+            typer.echo(line, err=True)
+        target = out / "predictions.jsonl"
+        write_rows(target, reading.predictions)
+        check_predictions([target], manifest, [], out, tokens)
+
+
 def build_archive(source: Path, output: Path, effort: str) -> None:
     """Write an archive of the texts in a folder or manifest, and say how large it became."""
     from manifold_ocr.compression.archive import build, save

@@ -11,7 +11,18 @@ import typer
 from typer.core import TyperGroup
 
 from manifold_ocr import __version__
-from manifold_ocr.cli import compress, documents, pipeline, publish, review, score, serve, system
+from manifold_ocr.cli import (
+    compress,
+    documents,
+    pipeline,
+    playbook,
+    promote,
+    publish,
+    review,
+    score,
+    serve,
+    system,
+)
 from manifold_ocr.errors import UserError, report_bug
 
 PANELS = ("Pipeline", "Your documents", "Read and evaluate", "Publish", "Serve", "System")
@@ -66,6 +77,7 @@ def build_app() -> typer.Typer:
         pipeline.register_preset,
         pipeline.register_stage,
         pipeline.register_train,
+        playbook.register_pipeline,
         documents.register_label,
         documents.register_read,
         serve.register_serving,
@@ -75,10 +87,15 @@ def build_app() -> typer.Typer:
         review.register_monitor,
         score.register_robustness,
         compress.register_compress,
+        compress.register_optical,
         compress.register_verify,
         publish.register_submit,
+        promote.register_promote,
+        promote.register_export,
+        promote.register_push,
         review.register_limitations,
         system.register_merge,
+        system.register_pin,
         system.register_doctor,
     ):
         register(app)

@@ -33,7 +33,7 @@ def register_eval(app: typer.Typer) -> None:
             str,
             typer.Option(
                 help="Score for the leaderboard (metrics/engines): tesseract, rapidocr, "
-                "checkpoint or predictions."
+                "openai, checkpoint or predictions."
             ),
         ] = "",
         label: Annotated[str, typer.Option(help="Name on the leaderboard.")] = "",
@@ -47,6 +47,11 @@ def register_eval(app: typer.Typer) -> None:
         ] = 0,
         languages: Annotated[str, typer.Option(help="Of Tesseract, e.g. eng+chi_sim.")] = "eng",
         threads: Annotated[int, typer.Option(help="Of an engine; 0: all cores.")] = 0,
+        url: Annotated[
+            str, typer.Option(help="Of a server (openai), such as http://localhost:8000/v1.")
+        ] = "",
+        served: Annotated[str, typer.Option(help="Model of the server; default: its first.")] = "",
+        prompt: Annotated[str, typer.Option(help="What a server is asked about an image.")] = "",
         metrics: Annotated[Path, typer.Option(help="Folder of an engine's scores.")] = Path(
             "metrics/engines"
         ),
@@ -63,7 +68,8 @@ def register_eval(app: typer.Typer) -> None:
         samples = some_documents(loaded.samples, documents, config.seed)
         loaded = dataclasses.replace(loaded, samples=samples)
         if engine:
-            options = {"languages": languages, "model": model, "threads": threads}
+            options: dict[str, Any] = {"languages": languages, "model": model, "threads": threads}
+            options |= {"url": url, "served": served, "prompt": prompt}
             reading = reading_of(engine, samples, image_root, predictions, options, text_key)
             name = label or (reading.name if engine == "predictions" else engine)
             shown = label or reading.name

@@ -114,6 +114,47 @@ def register_doctor(app: typer.Typer) -> None:
         raise typer.Exit(1 if problems else 0)
 
 
+def register_pin(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(rich_help_panel="System")
+    def pin(
+        model: Annotated[str, typer.Argument(help="A model of the hub, such as owner/name.")],
+        revision: Annotated[str, typer.Option(help="Branch or tag to look up.")] = "main",
+        params: Annotated[Path, typer.Option(help="The file to write.")] = Path("params.yaml"),
+    ) -> None:
+        """Ask the hub for a model's present commit; write model.id and model.revision."""
+        from manifold_ocr.files import edited_yaml
+
+        commit = present_commit(model, revision)
+        with edited_yaml(params) as document:
+            section = document["model"]
+            section["id"], section["revision"] = model, commit
+        typer.echo(f"{params}: model.id {model}, model.revision {commit}")
+
+
+def present_commit(model: str, revision: str) -> str:
+    """Return the commit (40 hex digits) that a branch or tag of a hub model names today.
+
+    Raises:
+        UserError: the hub is out of reach, or knows no such model or revision.
+    """
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from manifold_ocr.errors import UserError
+
+    try:
+        found = HfApi().model_info(model, revision=revision).sha
+    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+        raise UserError(
+            f"{model} at {revision}: the hub gives no commit ({type(error).__name__}); check the "
+            "name, the network and HF_TOKEN, or copy the commit from the model's page of files"
+        ) from error
+    return str(found)
+
+
 def register_merge(app: typer.Typer) -> None:
     """Add the command."""
 

@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from manifold_ocr.evaluation.report import EvalManifest
 from manifold_ocr.files import read_json, sha256_text
 from manifold_ocr.metrics.paired import document_sums
 from manifold_ocr.metrics.score import score_rows, summarise
+from manifold_ocr.models.conventions import applied, read_conventions
 from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_engine
 from manifold_ocr.reading.engines.predictions import import_predictions
 from manifold_ocr.records import Prediction, Sample
@@ -80,12 +81,7 @@ def read_samples_with(
         part = [sample for sample in samples if sample.granularity == granularity]
         engine = load_engine(
             name,
-            EngineOptions(
-                granularity=granularity,
-                languages=options.languages,
-                model=options.model,
-                threads=options.threads,
-            ),
+            replace(options, granularity=granularity),
         )
         names.append(engine.name)
         begin = time.perf_counter()
@@ -95,7 +91,9 @@ def read_samples_with(
     notes = [f"could not be read: {failure}" for failure in failures[:10]]
     return Reading(
         name=" + ".join(names),
-        predictions=[found[sample.id] for sample in samples],
+        predictions=applied(
+            [found[sample.id] for sample in samples], samples, read_conventions(options.model)
+        ),
         failures=tuple(failures),
         notes=tuple(notes),
         about=about,

@@ -10,8 +10,6 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import regex
-
 DEFAULT_PROFILE = "nfc_ws"
 
 _INLINE_MATH = re.compile(r"\$(.*?)\$|\\\((.*?)\\\)")
@@ -66,8 +64,12 @@ def units(text: str, profile: str = DEFAULT_PROFILE) -> Sequence[str]:
 
 
 def graphemes(text: str) -> list[str]:
-    """Split into extended grapheme clusters (Unicode Standard Annex 29)."""
-    return list(regex.findall(r"\X", text))
+    """Split into extended grapheme clusters (Unicode Standard Annex 29, GB9c included)."""
+    if text.isascii() and "\r" not in text:
+        return list(text)
+    from uniseg.graphemecluster import grapheme_clusters
+
+    return list(grapheme_clusters(text))
 
 
 def collapse_whitespace(text: str) -> str:

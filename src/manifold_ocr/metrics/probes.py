@@ -65,7 +65,18 @@ Scores = tuple[tuple[str, float], ...]
 
 _FENCE = re.compile(r"^\s*```[\w-]*[ \t]*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _LATEX_SPACING = re.compile(r"\\(?:,|;|!|:|quad|qquad|left|right|displaystyle)(?![A-Za-z])|\s+")
-_LATEX_DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
+_LATEX_DELIMITERS = (
+    ("$$", "$$"),
+    ("\\[", "\\]"),
+    ("\\(", "\\)"),
+    ("$", "$"),
+    *(
+        (f"\\begin{{{name}}}", f"\\end{{{name}}}")
+        for name in ("equation", "equation*", "displaymath", "math")
+    ),
+)
+_LATEX_FRACTION = re.compile(r"\\[dt]frac(?![A-Za-z])")
+_LATEX_SINGLE = re.compile(r"\{(\\[A-Za-z]+|[^\\{}])\}")
 
 
 def score_probe(sample: Sample, prediction: str) -> Scores:
@@ -142,14 +153,21 @@ def score_question(sample: Sample, prediction: str) -> Scores:
 
 
 def score_table(sample: Sample, prediction: str) -> Scores:
-    """TEDS and TEDS-S of one HTML table (pipe tables in the answer are converted)."""
-    from manifold_ocr.metrics.tables import table_scores
+    """TEDS and TEDS-S of one HTML table (pipe tables in the answer are converted).
+
+    Where neither side holds a table nothing is missing and nothing invented: 1. An answer so
+    large that TEDS falls below 0 counts as 0.
+    """
+    from manifold_ocr.metrics.tables import normalise_table, table_scores
 
     answer = strip_fence(prediction)
     if "<table" not in answer and "|" in answer:
         answer = markdown_table_to_html(answer)
-    scores = table_scores(sample.text, answer)
-    return (("teds", scores.teds), ("teds_structure", scores.teds_structure))
+    expected, found = normalise_table(sample.text), normalise_table(answer)
+    if not expected and not found:
+        return (("teds", 1.0), ("teds_structure", 1.0))
+    scores = table_scores(expected, found, normalise=False)
+    return (("teds", max(0.0, scores.teds)), ("teds_structure", max(0.0, scores.teds_structure)))
 
 
 def score_layout(sample: Sample, prediction: str) -> Scores:
@@ -170,14 +188,21 @@ def strip_fence(text: str) -> str:
 
 
 def latex_string(text: str) -> str:
-    r"""Return a formula without outer delimiters, white space and `\,`-like spacing."""
+    r"""Return a formula without outer delimiters, white space and `\,`-like spacing.
+
+    Spellings of one meaning are made one: `\dfrac` and `\tfrac` are `\frac`, and braces around
+    a single character or command go, so that `x^{2}` is `x^2` and `\frac{a}{b}` is `\frac ab`.
+    """
     text = text.strip()
     for opening, closing in _LATEX_DELIMITERS:
         inside = len(text) > len(opening) + len(closing)
         if inside and text.startswith(opening) and text.endswith(closing):
             text = text[len(opening) : -len(closing)]
             break
-    return _LATEX_SPACING.sub("", text)
+    text = _LATEX_SPACING.sub("", _LATEX_FRACTION.sub(r"\\frac", text))
+    while (bare := _LATEX_SINGLE.sub(r"\1", text)) != text:
+        text = bare
+    return text
 
 
 def _contains_whole(text: str, needle: str) -> bool:

@@ -23,10 +23,14 @@ class MetricTokenizer:
     backend: Any = None
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[Hashable]]:
-        """Return the tokens of each text (ids, or words), without special tokens."""
+        """Return the tokens of each text (ids, or words), without special tokens.
+
+        A lone surrogate, which is no character, is cut like a question mark.
+        """
         if self.backend is None:
             return [list(text.split()) for text in texts]
-        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        characters = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encodings = self.backend.encode_batch_fast(characters, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def encode(self, text: str) -> list[Hashable]:

@@ -89,10 +89,12 @@ class Audit:
     """Rows looked at before training: what can be learned, what cannot and why.
 
     `counts` are finite numbers for metrics; `details` (such as the missing characters with
-    their counts) go to the run folder.
+    their counts) go to the run folder. `labels` is what the family may want again of the kept
+    rows, to hand to `data`.
     """
 
     kept: Sequence[Sample]
     rejected: Sequence[Rejection] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    labels: Any = None

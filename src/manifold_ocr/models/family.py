@@ -53,8 +53,8 @@ class TrainingFamily(Protocol):
         """
         ...
 
-    def data(self, samples: Sequence[Sample]) -> TrainingData:
-        """Return the training rows of `samples`, in their order."""
+    def data(self, samples: Sequence[Sample], labels: Any = None) -> TrainingData:
+        """Return the training rows of `samples`, in their order; `labels` are the audit's."""
         ...
 
     def collate(self, rows: list[Any]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 import shutil
 import sys
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessor
@@ -29,23 +32,59 @@ from manifold_ocr.models.lora import (
 )
 from manifold_ocr.records import Rejection, Sample
 
+TOKENIZED = 1024  # texts at a time
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx"}
 
 
+class Labels(Sequence[list[int]]):
+    """Token ids of many texts, held in one array: a million lists take a gigabyte."""
+
+    def __init__(self, rows: Iterable[Sequence[int]] = ()) -> None:
+        self._flat, self._ends = array("i"), array("q")
+        for ids in rows:
+            self.append(ids)
+
+    def append(self, ids: Sequence[int]) -> None:
+        """Add the ids of one more text."""
+        self._flat.extend(ids)
+        self._ends.append(len(self._flat))
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Return how many ids each text has; asked for once all are there."""
+        return np.diff(self._ends, prepend=0).tolist()  # type: ignore[no-any-return]
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self._ends)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the ids of one text."""
+        if index < 0:
+            index += len(self)
+        return self._flat[self._ends[index - 1] if index else 0 : self._ends[index]].tolist()
+
+
+def token_ids(tokenizer: Any, samples: Sequence[Sample]) -> Iterator[list[int]]:
+    """Yield the ids of each sample's text without an end token; texts are tokenized in batches."""
+    for start in range(0, len(samples), TOKENIZED):
+        texts = [sample.text for sample in samples[start : start + TOKENIZED]]
+        yield from tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+
 def audit_labels(
-    samples: Sequence[Sample], tokenise: Callable[[str], list[int]], limit: int, unknown: int | None
+    samples: Sequence[Sample], labels: Iterable[Sequence[int]], limit: int, unknown: int | None
 ) -> Audit:
     """Count what labels lose: tokens beyond `limit`, characters the tokenizer does not know.
 
-    `tokenise` gives a text's ids without an end token. Rows without any token are rejected.
+    `labels` are the texts' ids without an end token. Rows without any token are rejected.
     A label that is too long is kept but cut (without an end token), and counted by subset.
     """
-    kept, rejected = [], []
+    kept, rejected, known = [], [], Labels()
     lost: Counter[str] = Counter()
     cut: Counter[str] = Counter()
     unknown_rows = 0
-    for sample in samples:
-        ids = tokenise(sample.text)
+    for sample, ids in zip(samples, labels, strict=True):
         if not sample.text.strip() or not ids:
             detail = "the label holds no token of this tokenizer"
             rejected.append(
@@ -55,6 +94,7 @@ def audit_labels(
             )
             continue
         kept.append(sample)
+        known.append(ids)
         unknown_rows += unknown is not None and unknown in ids
         if len(ids) + 1 > limit:
             cut[sample.subset] += 1
@@ -69,7 +109,7 @@ def audit_labels(
     }
     details = {"truncated_rows_by_subset": dict(sorted(cut.items()))}
     details["truncated_tokens_by_subset"] = dict(sorted(lost.items()))
-    return Audit(kept=kept, rejected=rejected, counts=counts, details=details)
+    return Audit(kept=kept, rejected=rejected, counts=counts, details=details, labels=known)
 
 
 def starting_point(settings: RunSpec) -> tuple[Path, Path | None]:

@@ -164,6 +164,10 @@ def save_adapter(model: Any, folder: Path, base_name: str, revision: str = "") -
         config = read_json(written / ADAPTER_CONFIG)
         config["base_model_name_or_path"] = base_name
         config["revision"] = revision or None
+        if config.get("auto_mapping"):  # AutoPeftModel imports it: the library's class, not ours
+            kind = library_class(base_model(model))
+            names = {"base_model_class": kind.__name__, "parent_library": kind.__module__}
+            config["auto_mapping"] = names
         config["target_modules"] = sorted(config["target_modules"])
         write_json(folder / ADAPTER_CONFIG, config)
         shutil.copyfile(written / ADAPTER_WEIGHTS, folder / ADAPTER_WEIGHTS)
@@ -188,6 +192,12 @@ def merge_adapter(model: nn.Module, adapter: Path, base: Path, destination: Path
         for path in folder.glob("*.safetensors"):
             path.chmod(0o644)
         export_merged(base, adapter, folder)
+
+
+def library_class(model: nn.Module) -> type:
+    """Return the class of transformers that a model is of, below what this project adds to it."""
+    kinds = [kind for kind in type(model).__mro__ if kind.__module__.startswith("transformers.")]
+    return kinds[0] if kinds else type(model)
 
 
 def base_model(model: Any) -> Any:

@@ -17,7 +17,7 @@ from manifold_ocr.files import read_json, sha256_json
 from manifold_ocr.metrics.paired import Comparison, Counts, Key, compare, judge_all, read_sums
 
 HEADLINE = ("cer", "wer", "ned", "token_f1", "exact_match")
-OURS = ("adapter", "base")
+OURS = ("adapter", "base", "base+gap")  # others are compared with these in pairs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,17 @@ OUT = Path("metrics/params_checked.txt")
 
 
 def check_params(path: Path | str = "params.yaml") -> dict[str, Any]:
+    """Build every section of a file and return {section: settings} (see `check_values`)."""
+    return check_values(read_yaml(path), path)
+
+
+def check_values(values: Mapping[str, Any], path: Path | str = "params.yaml") -> dict[str, Any]:
     """Build every section and return {section: settings}.
 
     Raises:
         UserError: an unknown section or key, a value that is not allowed; names the key and
             the nearest valid one, or what is allowed.
     """
-    values = read_yaml(path)
     known = (*SECTIONS, CORPORA)
     for name in values:
         if name not in known:

@@ -5,6 +5,7 @@ Prediction files that lie in output/deepseek_runs are scored along, as one more 
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from manifold_ocr.config import DecodeConfig, EvaluateConfig, ModelConfig, Space
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
 from manifold_ocr.metrics import score
 from manifold_ocr.metrics.paired import document_sums
-from manifold_ocr.models import registry
+from manifold_ocr.models import conventions, registry
 from manifold_ocr.reading.engines.predictions import read_runs
 from manifold_ocr.reading.predict import (
     Reading,
@@ -142,7 +143,8 @@ def read(
     reading, cost = predict_and_measure(loaded, samples, IMAGE_ROOT, fingerprint, name)
     if cost and process_share()[0] == 0:
         resources.record(f"evaluate_{name}", cost)
-    return reading
+    kept = conventions.read_conventions(adapter)
+    return replace(reading, predictions=conventions.applied(reading.predictions, samples, kept))
 
 
 def describe(report: dict[str, Any], readings: dict[str, Reading]) -> None:

@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def known_of_ours(compress: Mapping[str, Any]) -> dict[str, About]:
-    """Return parameters and contamination of adapter and base, which read the same rows."""
+    """Return parameters and contamination of adapter and base: both are of the base's size."""
     parameters, contaminated = None, ""
     if Path("metrics/base.json").is_file():
         parameters = read_json("metrics/base.json").get("parameters")
@@ -75,6 +75,7 @@ def known_of_ours(compress: Mapping[str, Any]) -> dict[str, About]:
     return {
         "adapter": About(parameters=parameters, contaminated=contaminated),
         "base": About(parameters=parameters),
+        "base+gap": About(parameters=parameters),
     }
 
 

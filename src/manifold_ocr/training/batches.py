@@ -272,6 +272,8 @@ def train_loader(
     Each has `rows`, the numbers of its rows, and `tokens`, how many its labels hold, too.
     """
     lengths = rows.lengths
+    if workers:  # tokenizers would warn at each fork that its threads stay behind
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
     def numbered(items: list[tuple[int, Any]]) -> dict[str, Any]:
         numbers = [number for number, _ in items]

@@ -14,7 +14,8 @@ from manifold_ocr import resources
 from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
-from manifold_ocr.models.base import RunSpec
+from manifold_ocr.models import conventions
+from manifold_ocr.models.base import Audit, RunSpec
 from manifold_ocr.models.device import make_deterministic
 from manifold_ocr.models.family import TrainingFamily, family_for
 from manifold_ocr.models.lora import import_peft, without_library_notes
@@ -67,7 +68,7 @@ def fit(run: Run) -> dict[str, Any]:
         keep_plan(plan, record)
         try:
             built = family_for(run.family, planned_settings(plan, run.settings))
-            return _attempt(run, built, audit.kept, plan, counts)
+            return _attempt(run, built, audit, plan)
         except torch.OutOfMemoryError as error:
             _check_halving(plan, error)
         # after the handler, so that its traceback no longer holds the model
@@ -106,17 +107,16 @@ def _check_halving(plan: BatchPlan, error: BaseException) -> None:
 def _attempt(
     run: Run,
     family: TrainingFamily,
-    rows: Sequence[Sample],
+    audit: Audit,
     plan: BatchPlan,
-    counts: Mapping[str, int],
 ) -> dict[str, Any]:
-    config = run.settings.train
+    counts, config = dict(audit.counts), run.settings.train
     make_deterministic(config.seed, config.threads)
     line = ProgressLine(rows_per_step(config))
     live = LiveLog(run.folder.path / "dvclive")
     monitor = GpuMonitor(int(os.environ.get("LOCAL_RANK", "0")))
     speeds = SpeedLog(run.folder.path / "speed", monitor)
-    trainer = _trainer(run, family, rows, plan, [live, line, speeds])
+    trainer = _trainer(run, family, audit, plan, [live, line, speeds])
     speeds.trainer = trainer
     if torch.cuda.is_available():
         longest = longest_of(family, trainer.rows, plan.micro)
@@ -146,7 +146,7 @@ def _attempt(
 def _trainer(
     run: Run,
     family: TrainingFamily,
-    rows: Sequence[Sample],
+    audit: Audit,
     plan: BatchPlan,
     callbacks: list[Any],
 ) -> Any:
@@ -175,9 +175,16 @@ def _trainer(
         family=family,
         model=family.build(),
         args=args,
-        train_samples=rows,
+        train_samples=audit.kept,
+        labels=audit.labels,
         val_samples=val,
-        scorer=Scorer(val, home.path / "baseline.jsonl", run.folder.path / RESULTS, run.settings),
+        scorer=Scorer(
+            val,
+            home.path / "baseline.jsonl",
+            run.folder.path / RESULTS,
+            run.settings,
+            run.output_case,
+        ),
         run_inputs=run.inputs,
         callbacks=callbacks,
         keep=config.save_total_limit,
@@ -220,6 +227,7 @@ def _keep_result(run: Run, trainer: Any, figures: dict[str, Any]) -> None:
         adapter = result / "adapter"
         adapter.mkdir()
         trainer.family.save(trainer.accelerator.unwrap_model(trainer.model), adapter)
+        conventions.write_conventions(adapter, run.output_case)
         metrics = result / "metrics"
         shutil.copytree(run.folder.path / "dvclive", metrics)
         write_json(metrics / "metrics.json", read_json(metrics / "metrics.json"))  # sorted keys

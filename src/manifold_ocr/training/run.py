@@ -11,9 +11,11 @@ from typing import Any
 from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, cache_root, read_json, sha256_json, sha256_text
-from manifold_ocr.models import registry
-from manifold_ocr.models.base import RunSpec
+from manifold_ocr.images import load_sample
+from manifold_ocr.models import conventions, registry
+from manifold_ocr.models.base import RunSpec, SampleReader
 from manifold_ocr.records import Sample, language_tag, read_samples, write_rows
+from manifold_ocr.resources import progress
 from manifold_ocr.training import checkpoints, locking
 from manifold_ocr.training.checkpoints import fingerprint, run_inputs
 from manifold_ocr.training.checks import check_combinations, check_start, check_targets
@@ -114,6 +116,40 @@ def _absolute(sample: Sample, folder: Path) -> Sample:
     return dataclasses.replace(sample, image=str(folder / sample.image), corpus="rehearsal")
 
 
+def tell_conventions(settings: RunSpec, rows: list[Sample]) -> tuple[list[Sample], dict[str, str]]:
+    """Return the rows with labels as the image shows them, and the conventions by corpus.
+
+    Where all labels of a corpus are in upper case and the base model reads lower case on the
+    same lines, the labels get back their case (`train.conventions: auto`).
+    """
+    candidates = conventions.upper_corpora(rows) if settings.train.conventions == "auto" else set()
+    if not candidates:
+        return rows, {}
+    lines = [row for row in rows if row.corpus in candidates]
+    model = registry.load_model(settings.model)
+    read = (
+        model.recognise_samples(lines, settings.image_root)
+        if isinstance(model, SampleReader)
+        else model.recognise(load_sample(row, settings.image_root) for row in lines)
+    )
+    shown = progress(zip(lines, read, strict=True), "case of labels", total=len(lines))
+    readings = {row.id: result.text for row, result in shown}
+    found = {
+        name
+        for name in candidates
+        if conventions.shows_lower((r.text, readings[r.id]) for r in lines if r.corpus == name)
+    }
+    restored, letters = conventions.restored_rows(rows, readings, found)
+    for name in sorted(found):
+        print(
+            f"train: the labels of {name} are in upper case only, its images are not: "
+            f"{letters.get(name, 0):,} letters take the case that the base model reads; the "
+            f"adapter reads as shown, and its output for {name} is put in upper case "
+            "(train.conventions: none turns this off)"
+        )
+    return restored, dict.fromkeys(sorted(found), conventions.UPPER)
+
+
 RESUME_FROM = "RESUME_FROM"
 
 
@@ -143,6 +179,7 @@ def train(
         "train": select(rows["train"], config, sorts, config.max_train_samples),
         "val": select(rows["val"], config, sorts, config.max_val_samples, "validation"),
     }
+    chosen["train"], output_case = tell_conventions(settings, chosen["train"])
     chosen["rehearsal"] = rehearsal_rows(config, len(chosen["train"]))
     inputs = run_inputs(settings, kind, chosen)
     key = fingerprint(inputs)
@@ -155,7 +192,7 @@ def train(
             print(f"train: run {key[:12]} is finished already; its result is published again")
             figures = read_json(home.result / "state.json")
         else:
-            figures = _run(settings, kind, chosen, inputs, home, stop)
+            figures = _run(settings, kind, chosen, output_case, inputs, home, stop)
         if main:
             publish(home, destination, metrics)
     return dict(figures)
@@ -184,6 +221,7 @@ def _run(
     settings: RunSpec,
     family: str,
     rows: Mapping[str, Sequence[Sample]],
+    output_case: Mapping[str, str],
     inputs: Mapping[str, Any],
     home: RunHome,
     stop: locking.StopRequest,
@@ -203,6 +241,7 @@ def _run(
         settings=settings,
         family=family,
         rows=rows,
+        output_case=output_case,
         inputs=inputs,
         home=home,
         folder=folder,

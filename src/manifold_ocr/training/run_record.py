@@ -17,6 +17,7 @@ from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, parse_yaml, read_yaml, workspace, write_json
 from manifold_ocr.metrics import score
+from manifold_ocr.models import conventions
 from manifold_ocr.models.base import Audit, RunSpec
 from manifold_ocr.records import Prediction, Sample, read_predictions, write_rows
 from manifold_ocr.resources import cpu_kind, launchers
@@ -215,12 +216,15 @@ class RunHome:
 class Run:
     """`rows` are those to train on, to validate on (val) and of rehearsal.
 
+    `output_case` holds the conventions of corpora whose labels are in upper case only.
+
     `inputs` decide its fingerprint; `checkpoint` is where it goes on from, or None.
     """
 
     settings: RunSpec
     family: str
     rows: Mapping[str, Sequence[Sample]]
+    output_case: Mapping[str, str]
     inputs: Mapping[str, Any]
     home: RunHome
     folder: RunFolder
@@ -239,7 +243,12 @@ class Scorer:
     """
 
     def __init__(
-        self, samples: Sequence[Sample], baseline: Path, results: Path, spec: RunSpec
+        self,
+        samples: Sequence[Sample],
+        baseline: Path,
+        results: Path,
+        spec: RunSpec,
+        output_case: Mapping[str, str],
     ) -> None:
         self.samples = samples
         self.config = EvaluateConfig(
@@ -249,10 +258,12 @@ class Scorer:
         )
         self.baseline = baseline
         self.results = results
+        self.output_case = output_case
 
     def __call__(self, predictions: list[Prediction], step: int) -> dict[str, float]:
         """Return the headline metrics of the reading at `step`."""
         config = self.config
+        predictions = conventions.applied(predictions, self.samples, self.output_case)
         rows = score.score_rows(self.samples, predictions, config)
         if step == 0:
             write_rows(self.baseline, predictions)

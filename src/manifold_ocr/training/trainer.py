@@ -46,13 +46,14 @@ class OcrTrainer(Trainer):
         run_inputs: Mapping[str, Any],
         callbacks: list[Any],
         keep: int,
+        labels: Any = None,
         patience: int = 0,
         resumed: Path | None = None,
     ) -> None:
         """`scorer` turns predictions and a step into metrics; `run_inputs` mark checkpoints.
 
-        `keep` checkpoints stay beside the best; after `patience` evaluations without a better
-        one training ends (0: never).
+        `labels` are those that the audit found. `keep` checkpoints stay beside the best; after
+        `patience` evaluations without a better one training ends (0: never).
         """
         self.keep = keep
         self.patience = patience
@@ -62,7 +63,7 @@ class OcrTrainer(Trainer):
         self.val_samples = val_samples
         self.scorer = scorer
         self.run_inputs = run_inputs
-        self.rows = family.data(train_samples)
+        self.rows = family.data(train_samples, labels)
         self.sampler = StepSampler(
             self.rows.lengths,
             args.per_device_train_batch_size,

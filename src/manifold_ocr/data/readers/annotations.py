@@ -207,6 +207,8 @@ def _studio_row(
     text = "\n".join(text) if isinstance(text, list) and all_text(text) else text
     if not isinstance(text, str) or not text.strip():
         return view.reject(where, "empty_text", "the box has no text")
+    if isinstance(value, dict) and not {"x", "points"} & set(value):
+        return view.row(image, text, where)  # the text of the whole image
     try:
         size = image_size(view.root / image)
         box = _percent_box(value, size)
@@ -245,7 +247,7 @@ def _percent_box(value: dict[str, Any], size: tuple[int, int]) -> Box:
 
 def is_paddle(path: Path) -> bool:
     """Say whether a text file starts with an image's path and a tab."""
-    if path.suffix.lower() != ".txt":
+    if path.suffix.lower() != ".txt" or path.name == "fileState.txt":  # PPOCRLabel's own notes
         return False
     try:
         with open(path, encoding="utf-8-sig", errors="replace") as file:

@@ -33,6 +33,7 @@ def xml_rows(view: FolderView) -> Iterator[RawRow | Rejection]:
     yield from xml_pages.rows(view, XML_PARSERS)
 
 
+LOOKED_AT = 1000  # files of a kind that are opened to tell the layout
 LAYOUTS: dict[str, Reader] = {
     "pairs": pairs.rows,
     "page_xml": xml_rows,
@@ -108,26 +109,26 @@ class Folder:
 
 
 def detect_layout(root: Path) -> str:
-    """Return the layout of a folder by the first 10,000 files in it.
+    """Return the layout of a folder by the names of its files and the first `LOOKED_AT` of a kind.
 
     Raises:
         UserError: no image, or nothing that could hold text.
     """
-    names = list(islice(walk_files(root), 10_000))
+    names = list(walk_files(root))
     if not any(is_image(name) for name in names):
         raise UserError(f"{root}: holds no images; nothing to read")
     if any(name.rsplit("/", 1)[-1] in imagefolder.NAMES for name in names):
         return "imagefolder"
-    xml = [root / name for name in names if name.lower().endswith(".xml")]
+    xml = _first(root, names, ".xml")
     if any(xml_pages.is_pages(path, XML_PARSERS) for path in xml):
         return "page_xml"
-    texts = [root / name for name in names if name.lower().endswith(".txt")]
+    texts = _first(root, names, ".txt")
     if any(annotations.is_paddle(path) for path in texts):
         return "paddleocr"
     if texts:
         return "pairs"
-    for name in (name for name in names if name.lower().endswith(".json")):
-        if layout := _json_layout(root / name):
+    for path in _first(root, names, ".json"):
+        if layout := _json_layout(path):
             return layout
     only = f" ({xml[0].name} is neither PAGE-XML nor ALTO)" if xml else ""
     raise UserError(
@@ -135,6 +136,11 @@ def detect_layout(root: Path) -> str:
         "PAGE-XML, ALTO, COCO-Text, Label Studio JSON, PaddleOCR label lists or metadata.jsonl "
         "(docs/corpora.md shows each layout)"
     )
+
+
+def _first(root: Path, names: list[str], suffix: str) -> list[Path]:
+    chosen = (root / name for name in names if name.lower().endswith(suffix))
+    return list(islice(chosen, LOOKED_AT))
 
 
 def _json_layout(path: Path) -> str:

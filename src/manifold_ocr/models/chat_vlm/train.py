@@ -19,12 +19,14 @@ from manifold_ocr.models.chat_vlm.inputs import ChatInput, Encoded, load_chat_in
 from manifold_ocr.models.chat_vlm.model import ChatVlm, join_images, token_types
 from manifold_ocr.models.device import on_gpu, processor_path, trained_config
 from manifold_ocr.models.generative import (
+    Labels,
     audit_labels,
     loading_device,
     read_beside_graphs,
     restore_trained,
     save_trained,
     starting_point,
+    token_ids,
 )
 from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_positions
 from manifold_ocr.models.kernels.cuda_graphs import padded_length
@@ -43,7 +45,7 @@ class ChatRows(torch.utils.data.Dataset[Row]):
     """
 
     samples: Sequence[Sample]
-    targets: Sequence[list[int]]
+    targets: Labels
     lengths: Sequence[int]
     image_root: Path
     chat_input: ChatInput
@@ -136,7 +138,8 @@ class ChatVlmTraining:
     def audit(self, samples: Sequence[Sample]) -> Audit:
         """Count answers that are cut or hold unknown characters; reject empty ones."""
         unknown = self.chat_input.tokenizer.unk_token_id
-        return audit_labels(samples, self._tokenise, self.limit, unknown)
+        labels = token_ids(self.chat_input.tokenizer, samples)
+        return audit_labels(samples, labels, self.limit, unknown)
 
     def build(self) -> nn.Module:
         """Return the base model with LoRA, or with its own weights free for lora.rank 0."""
@@ -173,12 +176,13 @@ class ChatVlmTraining:
         trained: nn.Module = model.train()
         return trained
 
-    def data(self, samples: Sequence[Sample]) -> ChatRows:
+    def data(self, samples: Sequence[Sample], labels: Any = None) -> ChatRows:
         """Return the training rows."""
-        targets = [[*self._tokenise(s.text), self.ends[0]][: self.limit] for s in samples]
+        ids = token_ids(self.chat_input.tokenizer, samples) if labels is None else labels
+        targets = Labels([*text, self.ends[0]][: self.limit] for text in ids)
         lengths = [
-            self.chat_input.vision_tokens(self._size(sample)) + len(target)
-            for sample, target in zip(samples, targets, strict=True)
+            self.chat_input.vision_tokens(self._size(sample)) + length
+            for sample, length in zip(samples, targets.lengths, strict=True)
         ]
         return ChatRows(samples, targets, lengths, self.settings.image_root, self.chat_input)
 
@@ -216,9 +220,6 @@ class ChatVlmTraining:
             return loaded
 
         restore_trained(model, folder, self.settings, load)
-
-    def _tokenise(self, text: str) -> list[int]:
-        return list(self.chat_input.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _size(self, sample: Sample) -> tuple[int, int]:
         """Return (width, height) of what the model is shown for a sample."""

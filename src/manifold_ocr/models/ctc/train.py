@@ -220,7 +220,7 @@ class CtcTraining:
             model = add_lora(model, settings.lora, targets, within)
         return CtcTrainee(model, self.cached)
 
-    def data(self, samples: Sequence[Sample]) -> TrainingData:
+    def data(self, samples: Sequence[Sample], labels: Any = None) -> TrainingData:
         """Return the training rows; every label was checked by `audit`."""
         self._measure(samples)
         classes = [self._encode(sample) for sample in samples]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from manifold_ocr.models.device import on_gpu, processor_path, trained_config
 from manifold_ocr.models.encoder_decoder import model as encoder_decoder
 from manifold_ocr.models.encoder_decoder.model import EncoderDecoder
 from manifold_ocr.models.generative import (
+    Labels,
     audit_labels,
     load_tokenizer,
     loading_device,
@@ -26,6 +27,7 @@ from manifold_ocr.models.generative import (
     restore_trained,
     save_trained,
     starting_point,
+    token_ids,
 )
 from manifold_ocr.models.images import load_image_input
 from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_positions
@@ -45,14 +47,14 @@ class EncoderDecoderRows(torch.utils.data.Dataset[Row]):
     """
 
     samples: Sequence[Sample]
-    targets: Sequence[list[int]]
+    targets: Labels
     image_root: Path
     image_input: Any
 
-    @cached_property
+    @property
     def lengths(self) -> list[int]:
         """Return the label tokens of each row."""
-        return [len(target) for target in self.targets]
+        return self.targets.lengths
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -106,7 +108,8 @@ class EncoderDecoderTraining:
 
     def audit(self, samples: Sequence[Sample]) -> Audit:
         """Count labels that are cut or hold unknown characters; reject empty ones."""
-        return audit_labels(samples, self._tokenise, self.limit, self.tokenizer.unk_token_id)
+        labels = token_ids(self.tokenizer, samples)
+        return audit_labels(samples, labels, self.limit, self.tokenizer.unk_token_id)
 
     def build(self) -> nn.Module:
         """Return the base model with LoRA, or with its own weights free for lora.rank 0."""
@@ -146,9 +149,10 @@ class EncoderDecoderTraining:
         trained: nn.Module = model.train()
         return trained
 
-    def data(self, samples: Sequence[Sample]) -> EncoderDecoderRows:
+    def data(self, samples: Sequence[Sample], labels: Any = None) -> EncoderDecoderRows:
         """Return the training rows."""
-        targets = [[*self._tokenise(sample.text), self.eos][: self.limit] for sample in samples]
+        ids = token_ids(self.tokenizer, samples) if labels is None else labels
+        targets = Labels([*text, self.eos][: self.limit] for text in ids)
         return EncoderDecoderRows(samples, targets, self.settings.image_root, self.image_input)
 
     def collate(self, rows: list[Row]) -> dict[str, Any]:
@@ -185,6 +189,3 @@ class EncoderDecoderTraining:
             return full_model
 
         restore_trained(model, folder, self.settings, load)
-
-    def _tokenise(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])

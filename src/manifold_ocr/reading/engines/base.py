@@ -17,6 +17,7 @@ ENGINES = {
     "tesseract": "Tesseract's command line; --languages as Tesseract writes them (eng+chi_sim)",
     "rapidocr": "RapidOCR out of the box: whole pages by its own pipeline, lines by its recogniser",
     "checkpoint": "a checkpoint or adapter folder (--model); pages through line detection",
+    "openai": "a server that speaks OpenAI's chat completions (--url, --served)",
     "predictions": "a file or folder of what another system read (--predictions)",
 }
 
@@ -29,6 +30,9 @@ class EngineOptions:
     languages: str = "eng"
     model: Path | None = None
     threads: int = 0
+    url: str = ""
+    served: str = ""
+    prompt: str = ""
 
 
 def load_engine(name: str, options: EngineOptions) -> OcrModel:
@@ -45,6 +49,10 @@ def load_engine(name: str, options: EngineOptions) -> OcrModel:
         from manifold_ocr.reading.engines.rapidocr import RapidOcr
 
         return RapidOcr(options.granularity, options.threads)
+    if name == "openai":
+        from manifold_ocr.reading.engines.openai import OpenAiServer
+
+        return OpenAiServer(options.url, options.served, options.prompt, workers=options.threads)
     if name == "checkpoint":
         return _checkpoint(options)
     raise UserError(f"no engine {name!r}; there are {', '.join(ENGINES)}")

@@ -7,17 +7,20 @@ from manifold_ocr.config import DecodeConfig, ModelConfig, load_section
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_yaml
 from manifold_ocr.models.base import ImageSource, OcrModel, Recognition, opened
+from manifold_ocr.models.promoted import is_promoted, load_promoted, origin_of
 from manifold_ocr.models.registry import base_path, granularities, load_model
 from manifold_ocr.reading.page import PageReader
 
 EMBEDDED = "pp-ocrv6-small"
+SHIPPED = Path("external/checkpoints/default")
 
 
 def load_checkpoint(folder: Path | None, params: Path = Path("params.yaml")) -> OcrModel:
     """Load a checkpoint folder, an adapter folder, or (None) the project's base model.
 
-    A folder with its own config.json is a checkpoint; any other is an adapter over the base
-    model of `params`. Without a params file the embedded model is the base.
+    A folder with its own config.json is a checkpoint, a promoted one names its own base model;
+    any other is an adapter over the base model of `params`. Without a params file the
+    embedded model is the base.
 
     Raises:
         UserError: the folder does not exist or cannot be read as either.
@@ -26,6 +29,8 @@ def load_checkpoint(folder: Path | None, params: Path = Path("params.yaml")) -> 
         raise UserError(f"{folder}: no such model folder")
     if folder is not None and (folder / "config.json").is_file():
         return load_model(ModelConfig(id=str(folder)), spaces=decoding(params).spaces)
+    if folder is not None and is_promoted(folder):
+        return load_promoted(folder)
     known = params.is_file()
     config = load_section(ModelConfig, "model", params) if known else ModelConfig(id=EMBEDDED)
     if folder is not None and not any(folder.glob("*.safetensors")):
@@ -44,10 +49,14 @@ def reader_model(folder: Path | None, params: Path = Path("params.yaml")) -> Ocr
     """Like `load_checkpoint`, but the embedded recogniser of rapidocr stands in for the base.
 
     The embedded default is the same network, so reading works before `dvc repro` imported it.
+    The promoted checkpoint that comes with the project is read before either, where it belongs
+    to the base model of `params`.
     """
     if folder is None:
         known = params.is_file()
         config = load_section(ModelConfig, "model", params) if known else ModelConfig(id=EMBEDDED)
+        if is_promoted(SHIPPED) and origin_of(SHIPPED).get("base_id") == config.id:
+            return load_promoted(SHIPPED)
         try:
             base_path(config)
         except UserError:

@@ -1,10 +1,10 @@
 """Import what other systems read: prediction files joined to a manifest's rows.
 
-Three forms, told apart by looking: a folder of Markdown files named after the images (as
-OmniDocBench takes them), JSON Lines of DeepSeek-OCR runs (`doc_id`, `image_path`,
-`prediction`, or `doc_id`, `page_id`, `text`), and plain JSON Lines (`id` or an image path,
-and a text). A manifest row without a prediction scores as an empty text; predictions that
-fit no row are counted, never guessed at.
+Four forms, told apart by looking: a folder of Markdown files named after the images (as
+OmniDocBench takes them), a folder of PAGE-XML, ALTO or hOCR files, JSON Lines of DeepSeek-OCR runs
+(`doc_id`, `image_path`, `prediction`, or `doc_id`, `page_id`, `text`), and plain JSON Lines (`id`
+or an image path, and a text). A manifest row without a prediction scores as an empty text;
+predictions that fit no row are counted, never guessed at.
 """
 
 from collections import Counter

@@ -3,7 +3,7 @@ r"""The rows of prediction files as other systems write them: what names the ima
 One rule for each oddity of a row:
 - two text keys (a data set's rows with a reading added): refused unless a text key is named;
 - null: an empty reading; a number: its digits as written; any other value: refused;
-- a lone surrogate: U+FFFD, as no file can hold it;
+- a lone surrogate: refused, as it is no character;
 - a confidence that is no finite number from 0 to 1: unknown;
 - names are compared in Unicode's NFC, with / for \ and without file://;
 - of two rows for one sample the last one counts, and the first is counted as repeated;
@@ -23,6 +23,7 @@ from urllib.parse import unquote
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import IMAGE_SUFFIXES
+from manifold_ocr.reading.engines.layout_files import layout_files, page_texts
 
 TEXT_KEYS = ("prediction", "text", "pred", "output", "answer")
 IMAGE_KEYS = ("image_path", "image", "img_path", "image_name", "file_name", "source_path")
@@ -86,10 +87,15 @@ def read_candidates(path: Path, text_key: str | None = None) -> Iterator[Candida
     """
     if path.is_dir():
         files = sorted(path.rglob("*.md"))
-        if not files:
-            raise UserError(f"{path}: no .md file; one file named after each image is needed")
+        layouts = [] if files else layout_files(path)
+        if not files and not layouts:
+            raise UserError(
+                f"{path}: no .md, PAGE-XML, ALTO or hOCR file; one file per image is needed"
+            )
         for file in files:
             yield _markdown(file, path)
+        for file in layouts:
+            yield from _layout(file, path)
         return
     try:
         with open(path, encoding=_encoding(path), newline="\n") as lines:
@@ -104,6 +110,18 @@ def read_candidates(path: Path, text_key: str | None = None) -> Iterator[Candida
         raise UserError(f"{path}: no such file or folder") from error
     except UnicodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error}); save the file as UTF-8") from error
+
+
+def _layout(file: Path, root: Path) -> Iterator[Candidate]:
+    """Yield the pages of a layout file: named by their image, else by the file and number."""
+    name = compared_name(file.relative_to(root).with_suffix("").as_posix())
+    pages = list(page_texts(file))
+    images = [image for image, _ in pages]
+    for number, (image, text) in enumerate(pages, 1):
+        keys = endings(image) if image and images.count(image) == 1 else ()
+        own = (name, *endings(name)) if len(pages) == 1 else ()
+        numbered = (f"{name}{mark}{number}" for mark in ("#", "-", "_")) if not own else ()
+        yield Candidate((*keys, *own, *numbered), text, None, None, f"{file}#{number}")
 
 
 def _encoding(path: Path) -> str:
@@ -170,7 +188,12 @@ def _text(value: Mapping[str, Any], where: str, text_key: str | None) -> str:
         return str(text)
     if not isinstance(text, str):
         raise UserError(f"{where}: {present[0]!r} must be a text, not {type(text).__name__}")
-    return SURROGATE.sub("\ufffd", text)
+    if SURROGATE.search(text):
+        raise UserError(
+            f"{where}: the text holds half of a surrogate pair, which is no character; "
+            "write the whole pair, or U+FFFD for it"
+        )
+    return text
 
 
 def _confidence(value: Any) -> float | None:

@@ -23,13 +23,15 @@ ROLE = re.compile(
     r"[\"“'‘](?:the\s+)?(?P<role>[A-Z][A-Za-z ]{2,30})[\"”'’]",
     re.DOTALL,
 )
+NUMBER = r"\d+(?:[,.' ]\d{3})*(?:[.,]\d{1,2})?(?!\d)"
 MONEY = re.compile(
-    rf"(?P<value>{SIGN}\s?\d[\d,.' ]*\d(?:\s?(?:million|billion|thousand))?|"
-    rf"\d[\d,.' ]*\d\s?(?:{SIGN}|dollars|euros?|pounds|ringgit))",
+    rf"(?P<value>{SIGN}\s?{NUMBER}(?:\s?(?:million|billion|thousand))?|"
+    rf"{NUMBER}\s?(?:{SIGN}|dollars|euros?|pounds|ringgit))",
     re.IGNORECASE,
 )
+NOT_A_NUMBER = r"(?!(?:of|is|for|the|a|an|than|least|most)\b)"
 LENGTH = (
-    r"(?:[\w-]+\s+)?\(?\d{1,3}\)?[\s-]*(?:\(\w+\)\s*)?"
+    NOT_A_NUMBER + r"(?:[\w-]+\s+)?\(?\d{1,3}\)?[\s-]*(?:\(\w+\)\s*)?"
     r"(?:calendar\s+)?(?:day|week|month|year)s?\b|(?:one|two|three|four|five|six|seven|eight|nine|ten|"
     r"twelve|eighteen|twenty-four|thirty-six)\s+(?:\(\d+\)\s+)?(?:day|week|month|year)s?"
 )
@@ -114,5 +116,6 @@ def _amounts(text: _Text) -> Iterator[Field]:
 
 def _terms(text: _Text) -> Iterator[Field]:
     for match in TERM.finditer(text.value):
-        notice = re.search(r"notice|cure|grace", match[0], re.IGNORECASE)
+        before = text.value[max(0, match.start() - 12) : match.start("value")]
+        notice = re.search(r"notice|cure|grace", before, re.IGNORECASE)
         yield text.field("notice" if notice else "term", match["value"], match.start("value"), 0.85)

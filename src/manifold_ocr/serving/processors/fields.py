@@ -37,7 +37,7 @@ DATES = tuple(
     for pattern in (
         r"(?<!\d)(?P<year>(?:19|20)\d{2})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?!\d)",
         r"(?P<year>(?:19|20)\d{2})\s?年\s?(?P<month>\d{1,2})\s?月\s?(?P<day>\d{1,2})\s?日",
-        rf"(?<![\d.])(?P<day>\d{{1,2}})\s?[-/.]\s?(?P<month>\d{{1,2}})\s?[-/.]\s?{YEAR}",
+        rf"(?<![\d.])(?P<day>\d{{1,2}})(?P<by>\s?[-/.]\s?)(?P<month>\d{{1,2}})(?P=by){YEAR}",
         rf"(?<!\d)(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?: day of)?[-/\s,.]*{MONTH}[-/\s,.']*{YEAR}",
         rf"\b{MONTH}\.?\s?(?P<day>\d{{1,2}})(?:st|nd|rd|th)?[\s,]+{YEAR}",
     )
@@ -118,23 +118,34 @@ class Extraction:
 
 def visual_rows(number: int, page: PageText) -> list[VisualRow]:
     """Return the rows of a page as the eye sees them, top to bottom, whatever their columns."""
-    rows: list[list[Line]] = []
-    for line in sorted(page.lines, key=lambda line: line.box[1] + line.box[3]):
-        top, bottom = line.box[1], line.box[3]
+    rows: list[list[tuple[Box, Line]]] = []
+    upright = [(_upright(line.box, page), line) for line in page.lines]
+    for box, line in sorted(upright, key=lambda pair: pair[0][1] + pair[0][3]):
         for row in rows[-4:]:
-            last = row[-1].box
-            shared = overlap(top, bottom, last[1], last[3])
-            apart = all(overlap(line.box[0], line.box[2], o.box[0], o.box[2]) < 3 for o in row)
-            if apart and shared > 0.5 * min(bottom - top, last[3] - last[1]):
-                row.append(line)
+            last = row[-1][0]
+            shared = overlap(box[1], box[3], last[1], last[3])
+            apart = all(overlap(box[0], box[2], other[0], other[2]) < 3 for other, _ in row)
+            if apart and shared > 0.5 * min(box[3] - box[1], last[3] - last[1]):
+                row.append((box, line))
                 break
         else:
-            rows.append([line])
+            rows.append([(box, line)])
     return [
-        VisualRow(number, tuple(sorted(row, key=lambda line: line.box[0])))
+        VisualRow(number, tuple(line for _, line in sorted(row, key=lambda pair: pair[0][0])))
         for row in rows
-        if any(line.text.strip() for line in row)
+        if any(line.text.strip() for _, line in row)
     ]
+
+
+def _upright(box: Box, page: PageText) -> Box:
+    """Return a box of the image on the page as it is after its quarter turns."""
+    (x0, y0, x1, y1), (width, height) = box, page.size
+    return (
+        box,
+        (y0, width - x1, y1, width - x0),
+        (width - x1, height - y1, width - x0, height - y0),
+        (height - y1, x0, height - y0, x1),
+    )[page.turn % 4]
 
 
 def amounts(text: str) -> list[re.Match[str]]:
@@ -145,7 +156,7 @@ def amounts(text: str) -> list[re.Match[str]]:
 def amount_value(printed: str) -> Decimal:
     """Return the number of an amount as printed: the last two digits are decimals."""
     digits = re.sub(r"[^\d]", "", printed)
-    value = Decimal(digits or "0") / 100
+    value = Decimal(digits or "0").scaleb(-2)
     return -value if "-" in printed else value
 
 
