@@ -158,6 +158,7 @@ def _parsed(text: str, where: str) -> Any:
 def _row(value: Any, where: str, text_key: str | None) -> Candidate:
     if not isinstance(value, dict):
         raise UserError(f"{where}: a row must be a JSON object")
+    text = _text(value, where, text_key)
     keys = _keys(value)
     if not keys:
         raise UserError(f"{where}: nothing names the image; give id, image_path or doc_id")
@@ -165,7 +166,6 @@ def _row(value: Any, where: str, text_key: str | None) -> Candidate:
     if tokens is not None and (type(tokens) is not int or tokens < 0):
         raise UserError(f"{where}: vision tokens must be a whole number, not {tokens!r}")
     confidence = next((value[k] for k in CONFIDENCE_KEYS if value.get(k) is not None), None)
-    text = _text(value, where, text_key)
     return Candidate(tuple(keys), text, _confidence(confidence), tokens, where)
 
 
