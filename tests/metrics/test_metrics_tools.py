@@ -134,6 +134,17 @@ def test_page_loops_scripts_and_unknown_tests():
         olmocr.passes({"type": "math"}, PAGE)
 
 
+def test_olmocr_rules_of_the_present_version():
+    pipes = "| Item | 2023 |\n|---|---|\n| Apples | 12 |"
+    test = {"type": "table", "cell": "12", "up": "2023"}
+    assert olmocr.passes(test, pipes)
+    assert not olmocr.passes({**test, "ignore_markdown_tables": True}, pipes)
+    emphasis = {"type": "present", "text": "foo_bar"}
+    assert olmocr.passes(emphasis, "set foo_bar here\nand other_name there")
+    assert not olmocr.passes(emphasis, "set foo_bar here and other_name there")
+    assert olmocr.passes({"type": "baseline"}, "A page of text." + "\n" * 60)
+
+
 def test_spans_are_laid_out():
     page = (
         '<table><tr><td rowspan="2">Region</td><td colspan="2">Sales</td></tr>'

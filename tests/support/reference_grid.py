@@ -81,9 +81,9 @@ def lay_out(rows: Sequence[Sequence[Cell]]) -> Grid | None:
     return Grid(tuple(cells), owner, height, width)
 
 
-def tables_of(text: str) -> Iterator[Grid]:
+def tables_of(text: str, *, pipes: bool = True) -> Iterator[Grid]:
     """Yield the pipe tables of a page, then its HTML tables."""
-    for rows in (*_pipe_tables(text), *_html_tables(text)):
+    for rows in (*(_pipe_tables(text) if pipes else ()), *_html_tables(text)):
         grid = lay_out(rows)
         if grid is not None:
             yield grid

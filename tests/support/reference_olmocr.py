@@ -16,12 +16,12 @@ from manifold_ocr.errors import UserError
 
 _MARKUP = (
     (re.compile(r"<br/?>"), " "),
-    (re.compile(r"\s+"), " "),
     (re.compile(r"\*\*(.*?)\*\*"), r"\1"),
     (re.compile(r"__(.*?)__"), r"\1"),
     (re.compile(r"</?[bi]>"), ""),
-    (re.compile(r"\*(.*?)\*"), r"\1"),
-    (re.compile(r"_(.*?)_"), r"\1"),
+    (re.compile(r"(\*\*|__)(.*?)\1"), r"\2"),
+    (re.compile(r"(\*|_)(.*?)\1"), r"\2"),  # within a line: white space is collapsed last
+    (re.compile(r"\s+"), " "),
 )
 _ALIKE = str.maketrans("‘’‚“”„＿–—‑‒−\u00b5", "'''\"\"\"_-----\u03bc")
 _DISALLOWED = re.compile(
@@ -93,9 +93,8 @@ def _order(test: Mapping[str, Any], page: str) -> bool:
 
 def _table(test: Mapping[str, Any], page: str) -> bool:
     """Whether some cell reads like `cell` and has the asked neighbours and headings."""
-    return any(
-        _cell_fits(test, grid, cell) for grid in tables_of(page) for cell in range(len(grid.cells))
-    )
+    grids = tables_of(page, pipes=not test.get("ignore_markdown_tables", False))
+    return any(_cell_fits(test, grid, cell) for grid in grids for cell in range(len(grid.cells)))
 
 
 def _cell_fits(test: Mapping[str, Any], grid: Grid, cell: int) -> bool:
@@ -140,6 +139,7 @@ def _baseline(test: Mapping[str, Any], page: str) -> bool:
 
 def trailing_repeats(text: str, longest: int = LONGEST_NGRAM) -> list[int]:
     """How often the last 1, 2, ... `longest` characters repeat in a row at the text's end."""
+    text = re.sub(r"\s+", " ", text)
     counts = []
     for size in range(1, longest + 1):
         end, count = len(text), 0

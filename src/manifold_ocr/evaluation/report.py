@@ -138,7 +138,14 @@ def _is_ours(path: Path) -> bool:
 
 TEXT = ("cer", "ned", "wer", "token_f1", "insertion_rate", "deletion_rate")
 SPACES = ("cer", "cer_without_spaces", "cer_casefold", "space_precision", "space_recall")
-FAILURES = ("empty_rate", "looping_rate", "too_long_rate", "too_short_rate", "hallucination_rate")
+FAILURES = (
+    "empty_rate",
+    "looping_rate",
+    "too_long_rate",
+    "too_short_rate",
+    "hallucination_rate",
+    "blank_false_positive_rate",
+)
 GROUPS = ("by_corpus", "by_subset", "by_language", "by_granularity")
 
 
@@ -184,6 +191,9 @@ class EvalReport:
         for key, words in (("looping_rate", "in a loop"), ("hallucination_rate", "invented")):
             if overall.get(key):
                 text += f", {words} {100 * overall[key]:.2f} % of rows"
+        if overall.get("blank_false_positive_rate"):
+            share = 100 * overall["blank_false_positive_rate"]
+            text += f", text on {share:.2f} % of {overall['blank']:,} blank rows"
         for task, values in self.summary.get("by_task", {}).items():
             scores = ", ".join(
                 f"{name.replace('_', ' ')} {interval(values, name)} %"
