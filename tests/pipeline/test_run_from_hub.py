@@ -95,7 +95,7 @@ def test_a_published_trocr_and_fox_from_the_hub_are_trained_and_evaluated(
             f"datasets/{FOX}": {"focus_benchmark_test.zip": fox_zip(), "README.md": b"Fox"},
         }
         fetch(address, "download", "fox")
-        fetch(address, "download_base")
+        fetch(address, "download", "--base")
     run("download", "synthetic")
     base = project / "data/base/microsoft--trocr-base-printed"
     assert (base / "merges.txt").is_file() and (base / "model.safetensors").is_file()

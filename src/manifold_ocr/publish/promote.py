@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr.config import GateConfig, MonitorConfig, load_section
-from manifold_ocr.data.sources import licence_of
+from manifold_ocr.data.sources import license_of
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.gate import describe, judge, refused
 from manifold_ocr.files import atomic_directory, read_json, read_yaml, sha256_file, write_json
@@ -130,7 +130,7 @@ def provenance(name: str, version: int, source: Path, reasons: list[str]) -> dic
         "params": {name: params.get(name) for name in ("model", "lora", "train", "decode")},
         "data": {
             name: {
-                "license": licence_of(name, corpora.get(name) or {}),
+                "license": license_of(name, corpora.get(name) or {}),
                 "sha256": _read(f"metrics/download/{name}.json").get("sha256", "unknown"),
             }
             for name in names
