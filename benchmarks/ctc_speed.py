@@ -77,7 +77,7 @@ def reading_speed() -> None:
 def ours(lines: list[Image.Image]) -> Callable[[], object]:
     """Read with the product: two lines at once, one thread each."""
     reader = ctc.load(ModelConfig(id="pp-ocrv6-small"), BASE, None, None)
-    return lambda: list(reader.recognise(lines))
+    return lambda: list(reader.recognize(lines))
 
 
 def onnx_plain(lines: list[Image.Image]) -> Callable[[], object]:
@@ -91,9 +91,9 @@ def onnx_plain(lines: list[Image.Image]) -> Callable[[], object]:
 
 
 def rapidocr(lines: list[Image.Image]) -> Callable[[], object]:
-    """Read with RapidOCR's recogniser, as its wheel sets it up."""
+    """Read with RapidOCR's recognizer, as its wheel sets it up."""
     engine = RapidOcr("line", ctc.worker_count())
-    return lambda: list(engine.recognise(lines))
+    return lambda: list(engine.recognize(lines))
 
 
 def in_turns(runs: dict[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:

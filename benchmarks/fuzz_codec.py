@@ -67,7 +67,7 @@ def damage(data: bytes, other: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def mend(data: bytes) -> bytes:
+def fix(data: bytes) -> bytes:
     """Make the manifold's checksum right again (a container's needs its text)."""
     body = data[: -archive.DIGEST_BYTES]
     return body + hashlib.blake2b(body, digest_size=archive.DIGEST_BYTES).digest()
@@ -126,7 +126,7 @@ def main() -> None:
         other = rng.choice(seeds) if seeds else valid_file(rng)
         for _ in range(20):
             data = damage(original, other, rng)
-            data = mend(data) if rng.random() < 0.5 else data
+            data = fix(data) if rng.random() < 0.5 else data
             signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST_SECONDS)
             try:
                 passed = check(data)

@@ -68,10 +68,10 @@ def ours(args: argparse.Namespace, paths: list[Path], batch: int) -> dict[str, f
     def images(count: int) -> Any:
         return (partial(open_image, paths[i % len(paths)]) for i in range(count))
 
-    assert len(list(reader.recognise(images(batch)))) == batch
+    assert len(list(reader.recognize(images(batch)))) == batch
     count = max(args.batches * batch, batch)
     start = time.perf_counter()
-    read = sum(1 for _ in reader.recognise(images(count)))
+    read = sum(1 for _ in reader.recognize(images(count)))
     synchronize()
     result = {"images_per_s": read / (time.perf_counter() - start)}
     if args.device == "cuda":

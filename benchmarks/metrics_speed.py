@@ -5,7 +5,7 @@
 Prints ours, the peer and the ratio from one run, on one process:
 
 1. characters + tokens of page pairs of 2,000 characters: our whole row (character, word and
-   token counts, LCS, case and width variants, cohorts) against a two-row dynamic programme in
+   token counts, LCS, case and width variants, cohorts) against a two-row dynamic program in
    plain Python over the same characters and tokens (timed on 20 pairs, compared per pair);
 2. what jiwer computes (error rates and counts of words and characters) on the same pairs;
 3. a bootstrap of 10,000 samples over 100,000 rows in 2,000 documents.

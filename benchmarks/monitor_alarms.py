@@ -23,7 +23,7 @@ from pathlib import Path
 from manifold_ocr.config import EvaluateConfig, MonitorConfig
 from manifold_ocr.evaluation.monitor import Verdict, monitor
 from manifold_ocr.metrics.paired import document_sums
-from manifold_ocr.metrics.score import RowScore, score_rows, summarise
+from manifold_ocr.metrics.score import RowScore, score_rows, summarize
 from manifold_ocr.records import Prediction, Sample, read_predictions, read_samples
 
 LATIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -85,7 +85,7 @@ def judge(
     """Compare two readings as two evaluation files would be."""
     now, then = (
         {
-            "adapter": summarise(part, evaluate),
+            "adapter": summarize(part, evaluate),
             "documents": {"adapter": document_sums(part)},
             "test_sha256": "the same",
         }

@@ -85,8 +85,8 @@ def main() -> int:
     rapid = load_engine("rapidocr", EngineOptions(granularity="page"))
     tess = load_engine("tesseract", EngineOptions(granularity="page", languages="eng+chi_sim"))
     peers: dict[str, Read] = {
-        "RapidOCR": lambda image: next(iter(rapid.recognise([image]))).text,
-        "Tesseract": lambda image: next(iter(tess.recognise([image]))).text,
+        "RapidOCR": lambda image: next(iter(rapid.recognize([image]))).text,
+        "Tesseract": lambda image: next(iter(tess.recognize([image]))).text,
     }
     kept = json.loads(options.peers.read_text()) if options.peers and options.peers.exists() else {}
     print("| case | ours | RapidOCR | Tesseract | seconds |\n|:--|--:|--:|--:|--:|")

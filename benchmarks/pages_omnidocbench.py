@@ -3,7 +3,7 @@
     MANIFOLD_OCR_REAL_DATA=... PYTHONPATH=src python benchmarks/pages_omnidocbench.py
     ... python benchmarks/pages_omnidocbench.py --write docs/evaluation.md
 
-Ours is the page pipeline (detector, reading order, base recogniser, or --model DIR). The peers
+Ours is the page pipeline (detector, reading order, base recognizer, or --model DIR). The peers
 read the same images with the same scorer: RapidOCR's lines joined by newline in the order it
 returns them, and Tesseract with its default page segmentation, once told the language of each
 page and once with both languages everywhere.
@@ -21,7 +21,7 @@ from typing import Any
 
 from manifold_ocr.files import atomic_write, read_json
 from manifold_ocr.images import open_image
-from manifold_ocr.metrics.omnidocbench.evaluate import PageScores, score_page, summarise_pages
+from manifold_ocr.metrics.omnidocbench.evaluate import PageScores, score_page, summarize_pages
 from manifold_ocr.metrics.omnidocbench.matching import V1_5
 from manifold_ocr.models.base import OcrModel
 from manifold_ocr.reading.engines.base import EngineOptions, load_engine
@@ -47,7 +47,7 @@ def read_page(engine: OcrModel | None, page: Mapping[str, Any], image: Path) -> 
     if engine is None:
         language = TESSERACT[page["page_info"]["page_attribute"]["language"]]
         engine = load_engine("tesseract", EngineOptions(granularity="page", languages=language))
-    return next(iter(engine.recognise([open_image(image)]))).text
+    return next(iter(engine.recognize([open_image(image)]))).text
 
 
 def table(pages: list[Mapping[str, Any]], scores: Mapping[str, list[PageScores]]) -> str:
@@ -68,14 +68,14 @@ def table(pages: list[Mapping[str, Any]], scores: Mapping[str, list[PageScores]]
         )
     means = []
     for name in names:
-        values, _ = summarise_pages(scores[name])
+        values, _ = summarize_pages(scores[name])
         means.append(
             f"**{values[f'{PREFIX}_text_edit_distance']:.4f}** "
             f"({values[f'{PREFIX}_whole_page_insertion_rate']:.2f})"
         )
     lines.append("| **mean of pages** | | " + " | ".join(means) + " |")
     orders = [
-        f"{summarise_pages(scores[name])[0][f'{PREFIX}_reading_order_distance']:.3f}"
+        f"{summarize_pages(scores[name])[0][f'{PREFIX}_reading_order_distance']:.3f}"
         for name in names
     ]
     lines.append("| reading-order distance | | " + " | ".join(orders) + " |")
@@ -118,7 +118,7 @@ def main() -> int:
     print(f"\n{PREFIX}_text_edit_distance, {len(pages)} pages\n\n{text}")
     if options.write:
         write(options.write, text)
-    means = [summarise_pages(s)[0][f"{PREFIX}_text_edit_distance"] for s in scores.values()]
+    means = [summarize_pages(s)[0][f"{PREFIX}_text_edit_distance"] for s in scores.values()]
     peers = ", ".join(f"{value:.4f}" for value in means[1:])
     print(f"\nours {means[0]:.4f}, peers {peers}; {means[0] / min(means[1:]):.2f} of the best peer")
     return int(means[0] >= min(means[1:]))

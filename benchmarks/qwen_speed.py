@@ -61,12 +61,12 @@ class Pages(Dataset):
         return Encoded(prompt, arrays, self.tokens), answer
 
 
-def model_for(args: argparse.Namespace, quantised: bool, *, fast: bool, dtype: torch.dtype) -> Any:
+def model_for(args: argparse.Namespace, quantized: bool, *, fast: bool, dtype: torch.dtype) -> Any:
     """The model with LoRA on its language model."""
     model = shapes.qwen2_vl(args.size, args.device, dtype)
     model.requires_grad_(False)
-    if quantised:
-        shapes.quantise_nf4(model.model.language_model)
+    if quantized:
+        shapes.quantize_nf4(model.model.language_model)
         model.is_loaded_in_4bit = True
     targets, within = chat_vlm_scope(model, freeze_backbone=True)
     targets = present(model, targets, within)
@@ -95,12 +95,12 @@ def ours(
     data: Dataset,
     batch: int,
     *,
-    quantised: bool,
+    quantized: bool,
     checkpointing: bool,
     graphs: bool = True,
 ) -> Any:
     """The product's step."""
-    model = model_for(args, quantised, fast=True, dtype=torch.bfloat16)
+    model = model_for(args, quantized, fast=True, dtype=torch.bfloat16)
     if checkpointing:
         model.get_base_model().gradient_checkpointing_enable(
             {"use_reentrant": False, "preserve_rng_state": False}
@@ -149,11 +149,11 @@ def ours(
     }
 
 
-def plain(args: argparse.Namespace, data: Dataset, *, quantised: bool) -> Any:
+def plain(args: argparse.Namespace, data: Dataset, *, quantized: bool) -> Any:
     """HF Trainer, peft and (for nf4) bitsandbytes as their manuals show; batch 1."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    model = model_for(args, quantised, fast=False, dtype=torch.bfloat16)
+    model = model_for(args, quantized, fast=False, dtype=torch.bfloat16)
     model.enable_input_require_grads()
     image_id = model.get_base_model().config.image_token_id
     times: list[float] = []
@@ -225,23 +225,23 @@ def main() -> None:
         big = Pages(tall, (32, 64), 1024, ids)
         for batch, checkpointing in ((1, True), (1, False), (4, True)):
             name = f"ours nf4 1024+1024 batch {batch}{' checkpointing' if checkpointing else ''}"
-            run = partial(ours, args, page, batch, quantised=True, checkpointing=checkpointing)
+            run = partial(ours, args, page, batch, quantized=True, checkpointing=checkpointing)
             attempt(name, run, results)
         if not args.skip_peers:
             attempt(
                 "plain nf4 1024+1024 batch 1 checkpointing",
-                lambda: plain(args, page, quantised=True),
+                lambda: plain(args, page, quantized=True),
                 results,
             )
         attempt(
             "ours nf4 2048+1024 batch 1 checkpointing",
-            lambda: ours(args, big, 1, quantised=True, checkpointing=True),
+            lambda: ours(args, big, 1, quantized=True, checkpointing=True),
             results,
         )
         if not args.skip_bf16:
             attempt(
                 "ours bf16 1024+1024 batch 1 checkpointing",
-                lambda: ours(args, page, 1, quantised=False, checkpointing=True),
+                lambda: ours(args, page, 1, quantized=False, checkpointing=True),
                 results,
             )
     mine = results["ours nf4 1024+1024 batch 1 checkpointing"].get("samples_per_s")

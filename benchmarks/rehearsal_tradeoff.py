@@ -20,7 +20,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from manifold_ocr.config import EvaluateConfig
-from manifold_ocr.metrics.score import score_rows, summarise
+from manifold_ocr.metrics.score import score_rows, summarize
 from manifold_ocr.records import read_predictions, read_samples, write_rows
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -87,7 +87,7 @@ def scores(
     for name, corpus, language in SETS:
         group = [r for r in rows if r.corpus == corpus and language in (None, r.language)]
         if group and not (english_only and language == "zh"):
-            result[name] = summarise(group, config)["overall"]["cer"]
+            result[name] = summarize(group, config)["overall"]["cer"]
     return result
 
 

@@ -123,8 +123,8 @@ def qwen2_vl(size: str, device: str, dtype: torch.dtype) -> Any:
     return model
 
 
-def quantise_nf4(module: torch.nn.Module) -> None:
-    """Replace every linear layer below `module` by bitsandbytes' nf4 with double quantisation."""
+def quantize_nf4(module: torch.nn.Module) -> None:
+    """Replace every linear layer below `module` by bitsandbytes' nf4 with double quantization."""
     import bitsandbytes
 
     for parent in list(module.modules()):

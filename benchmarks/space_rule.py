@@ -16,7 +16,7 @@ from PIL import Image
 
 from manifold_ocr.config import EvaluateConfig, ModelConfig
 from manifold_ocr.images import load_sample
-from manifold_ocr.metrics.score import score_rows, summarise
+from manifold_ocr.metrics.score import score_rows, summarize
 from manifold_ocr.models.ctc import decode
 from manifold_ocr.models.ctc.model import CtcModel, ordered_map
 from manifold_ocr.models.registry import load_model
@@ -82,7 +82,7 @@ def scores(
         )
         for s in samples
     ]
-    found = summarise(score_rows(samples, said, config), config)
+    found = summarize(score_rows(samples, said, config), config)
     return {"all": found["overall"], **found["by_subset"]}
 
 

@@ -133,7 +133,7 @@ def synchronize(device: str) -> None:
 
 
 def trainable(model: Any) -> list[torch.nn.Parameter]:
-    """The parameters that the optimiser changes."""
+    """The parameters that the optimizer changes."""
     return [p for p in model.parameters() if p.requires_grad]
 
 

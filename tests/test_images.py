@@ -200,10 +200,10 @@ def test_every_page_of_a_file_is_a_frame(tmp_path):
     assert [open_image(tmp_path / "three.tif", k).width for k in range(3)] == [50, 60, 70]
     with pytest.raises(UserError, match=r"no page 4; the file has 3"):
         open_image(tmp_path / "three.tif", 3)
-    colours = [Image.new("RGB", (20, 20), c) for c in ("red", "lime", "blue")]
+    colors = [Image.new("RGB", (20, 20), c) for c in ("red", "lime", "blue")]
     for name in ("three.gif", "three.webp"):
         options = {"lossless": True} if name.endswith("webp") else {}
-        colours[0].save(tmp_path / name, save_all=True, append_images=colours[1:], **options)
+        colors[0].save(tmp_path / name, save_all=True, append_images=colors[1:], **options)
         found = [open_image(tmp_path / name, k).getpixel((9, 9)) for k in range(3)]
         assert found == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     with Document(tmp_path / "three.gif") as document:

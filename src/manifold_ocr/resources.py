@@ -49,7 +49,7 @@ def peak_memory_gib() -> float:
 
 
 def record(stage: str, values: Mapping[str, float], path: Path = PERF_FILE) -> None:
-    """Replace the entry of `stage`; entries of other stages are kept, writers are serialised."""
+    """Replace the entry of `stage`; entries of other stages are kept, writers are serialized."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = Path(".dvc/tmp/perf.lock") if Path(".dvc").is_dir() else path.with_suffix(".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)

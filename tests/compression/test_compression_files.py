@@ -103,17 +103,17 @@ def test_no_cut_file_is_accepted(name):
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
 @settings(max_examples=200, deadline=None)
-def test_inner_checks_hold_where_the_checksum_was_mended(place, value):
+def test_inner_checks_hold_where_the_checksum_was_fixed(place, value):
     data = (CORPUS / "manifold_order.bin").read_bytes()
     body = bytearray(data[: -archive.DIGEST_BYTES])
     body[place % len(body)] = value
     digest = hashlib.blake2b(body, digest_size=archive.DIGEST_BYTES).digest()
-    mended = bytes(body) + digest
+    fixed = bytes(body) + digest
     try:
-        manifold = archive.from_bytes(mended)
+        manifold = archive.from_bytes(fixed)
     except DamagedError:
         return
-    assert archive.to_bytes(manifold) == mended
+    assert archive.to_bytes(manifold) == fixed
 
 
 def test_a_file_that_promises_too_much_is_refused_at_once():

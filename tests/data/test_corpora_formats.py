@@ -459,7 +459,7 @@ class TestSelection:
         assert corpus.role == "train" and corpus.contaminated
         assert not self.select(["omnidocbench"])[0].contaminated
 
-    def test_misspelt_option_is_an_error(self, tmp_path):
+    def test_misspelled_option_is_an_error(self, tmp_path):
         image(tmp_path / "a.png")
         write(tmp_path / "a.txt", "x")
         with pytest.raises(UserError, match="did you mean 'layout'"):

@@ -152,7 +152,7 @@ class TestLabelStudio:
         ]
         tasks = [
             {"data": {"ocr": "/data/upload/1/3f2a9c1b-scan.png"},
-             "annotations": [{"was_cancelled": True, "result": []}, {"result": result}]},
+             "annotations": [{"was_canceled": True, "result": []}, {"result": result}]},
             {"data": {"ocr": "s3://bucket/lost.png"}, "annotations": []},
             {"data": {"ocr": "/data/local-files/?d=other.png"}, "annotations": []},
         ]  # fmt: skip

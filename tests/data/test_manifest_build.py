@@ -344,7 +344,7 @@ def test_needles_are_rows_of_their_own_task(tmp_path):
     assert repr(needles[0].text[:8]) in needles[0].question and needles[0].box is None
 
 
-def test_unknown_tasks_are_rejected_and_misspelt_ones_refused(tmp_path):
+def test_unknown_tasks_are_rejected_and_misspelled_ones_refused(tmp_path):
     extra = [{"document": "x", "image": "p000.png", "text": "a", "task": "neddle"}]
     out = tmp_path / "out"
     assert build(tmp_path, out, [corpus(tmp_path, 8, extra=extra)]).rejected == {"broken_row": 1}

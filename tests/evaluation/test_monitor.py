@@ -14,7 +14,7 @@ from manifold_ocr.evaluation import monitor as module
 from manifold_ocr.evaluation.monitor import monitor
 from manifold_ocr.evaluation.past_runs import curve_rows, load_evaluation, series_names, write_curve
 from manifold_ocr.metrics.paired import document_sums
-from manifold_ocr.metrics.score import score_rows, summarise
+from manifold_ocr.metrics.score import score_rows, summarize
 from manifold_ocr.records import Prediction, Sample
 
 EVALUATE = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=300, seed=5)
@@ -42,7 +42,7 @@ def population(seed, documents=60, labels_scrambled=None, rate=0.02):
             predictions.append(Prediction(id=f"{number}/{line}", text=read))
     rows = score_rows(samples, predictions, EVALUATE)
     return {
-        "adapter": summarise(rows, EVALUATE),
+        "adapter": summarize(rows, EVALUATE),
         "documents": {"adapter": document_sums(rows)},
         "test_sha256": f"{documents} documents",
     }

@@ -11,7 +11,7 @@ from golden_text_metrics import PAIRS, equal
 from goldens import Tally, has_wordnet, load, real_data
 from manifold_ocr.metrics import edit, fox, normalize
 from manifold_ocr.metrics.omnidocbench.blocks import APRIL_2025, V1_5
-from manifold_ocr.metrics.omnidocbench.evaluate import score_page, summarise_pages
+from manifold_ocr.metrics.omnidocbench.evaluate import score_page, summarize_pages
 
 pytestmark = pytest.mark.real_data
 
@@ -121,8 +121,8 @@ def test_invented_paragraphs_move_the_insertion_rate_only(values, texts, truth, 
         assert probed.insertion_rate > scores[name].insertion_rate + 0.01
         pages.append(probed)
     tally.finish()
-    before, _ = summarise_pages(list(scores.values()))
-    after, _ = summarise_pages(pages)
+    before, _ = summarize_pages(list(scores.values()))
+    after, _ = summarize_pages(pages)
     text, rate = (
         f"omnidocbench_v1_5_{n}" for n in ("text_edit_distance", "whole_page_insertion_rate")
     )
@@ -133,7 +133,7 @@ def test_invented_paragraphs_move_the_insertion_rate_only(values, texts, truth, 
 def test_overall_values(values, scores):
     theirs = values["overall"][V1_5_KEY]["dev9"]
     pages = list(scores.values())
-    ours, undefined = summarise_pages(pages)
+    ours, undefined = summarize_pages(pages)
     name = "omnidocbench_v1_5_{}".format
     orders = [page.reading_order for page in pages if page.reading_order]
     table_text = [d for page in pages for d in page.table_text]
@@ -174,7 +174,7 @@ def test_matched_blocks_compare_as_the_evaluator_did(texts):
             tally.check(longest == block["upper_len"], f"{reference[:30]} length")
             if len(block["gt_idx"]) == 1:
                 normal = normalize.omnidocbench_text(block["gt"])
-                tally.check(normal == reference, f"{reference[:30]} normalised")
+                tally.check(normal == reference, f"{reference[:30]} normalized")
     tally.finish()
 
 

@@ -16,7 +16,7 @@ BARE = "<html><body>{}</body></html>"
 def _teds(row):
     structure = "structure" in row["metric"]
     if row["metric"] == "normalised_reference_prediction":
-        return [tables.normalise_table(row[side]) for side in ("reference", "prediction")]
+        return [tables.normalize_table(row[side]) for side in ("reference", "prediction")]
     if "after normalized" in row["tool"]:
         scores = tables.table_scores(row["reference"], row["prediction"])
         return scores.teds_structure if structure else scores.teds

@@ -98,7 +98,7 @@ def test_sizes_as_the_prototype_counts_them_and_with_everything(name):
 
 
 @corpora
-def test_lossless_neighbours(name):
+def test_lossless_neighbors(name):
     golden, data = EVALUATED[name]["honest"], texts(name)
     original = sum(map(len, data))
     zipped = sum(len(zlib.compress(item, 9)) for item in data)

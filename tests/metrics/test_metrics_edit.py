@@ -1,4 +1,4 @@
-"""Edit metrics and normalisation: definitions, edge cases, invariances."""
+"""Edit metrics and normalization: definitions, edge cases, invariances."""
 
 import unicodedata
 
@@ -104,16 +104,16 @@ def test_anls_follows_its_definition():
 
 @settings(max_examples=60)
 @given(TEXT, st.sampled_from(["raw", "nfc", "nfc_ws", "jiwer", "grapheme", "nfc_ws+width"]))
-def test_normalising_twice_changes_nothing(text, profile):
-    once = normalize.normalise(text, profile)
-    assert normalize.normalise(once, profile) == once
+def test_normalizing_twice_changes_nothing(text, profile):
+    once = normalize.normalize(text, profile)
+    assert normalize.normalize(once, profile) == once
 
 
 @given(TEXT)
 def test_composed_and_decomposed_text_are_equal_under_nfc(text):
     composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
     for profile in ("nfc", "nfc_ws", "grapheme"):
-        assert normalize.normalise(composed, profile) == normalize.normalise(decomposed, profile)
+        assert normalize.normalize(composed, profile) == normalize.normalize(decomposed, profile)
 
 
 @given(TEXT)
@@ -122,14 +122,14 @@ def test_graphemes_lose_nothing(text):
 
 
 def test_profiles_do_what_their_description_says():
-    assert normalize.normalise("  a\t\n b ") == "a b"
-    assert normalize.normalise("Ａ１ｶﾞ", "nfc_ws+width") == "A1ガ"
-    assert normalize.normalise("ﬁ Ａ", "nfc_ws+width") == "ﬁ A"  # a ligature is no width form
-    assert normalize.normalise("STRASSE", "nfc_ws+casefold") == normalize.normalise(
+    assert normalize.normalize("  a\t\n b ") == "a b"
+    assert normalize.normalize("Ａ１ｶﾞ", "nfc_ws+width") == "A1ガ"
+    assert normalize.normalize("ﬁ Ａ", "nfc_ws+width") == "ﬁ A"  # a ligature is no width form
+    assert normalize.normalize("STRASSE", "nfc_ws+casefold") == normalize.normalize(
         "Straße", "nfc_ws+casefold"
     )
     assert normalize.units("e\u0301", "grapheme") == ["é"]
-    assert normalize.normalise("a b_c, 深！", "odb") == "ab_c深"
+    assert normalize.normalize("a b_c, 深！", "odb") == "ab_c深"
     for profile in PROFILES:
         assert normalize.describe(profile).name == profile
     described = normalize.describe("nfc_ws+casefold")
@@ -148,8 +148,8 @@ def test_the_table_of_widths_is_unicodes():
 
 @pytest.mark.parametrize("profile", ["nfkc", "nfc_ws+upper", ""])
 def test_an_unknown_profile_is_refused_by_name(profile):
-    with pytest.raises(ValueError, match="no normalisation profile"):
-        normalize.normalise("x", profile)
+    with pytest.raises(ValueError, match="no normalization profile"):
+        normalize.normalize("x", profile)
 
 
 def test_omnidocbench_text_reads_inline_formulas():

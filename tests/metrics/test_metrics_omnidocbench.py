@@ -25,7 +25,7 @@ from manifold_ocr.metrics.omnidocbench.blocks import (
     V1_5_CORRECTED,
     Block,
     evaluator_named,
-    normalise_formula,
+    normalize_formula,
     reference_page,
     split_arrays,
 )
@@ -33,7 +33,7 @@ from manifold_ocr.metrics.omnidocbench.evaluate import (
     Placed,
     reading_order_distance,
     score_page,
-    summarise_pages,
+    summarize_pages,
 )
 from manifold_ocr.metrics.omnidocbench.markdown import predicted_blocks
 from manifold_ocr.metrics.omnidocbench.matching import merge_runs, quick_match, window_distance
@@ -144,10 +144,10 @@ def test_versions_differ_and_are_named():
     truth = page(element(1, FIRST), element(2, SECOND))
     result = score(truth, FIRST, evaluator=APRIL_2025)
     assert len(result.text) == 3  # that version counted a missing block twice
-    names, undefined = summarise_pages([result])
+    names, undefined = summarize_pages([result])
     assert names["omnidocbench_2025_04_text_edit_distance"] == result.text_edit_distance
     assert "omnidocbench_2025_04_table_teds" in undefined
-    newer, _ = summarise_pages([score(truth, FIRST)])
+    newer, _ = summarize_pages([score(truth, FIRST)])
     assert "omnidocbench_v1_5_whole_page_insertion_rate" in newer
 
 
@@ -218,9 +218,9 @@ def test_one_column_arrays_are_split_by_line():
     assert split_arrays([matrix]) == [matrix]
 
 
-def test_formula_normalisation():
-    assert normalise_formula(r"$$\mathbf{X} \quad + \text{a}\tag{1}$$") == "{x}+{a}"
-    assert normalise_formula(r"\[ A_{1} \]") == "a_{1}"
+def test_formula_normalization():
+    assert normalize_formula(r"$$\mathbf{X} \quad + \text{a}\tag{1}$$") == "{x}+{a}"
+    assert normalize_formula(r"\[ A_{1} \]") == "a_{1}"
 
 
 def test_reading_order_rules():
@@ -301,13 +301,13 @@ def test_formulas_read_as_prose_count_only_beside_other_text_unless_corrected():
         score(page(formula), "a plus b", evaluator=e) for e in (V1_5, V1_5_CORRECTED)
     )
     assert published.text_blocks == () and len(corrected.text_blocks) == 1
-    beside, _ = summarise_pages([published, score(page(element(1, FIRST)), FIRST)])
+    beside, _ = summarize_pages([published, score(page(element(1, FIRST)), FIRST)])
     assert beside["omnidocbench_v1_5_text_edit_distance_blocks"] > 0
 
 
 def test_april_keeps_delimiters_of_the_reference_and_drops_all_white_space_of_the_prediction():
     latex = r"$$\left( a \right)$$"
-    assert normalise_formula(latex, APRIL_2025) == r"$$\left(a\right)$$"
+    assert normalize_formula(latex, APRIL_2025) == r"$$\left(a\right)$$"
     (block,) = predicted_blocks("$$\\left( a\n \\right)$$", APRIL_2025)
     assert block.text == r"\[\left(a\right)\]"
 

@@ -1,4 +1,4 @@
-"""Spaces apart, errors by class, words: against a plain dynamic programme and counts by hand."""
+"""Spaces apart, errors by class, words: against a plain dynamic program and counts by hand."""
 
 import unicodedata
 from collections import Counter
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.metrics import edit
-from manifold_ocr.metrics.score import compare, score_rows, summarise
+from manifold_ocr.metrics.score import compare, score_rows, summarize
 from manifold_ocr.records import Prediction, Sample
 
 CONFIG = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=50)
@@ -27,7 +27,7 @@ def rows_of(*pairs):
 
 
 def overall(*pairs):
-    return summarise(rows_of(*pairs), CONFIG)["overall"]
+    return summarize(rows_of(*pairs), CONFIG)["overall"]
 
 
 def plain_distance(a, b):
@@ -85,7 +85,7 @@ def test_words_match_exactly_and_once_each():
 
 
 def test_a_text_without_spaces_leaves_their_rates_undefined():
-    values = summarise(rows_of(("abc", "abd"), ("de", "de")), CONFIG)
+    values = summarize(rows_of(("abc", "abd"), ("de", "de")), CONFIG)
     assert "space_recall" not in values["overall"] and "space_precision" not in values["overall"]
     assert {"space_recall", "space_precision"} <= set(values["undefined"]["overall"].split(", "))
 

@@ -11,7 +11,7 @@ from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError, build
 from manifold_ocr.metrics import edit
 from manifold_ocr.metrics.probes import RULES
-from manifold_ocr.metrics.score import compare, evaluation, score, score_rows, summarise
+from manifold_ocr.metrics.score import compare, evaluation, score, score_rows, summarize
 from manifold_ocr.records import TASKS, Prediction, Sample
 
 CONFIG = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=200)
@@ -38,7 +38,7 @@ def score_texts(references, predictions, **config):
     samples = [sample(i, text) for i, text in enumerate(references)]
     settings_ = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=50, **config)
     rows = score_rows(samples, predict(samples, predictions), settings_)
-    return rows, summarise(rows, settings_)
+    return rows, summarize(rows, settings_)
 
 
 def numbers(value):
@@ -60,9 +60,9 @@ def test_layout_is_counted_and_scored_by_regions_and_never_as_text():
         for i, granularity in ((10, "page"), (11, "page"), (12, "line"))
     ]  # fmt: skip
     said = ["abcx", "efgh", regions, "a text model reads the words", regions]
-    alone = summarise(score_rows(texts, predict(texts, said[:2]), CONFIG), CONFIG)
+    alone = summarize(score_rows(texts, predict(texts, said[:2]), CONFIG), CONFIG)
     mixed = score_rows([*texts, *pages], predict([*texts, *pages], said), CONFIG)
-    together = summarise(mixed, CONFIG)
+    together = summarize(mixed, CONFIG)
     layout = together["by_task"].pop("layout")
     assert (layout["n"], layout["missing"]) == (3, 0)
     assert layout["region_f1"] == pytest.approx(2 / 3) == layout["valid"]
@@ -70,7 +70,7 @@ def test_layout_is_counted_and_scored_by_regions_and_never_as_text():
     for key in ("overall", "by_corpus", "by_subset", "by_language", "by_granularity"):
         assert together[key] == alone[key], key
     assert "layout" not in compare(mixed, mixed, CONFIG)["by_corpus"]
-    only = summarise(score_rows(pages, predict(pages, said[2:]), CONFIG), CONFIG)
+    only = summarize(score_rows(pages, predict(pages, said[2:]), CONFIG), CONFIG)
     assert "overall" not in only and only["by_corpus"] == {} and only["by_task"]["layout"]["n"] == 3
 
 
@@ -129,9 +129,9 @@ def test_order_of_rows_does_not_matter(order):
     read = ["one", "two thee", "fuor", "", "six  seven", "eigth"]
     samples = [sample(i, text) for i, text in enumerate(texts)]
     answers = predict(samples, read)
-    straight = summarise(score_rows(samples, answers, CONFIG), CONFIG)["overall"]
+    straight = summarize(score_rows(samples, answers, CONFIG), CONFIG)["overall"]
     mixed = score_rows([samples[i] for i in order], reversed(answers), CONFIG)
-    shuffled = summarise(mixed, CONFIG)["overall"]
+    shuffled = summarize(mixed, CONFIG)["overall"]
     for name, value in straight.items():
         if not name.endswith(("_low", "_high")):
             assert shuffled[name] == pytest.approx(value)
@@ -143,7 +143,7 @@ def test_missing_and_unknown_predictions_are_counted():
     assert (found.missing, found.unknown) == (1, 1)
     assert found.rows[1].missing
     assert found.rows[1].empty
-    overall = summarise(found.rows, CONFIG)["overall"]
+    overall = summarize(found.rows, CONFIG)["overall"]
     assert overall["missing"] == 1
     assert overall["cer"] == pytest.approx(0.5)
 
@@ -169,13 +169,13 @@ def test_lines_and_pages_never_mix():
         sample(2, "other", granularity="page", corpus="pages_only"),
     ]
     rows = score_rows(samples, predict(samples, ["line text", "", "other"]), CONFIG)
-    result = summarise(rows, CONFIG)
+    result = summarize(rows, CONFIG)
     assert result["overall"]["cer"] == 0
     assert result["overall"]["n"] == 1
     assert result["by_granularity"]["page"]["n"] == 2
     assert result["by_corpus"]["pages_only"]["n"] == 1
     pages = EvaluateConfig(metric_tokenizer="whitespace", granularity="page")
-    assert summarise(rows, pages)["overall"]["n"] == 2
+    assert summarize(rows, pages)["overall"]["n"] == 2
 
 
 def test_tasks_stay_out_of_the_cer():
@@ -186,7 +186,7 @@ def test_tasks_stay_out_of_the_cer():
         sample(3, '{"a": "1"}', task="json"),
     ]
     rows = score_rows(samples, predict(samples, ["text", '{"a": "1"}', "no", "junk"]), CONFIG)
-    result = summarise(rows, CONFIG)
+    result = summarize(rows, CONFIG)
     assert result["overall"]["n"] == 1
     assert result["by_task"]["json"]["field_f1"] == pytest.approx((2 / 3 + 0) / 2)
     assert result["by_task"]["json"]["n"] == 2
@@ -212,7 +212,7 @@ def test_undefined_values_are_left_out_and_named():
     assert "cer" in names
     assert "empty_rate" in names
     one, _ = score_texts(["abc"], ["abd"])
-    single = summarise(one, CONFIG)
+    single = summarize(one, CONFIG)
     assert "cer" in single["overall"]
     assert "cer_low" not in single["overall"]
     assert "cer_low" in single["undefined"]["overall"]
@@ -237,7 +237,7 @@ def test_profile_and_tokenizer_stand_in_every_result():
 
 def test_the_default_tokenizer_is_named_with_its_version():
     rows = score_rows([sample(0, "hello")], [Prediction(id="s0", text="hello")], EvaluateConfig())
-    assert summarise(rows, EvaluateConfig())["settings"]["metric_tokenizer"].startswith("deepseek-")
+    assert summarize(rows, EvaluateConfig())["settings"]["metric_tokenizer"].startswith("deepseek-")
 
 
 def test_comparison_is_paired_and_its_sign_is_a_minus_b():

@@ -92,7 +92,7 @@ def test_minimum_detectable_difference_is_2_8_standard_errors():
 def test_tie_groups_share_a_rank_only_when_indistinguishable():
     generator = np.random.default_rng(2)
     noise = generator.normal(size=(500, 1)) * 0.05  # shared by all: it cancels in pairs
-    centres = np.array([0.30, 0.10, 0.101, 0.20])
+    centers = np.array([0.30, 0.10, 0.101, 0.20])
     own = generator.normal(size=(500, 4)) * 0.002
-    groups = bootstrap.tie_groups(centres, centres + noise + own)
+    groups = bootstrap.tie_groups(centers, centers + noise + own)
     assert groups == [3, 1, 1, 2]

@@ -48,7 +48,7 @@ def test_a_wheel_with_another_hash_is_refused_with_the_remedy(tmp_path: Path) ->
 
 
 def test_it_reads_clean_lines(reader: ctc.CtcModel) -> None:
-    found = list(reader.recognise(draw_line(text, 48) for text in TEXTS))
+    found = list(reader.recognize(draw_line(text, 48) for text in TEXTS))
     assert [result.text for result in found] == TEXTS
     assert all(result.confidence is not None and result.confidence > 0.8 for result in found)
 
@@ -56,17 +56,17 @@ def test_it_reads_clean_lines(reader: ctc.CtcModel) -> None:
 def test_a_line_reads_the_same_alone_in_any_order_and_with_any_threads(
     reader: ctc.CtcModel, lines: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = [next(reader.recognise([line])) for line in lines]
-    assert list(reader.recognise(lines)) == alone
-    assert list(reader.recognise(reversed(lines))) == alone[::-1]
+    alone = [next(reader.recognize([line])) for line in lines]
+    assert list(reader.recognize(lines)) == alone
+    assert list(reader.recognize(reversed(lines))) == alone[::-1]
     monkeypatch.setattr(ctc, "worker_count", lambda: 4)
-    assert list(reader.recognise(lines)) == alone
+    assert list(reader.recognize(lines)) == alone
 
 
 def test_vision_tokens_are_the_frames_that_were_read(
     reader: ctc.CtcModel, lines: list[Image.Image]
 ) -> None:
-    for line, result in zip(lines, reader.recognise(lines), strict=True):
+    for line, result in zip(lines, reader.recognize(lines), strict=True):
         assert result.vision_tokens == reader.vision_tokens(line.size)
 
 
@@ -93,10 +93,10 @@ def test_samples_read_the_same_with_and_without_cached_features(
     monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(tmp_path))
     root, samples = line_samples
     images = [Image.open(root / sample.image) for sample in samples]
-    expected = list(reader.recognise(images))
-    assert list(reader.recognise_samples(samples, root)) == expected
+    expected = list(reader.recognize(images))
+    assert list(reader.recognize_samples(samples, root)) == expected
     monkeypatch.setattr(ctc, "load_sample", lambda *_: pytest.fail("the backbone ran again"))
-    assert list(reader.recognise_samples(samples, root)) == expected
+    assert list(reader.recognize_samples(samples, root)) == expected
 
 
 def test_adapter_merged_export_and_torch_read_the_same(
@@ -106,18 +106,18 @@ def test_adapter_merged_export_and_torch_read_the_same(
 
     from manifold_ocr.config import LoraConfig
     from manifold_ocr.models.adapter_files import CTC_HEAD
-    from manifold_ocr.models.ctc.model import load_recogniser, load_torch
+    from manifold_ocr.models.ctc.model import load_recognizer, load_torch
     from manifold_ocr.models.lora import add_lora, merge_adapter, save_adapter
 
     torch.manual_seed(3)
-    adapted = add_lora(load_recogniser(base_model), LoraConfig(rank=4), CTC_HEAD, "head.")
+    adapted = add_lora(load_recognizer(base_model), LoraConfig(rank=4), CTC_HEAD, "head.")
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     save_adapter(adapted, adapter, "data/base/pp-ocrv6-small")
-    merge_adapter(load_recogniser(base_model), adapter, base_model, tmp_path / "merged")
+    merge_adapter(load_recognizer(base_model), adapter, base_model, tmp_path / "merged")
     config = ModelConfig(id="pp-ocrv6-small")
     fast = ctc.load(config, base_model, adapter, None)
     merged = ctc.load(config, tmp_path / "merged", None, None)

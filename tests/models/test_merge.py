@@ -71,7 +71,7 @@ def test_the_merged_checkpoint_is_base_and_adapter_in_one(
     ]
     assert kinds[0] == kinds[1]
     reader = load_model(ModelConfig(id="whole"), None, "cpu", max_new_tokens=4)
-    assert len(list(reader.recognise([text_image("abc")]))) == 1
+    assert len(list(reader.recognize([text_image("abc")]))) == 1
     with pytest.raises(UserError, match="was trained on tiny"):
         load_model(ModelConfig(id="whole"), adapter, "cpu")
 

@@ -111,7 +111,7 @@ def test_the_loss_is_the_librarys_on_the_answer_and_its_end(project: Project) ->
         torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_samples_are_learnt_and_read_back_with_the_adapter(project: Project) -> None:
+def test_samples_are_learned_and_read_back_with_the_adapter(project: Project) -> None:
     steps = 75
     figures = project.train(max_steps=steps, eval_steps=steps, freeze="none")
     assert figures["best"]["cer"] == 0.0
@@ -119,11 +119,11 @@ def test_samples_are_learnt_and_read_back_with_the_adapter(project: Project) -> 
     config = ModelConfig(id=str(project.base))
     reader = load_model(config, project.root / "adapter", "cpu", max_new_tokens=12)
     images = [Image.open(project.image_root / row.image).convert("RGB") for row in project.rows]
-    found = list(reader.recognise(images))
+    found = list(reader.recognize(images))
     assert [result.text for result in found] == TEXTS
     assert [result.vision_tokens for result in found] == [reader.vision_tokens(s) for s in SIZES]
-    alone = [next(iter(reader.recognise([image]))).text for image in reversed(images)]
-    assert alone == TEXTS[::-1], "a text must not depend on its neighbours"
+    alone = [next(iter(reader.recognize([image]))).text for image in reversed(images)]
+    assert alone == TEXTS[::-1], "a text must not depend on its neighbors"
 
 
 def test_auto_targets_reach_the_language_model_and_the_vision_part_unless_frozen(
@@ -157,14 +157,14 @@ def test_auto_targets_reach_the_language_model_and_the_vision_part_unless_frozen
 def test_any_picture_and_pixel_budget_gives_as_many_features_as_tokens(project: Project) -> None:
     pictures = [Image.new("RGB", size, "white") for size in ((9, 7), (300, 20), (31, 200))]
     whole = load_model(ModelConfig(id=str(project.base)), None, "cpu", max_new_tokens=2)
-    found = list(whole.recognise(pictures))
+    found = list(whole.recognize(pictures))
     assert [r.vision_tokens for r in found] == [whole.vision_tokens(p.size) for p in pictures]
     if family_of(project.base) == "encoder_decoder":
         return
     config = replace(ModelConfig(id=str(project.base)), max_pixels=56 * 56)
     bounded = load_model(config, None, "cpu", max_new_tokens=2)
     assert 0 < bounded.vision_tokens((400, 400)) <= 4
-    assert next(iter(bounded.recognise(pictures[:1]))).vision_tokens is not None
+    assert next(iter(bounded.recognize(pictures[:1]))).vision_tokens is not None
 
 
 @pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")

@@ -87,7 +87,7 @@ def test_each_trocr_has_its_tokens_positions_and_pictures(name: str, folders: An
     assert reader.tokenizer("<pad></s>", add_special_tokens=False)["input_ids"] == [1, 2]
     assert reader.image_input.size == (32, 32)
     assert reader.image_input.resample == (3 if "small" in name else 2)
-    assert len(list(reader.recognise(pictures()))) == 2
+    assert len(list(reader.recognize(pictures()))) == 2
 
 
 @pytest.mark.parametrize("name", [n for n in ONCE if "config" in PUBLISHED[n]])
@@ -96,14 +96,14 @@ def test_readings_are_the_librarys_greedy_ones(name: str, folders: Any) -> None:
 
     folder = folders[name]
     reader: Any = load_model(ModelConfig(id=str(folder)), None, "cpu", max_new_tokens=8)
-    found = [result.text for result in reader.recognise(pictures())]
+    found = [result.text for result in reader.recognize(pictures())]
     plain = plain_model(folder)
     if family_of(folder) == "encoder_decoder":
         config = reader.model.config
         rules = {"decoder_start_token_id": config.decoder_start_token_id}
         rules |= {"eos_token_id": config.eos_token_id, "pad_token_id": config.pad_token_id}
         pixels = torch.from_numpy(np.stack([reader.image_input(p) for p in pictures()]))
-        inputs = [{"pixel_values": reader.model.normalise(pixels[i : i + 1])} for i in range(2)]
+        inputs = [{"pixel_values": reader.model.normalize(pixels[i : i + 1])} for i in range(2)]
         start = 0
     else:
         rules = {"eos_token_id": reader.end_ids, "pad_token_id": reader.pad_id}
@@ -128,7 +128,7 @@ def chat_inputs(reader: Any, picture: Image.Image) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ONCE)
-def test_three_steps_are_learnt_and_reload_with_transformers_and_peft(
+def test_three_steps_are_learned_and_reload_with_transformers_and_peft(
     name: str, folders: Any, tmp_path: Path
 ) -> None:
     import peft
@@ -152,13 +152,13 @@ def test_three_steps_are_learnt_and_reload_with_transformers_and_peft(
     model: Any = family.build()
     data = family.data(rows)
     batch = family.collate([data[0], data[1]])
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-2)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-2)
     losses = []
     for _ in range(3):
         loss = model(**batch)["loss"]
         loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         losses.append(float(loss.detach()))
     assert losses[2] < losses[0]
     adapter = tmp_path / "adapter"
@@ -171,7 +171,7 @@ def test_three_steps_are_learnt_and_reload_with_transformers_and_peft(
     torch.testing.assert_close(logits(reloaded, batch, settings), expected, rtol=1e-4, atol=1e-4)
     assert float((before - expected).abs().max()) > 1e-3, "the adapter changes something"
     reader = load_model(ModelConfig(id=str(folder)), adapter, "cpu", max_new_tokens=4)
-    assert len(list(reader.recognise(pictures()))) == 2
+    assert len(list(reader.recognize(pictures()))) == 2
 
 
 @torch.no_grad()
@@ -179,7 +179,7 @@ def logits(model: Any, batch: dict[str, Any], settings: RunSpec) -> torch.Tensor
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if family_of(settings.base) == "encoder_decoder":
         pixels = batch["pixel_values"]
-        if pixels.dtype == torch.uint8:  # every published TrOCR normalises with 0.5 and 0.5
+        if pixels.dtype == torch.uint8:  # every published TrOCR normalizes with 0.5 and 0.5
             pixels = pixels.float() / 127.5 - 1
         return model(pixel_values=pixels, decoder_input_ids=torch.tensor([[2, 5, 6, 7]] * 2)).logits
     from manifold_ocr.models.chat_vlm.model import accepted
@@ -221,7 +221,7 @@ def test_rules_of_generation_config_change_no_reading(
     texts = []
     for folder in (plain, bent):
         reader = load_model(ModelConfig(id=str(folder)), None, "cpu", max_new_tokens=12)
-        texts.append([result.text for result in reader.recognise(pictures())])
+        texts.append([result.text for result in reader.recognize(pictures())])
     assert texts[0] == texts[1]
 
 

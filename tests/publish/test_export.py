@@ -50,7 +50,7 @@ def weaken(adapter: Path) -> None:
 
 @pytest.fixture(scope="module")
 def texts(promoted: Path) -> list[str]:
-    return [found.text for found in load_promoted(promoted).recognise(IMAGES)]
+    return [found.text for found in load_promoted(promoted).recognize(IMAGES)]
 
 
 def test_merged_reads_the_same_and_loads_in_plain_transformers(

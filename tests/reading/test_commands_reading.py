@@ -1,4 +1,4 @@
-"""The user's commands, with a drawn detector and recogniser in place of the networks."""
+"""The user's commands, with a drawn detector and recognizer in place of the networks."""
 
 import json
 
@@ -50,7 +50,7 @@ class Reader:
     def __init__(self):
         self.count = 0
 
-    def recognise(self, images, prompts=None):
+    def recognize(self, images, prompts=None):
         for _ in images:
             self.count += 1
             text = TEXTS[0] if self.count % 2 else TEXTS[1].replace("second", "sccond")
@@ -210,7 +210,7 @@ def test_explore_compares_prediction_files(scans, tmp_path):
 
 
 def test_limitations_publish_only_images_of_our_own_making(scans, tmp_path):
-    from manifold_ocr.metrics.score import score_rows, summarise
+    from manifold_ocr.metrics.score import score_rows, summarize
 
     samples = [
         Sample(id=f"{corpus}-{name}", document=name, corpus=corpus, subset=corpus, language="en",
@@ -221,7 +221,7 @@ def test_limitations_publish_only_images_of_our_own_making(scans, tmp_path):
     write_rows("rows.jsonl", samples)
     write_rows("p.jsonl", found)
     config = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=50)
-    value = {"adapter": summarise(score_rows(samples, found, config), config)}
+    value = {"adapter": summarize(score_rows(samples, found, config), config)}
     (tmp_path / "e.json").write_text(json.dumps(value))
     done = run("limitations", "--evaluation", "e.json", "--predictions", "p.jsonl",
                "--manifest", "rows.jsonl", "--image-root", ".")  # fmt: skip

@@ -66,27 +66,27 @@ def test_answers_keep_the_order_and_say_their_tokens(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     engine = load_engine("openai", EngineOptions(url=server.url + "/", prompt="read", threads=3))
     assert engine.name == "tiny-vlm"
-    found = list(engine.recognise(images(*range(10, 30))))
+    found = list(engine.recognize(images(*range(10, 30))))
     assert [r.text for r in found] == [f"read {width}" for width in range(10, 30)]
     assert [r.vision_tokens for r in found] == list(range(10, 30))
     headers, body = server.seen[0]
     assert headers["Authorization"] == "Bearer secret"
     assert (body["model"], body["temperature"]) == ("tiny-vlm", 0.0)
-    (own,) = engine.recognise(images(9), ["as LaTeX"])
+    (own,) = engine.recognize(images(9), ["as LaTeX"])
     assert own.text == "as LaTeX 9"
 
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_one_clear_line(server):
     engine = openai.OpenAiServer(server.url, "m")
     server.answers[:] = [(503, {}), (429, {})]
-    (read,) = engine.recognise(images(5))
+    (read,) = engine.recognize(images(5))
     assert read.text.endswith(" 5")
     server.answers[:] = [(400, b"context length exceeded\nat line 3")]
     with pytest.raises(UserError, match=r"status 400: context length exceeded at line 3"):
-        list(engine.recognise(images(5)))
+        list(engine.recognize(images(5)))
     server.answers[:] = [(500, {})] * 9
     with pytest.raises(UserError, match=r"no answer after 4 tries .status 500."):
-        list(engine.recognise(images(5)))
+        list(engine.recognize(images(5)))
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_answers_of_another_form_are_refused(server, answer, problem):
     engine = openai.OpenAiServer(server.url, "m")
     server.answers[:] = [(200, answer)]
     with pytest.raises(UserError, match=problem):
-        list(engine.recognise(images(5)))
+        list(engine.recognize(images(5)))
 
 
 def test_no_content_is_an_empty_reading_and_addresses_are_checked(server, monkeypatch):
     engine = openai.OpenAiServer(server.url, "m")
     server.answers[:] = [(200, {"choices": [{"message": {"content": None}}]})]
-    assert [r.text for r in engine.recognise(images(5))] == [""]
+    assert [r.text for r in engine.recognize(images(5))] == [""]
     for url in ("", "localhost:8000", "file:///etc/passwd"):
         with pytest.raises(UserError, match="--url"):
             openai.OpenAiServer(url, "m")

@@ -115,7 +115,7 @@ def test_dropped_files_reach_the_leaderboard_through_evaluation(tmp_path, monkey
     report["test_sha256"] = "x"
     write_json("metrics/evaluate.json", report)
     rows = scored(LINES, 2)
-    engine = {**score.summarise(rows, CONFIG), "documents": document_sums(rows)}
+    engine = {**score.summarize(rows, CONFIG), "documents": document_sums(rows)}
     for name, digest in (("same", "x"), ("other", "y")):
         body = {"name": f"{name} rows", "manifest_sha256": digest, **engine}
         write_json(f"metrics/engines/{name}.json", body)
@@ -158,7 +158,7 @@ def test_rapidocr_gives_a_line_or_the_lines_of_a_page(monkeypatch, granularity, 
         lambda threads, use_det: asked.append(use_det) or (lambda _: answer),
     )
     engine = rapidocr.RapidOcr(granularity)
-    (read,) = engine.recognise([Image.new("RGB", (96, 24))])
+    (read,) = engine.recognize([Image.new("RGB", (96, 24))])
     assert (read.text, read.confidence) == wanted and asked == [granularity == "page"]
     assert engine.vision_tokens((96, 24)) == (24 if granularity == "line" else 0)
 

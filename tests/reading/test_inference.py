@@ -19,7 +19,7 @@ class Width:
         self.read = 0
         self.fail_at = fail_at
 
-    def recognise(self, images, prompts=None):
+    def recognize(self, images, prompts=None):
         for source in images:
             image = opened(source)
             if self.read == self.fail_at:

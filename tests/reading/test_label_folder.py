@@ -32,7 +32,7 @@ class Alternating:
     def __init__(self):
         self.count = 0
 
-    def recognise(self, images, prompts=None):
+    def recognize(self, images, prompts=None):
         for _ in images:
             self.count += 1
             yield Recognition("alpha" if self.count % 2 else "beta", 0.9)
@@ -61,7 +61,7 @@ def test_scans_of_one_name_do_not_overwrite_each_other(scans, tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 8
 
 
-def test_every_page_of_a_tiff_is_labelled(scans, tmp_path):
+def test_every_page_of_a_tiff_is_labeled(scans, tmp_path):
     sheet().save(scans / "two.tif", save_all=True, append_images=[sheet((220, 100))])
     found = label(scans, tmp_path / "out").labels
     assert [(e.page, e.frame, e.width) for e in found][::2] == [

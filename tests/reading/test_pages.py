@@ -1,4 +1,4 @@
-"""Page reading around a detector and a recogniser that are drawn by hand, and the real one."""
+"""Page reading around a detector and a recognizer that are drawn by hand, and the real one."""
 
 import random
 
@@ -33,11 +33,11 @@ class Boxes:
 
 
 class Widths:
-    """A recogniser that reads an image as its width; 13 pixels read as nothing."""
+    """A recognizer that reads an image as its width; 13 pixels read as nothing."""
 
     family = name = "widths"
 
-    def recognise(self, images, prompts=None):
+    def recognize(self, images, prompts=None):
         for image in images:
             yield Recognition("" if image.width == 13 else f"w{image.width}", 0.8)
 

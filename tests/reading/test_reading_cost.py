@@ -14,7 +14,7 @@ class Slow:
 
     family = name = "slow"
 
-    def recognise(self, images, prompts=None):
+    def recognize(self, images, prompts=None):
         for image in images:
             time.sleep(0.01)
             yield Recognition(str(opened(image).width))
@@ -26,7 +26,7 @@ class Slow:
 class Cached(Slow):
     """The same, but samples come from a cache at once."""
 
-    def recognise_samples(self, samples, image_root):
+    def recognize_samples(self, samples, image_root):
         yield from (Recognition("16") for _ in samples)
 
 

@@ -141,7 +141,7 @@ def test_a_long_list_is_read_across_above_a_few_rows_that_look_like_running_text
     assert rows_of(lines) == [f"item {i} {i}.50" for i in range(7)] + thanks
 
 
-def test_a_list_is_read_across_below_a_centred_letterhead():
+def test_a_list_is_read_across_below_a_centered_letterhead():
     names = [
         "THE CORNER SHOP AND MILL",
         "3RD FLOOR, HIGH STREET MARKET",

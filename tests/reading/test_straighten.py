@@ -184,7 +184,7 @@ class Doubtful:
     def __init__(self, text):
         self.text = text
 
-    def recognise(self, images, prompts=None):
+    def recognize(self, images, prompts=None):
         for _ in images:
             yield Recognition(self.text, 0.3)
 

@@ -150,7 +150,7 @@ def test_hostile_documents_get_a_status_in_time(server, tmp_path):
     assert client.post("/api/ocr", data={"path": "/etc/passwd"}).status_code == 422
 
 
-def test_jobs_are_listed_cancelled_and_forgotten(server):
+def test_jobs_are_listed_canceled_and_forgotten(server):
     reader = Scripted()
     client = server(reader, workers=1)
     reader.open.clear()

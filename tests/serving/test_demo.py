@@ -87,7 +87,7 @@ def test_corrections_become_a_corpus_that_is_read_back(shown, tmp_path):
 
 class Reader:
     def __init__(self, page):
-        self.page, self.recogniser = page, None
+        self.page, self.recognizer = page, None
 
     def read(self, image, mode="auto"):
         return self.page

@@ -43,7 +43,7 @@ def _compat(r, p, tokenizer):
 
 @cache
 def _one_block(r, p):
-    """The evaluator compares raw texts where the normalised one is empty."""
+    """The evaluator compares raw texts where the normalized one is empty."""
     return normalize.omnidocbench_text(r) or r, normalize.omnidocbench_text(p) or p
 
 

@@ -1,4 +1,4 @@
-"""Tables of a page as grids of cells that know their neighbours (HTML and pipe tables)."""
+"""Tables of a page as grids of cells that know their neighbors (HTML and pipe tables)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ class Grid:
     height: int
     width: int
 
-    def neighbours(self, cell: int, direction: str) -> set[int]:
+    def neighbors(self, cell: int, direction: str) -> set[int]:
         """Cells next to any edge of `cell`: up, down, left or right; gaps are skipped."""
         step = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}[direction]
         found = set()
         for slot, owner in self.owner.items():
             if owner == cell:
-                neighbour = self._next(slot, step)
-                if neighbour is not None:
-                    found.add(neighbour)
+                neighbor = self._next(slot, step)
+                if neighbor is not None:
+                    found.add(neighbor)
         return found
 
     def headings(self, cell: int, direction: str) -> set[int]:
@@ -44,7 +44,7 @@ class Grid:
             seen.add(current)
             if self.cells[current].heading:
                 marked.add(current)
-            following = self.neighbours(current, direction)
+            following = self.neighbors(current, direction)
             if not following:
                 outermost.add(current)
             open_cells |= following - seen

@@ -29,7 +29,7 @@ _DISALLOWED = re.compile(
     "\U0001f600-\U0001f64f\U0001f300-\U0001f5ff\U0001f680-\U0001f6ff\U0001f1e0-\U0001f1ff]"
 )
 LONGEST_NGRAM = 5
-_NEIGHBOURS = ("up", "down", "left", "right")
+_NEIGHBORS = ("up", "down", "left", "right")
 
 
 def passes(test: Mapping[str, Any], page: str) -> bool:
@@ -49,7 +49,7 @@ def pass_rate(tests: list[Mapping[str, Any]], page: str) -> float | None:
     return sum(passes(test, page) for test in tests) / len(tests) if tests else None
 
 
-def normalise_page(text: str) -> str:
+def normalize_page(text: str) -> str:
     """Markdown emphasis and line breaks gone, white space single, NFC, plain quotes and dashes."""
     for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
@@ -65,7 +65,7 @@ def _presence(test: Mapping[str, Any], page: str) -> bool:
 
     `first_n` and `last_n` look at the ends of the page only.
     """
-    text, page = normalise_page(test["text"]), normalise_page(page)
+    text, page = normalize_page(test["text"]), normalize_page(page)
     if not test.get("case_sensitive", True):
         text, page = text.lower(), page.lower()
     first, last = test.get("first_n"), test.get("last_n")
@@ -83,16 +83,16 @@ def _order(test: Mapping[str, Any], page: str) -> bool:
     """Whether some near match of `before` starts left of some near match of `after`."""
     from fuzzysearch import find_near_matches
 
-    page, allowed = normalise_page(page), test.get("max_diffs", 0)
+    page, allowed = normalize_page(page), test.get("max_diffs", 0)
     starts = [
-        [m.start for m in find_near_matches(normalise_page(test[key]), page, max_l_dist=allowed)]
+        [m.start for m in find_near_matches(normalize_page(test[key]), page, max_l_dist=allowed)]
         for key in ("before", "after")
     ]
     return bool(starts[0] and starts[1]) and min(starts[0]) < max(starts[1])
 
 
 def _table(test: Mapping[str, Any], page: str) -> bool:
-    """Whether some cell reads like `cell` and has the asked neighbours and headings."""
+    """Whether some cell reads like `cell` and has the asked neighbors and headings."""
     grids = tables_of(page, pipes=not test.get("ignore_markdown_tables", False))
     return any(_cell_fits(test, grid, cell) for grid in grids for cell in range(len(grid.cells)))
 
@@ -101,11 +101,11 @@ def _cell_fits(test: Mapping[str, Any], grid: Grid, cell: int) -> bool:
     allowed = test.get("max_diffs", 0)
     if not _alike(test["cell"], grid.cells[cell].text, allowed):
         return False
-    for name in (*_NEIGHBOURS, "top_heading", "left_heading"):
+    for name in (*_NEIGHBORS, "top_heading", "left_heading"):
         if not test.get(name):
             continue
-        if name in _NEIGHBOURS:
-            others = grid.neighbours(cell, name)
+        if name in _NEIGHBORS:
+            others = grid.neighbors(cell, name)
         else:
             others = grid.headings(cell, "up" if name == "top_heading" else "left")
         if not any(_alike(test[name], grid.cells[other].text, allowed) for other in others):
@@ -114,9 +114,9 @@ def _cell_fits(test: Mapping[str, Any], grid: Grid, cell: int) -> bool:
 
 
 def _alike(wanted: str, text: str, max_diffs: int) -> bool:
-    wanted = normalise_page(wanted)
+    wanted = normalize_page(wanted)
     floor = max(0.5, _similarity_floor(wanted, max_diffs))
-    return fuzz.ratio(wanted, normalise_page(text)) / 100.0 >= floor
+    return fuzz.ratio(wanted, normalize_page(text)) / 100.0 >= floor
 
 
 def _baseline(test: Mapping[str, Any], page: str) -> bool:

@@ -1,4 +1,4 @@
-"""A working directory in which a tiny training run is started as often as wished."""
+"""A working directory in which a tiny training run is started as often as requested."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -88,7 +88,7 @@ def test_lines_of_a_page_hardly_overlap(rows):
             assert after.box[1] > (before.box[1] + before.box[3]) / 2
 
 
-def test_images_are_small_grey_scans(corpus):
+def test_images_are_small_gray_scans(corpus):
     for path in corpus.glob("images/*.png"):
         with Image.open(path) as image:
             assert image.mode == "L"

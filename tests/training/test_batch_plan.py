@@ -155,7 +155,7 @@ def test_checkpointing_is_left_out_where_a_whole_step_fits_without(
     assert planned(family, rows(), asked, tmp_path / "none.json") == BatchPlan(8, 1)
 
 
-def test_how_a_step_is_cut_does_not_change_what_is_learnt(settings, tmp_path, monkeypatch):
+def test_how_a_step_is_cut_does_not_change_what_is_learned(settings, tmp_path, monkeypatch):
     """Rows of 2 to 16 tokens: a mean of the micro-batches' means would differ by a fifth."""
     found = {}
     for micro, accumulation in ((8, 1), (2, 4), (1, 8)):

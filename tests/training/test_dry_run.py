@@ -61,7 +61,7 @@ def test_a_dry_run_reports_the_rows_of_the_run(command: Command) -> None:
     assert lines[-1] == "exit 0"
 
 
-def test_what_is_not_learnt_by_heart_ends_with_an_error(command: Command) -> None:
+def test_what_is_not_learned_by_heart_ends_with_an_error(command: Command) -> None:
     lines = command("--overfit", "2", "--steps", "1")
     assert lines[0].startswith("overfit: step 1/1  loss ")
     assert lines[1].startswith("overfit: 2 rows, CER ")

@@ -51,7 +51,7 @@ def project(
     return lambda name: start_project(tmp_path / name, monkeypatch, base, samples, **fixed)
 
 
-def test_eight_samples_are_learnt_and_read_back_without_this_project(
+def test_eight_samples_are_learned_and_read_back_without_this_project(
     project: Callable[[str], Project],
 ) -> None:
     import torch
@@ -77,10 +77,10 @@ def test_eight_samples_are_learnt_and_read_back_without_this_project(
     reader = load_model(ModelConfig(id=str(run.base)), adapter, "cpu")
     reader.max_new_tokens = 16
     images = [load_sample(row, run.image_root) for row in run.rows]
-    together = [result.text for result in reader.recognise(images)]
+    together = [result.text for result in reader.recognize(images)]
     assert together == TEXTS
-    alone = [next(iter(reader.recognise([image]))).text for image in reversed(images)]
-    assert alone == TEXTS[::-1], "a text must not depend on its neighbours"
+    alone = [next(iter(reader.recognize([image]))).text for image in reversed(images)]
+    assert alone == TEXTS[::-1], "a text must not depend on its neighbors"
 
     plain_class = (
         VisionEncoderDecoderModel if family == "encoder_decoder" else AutoModelForImageTextToText
@@ -136,7 +136,7 @@ def test_full_fine_tuning_is_saved_as_a_checkpoint_that_reads(
     reader = load_model(ModelConfig(id=str(run.base)), adapter, "cpu")
     reader.max_new_tokens = 4
     image = load_sample(run.rows[0], run.image_root)
-    assert len(list(reader.recognise([image]))) == 1
+    assert len(list(reader.recognize([image]))) == 1
 
 
 def test_labels_that_are_cut_lose_their_end_and_are_counted(

@@ -81,12 +81,12 @@ def test_epoch_schedule_gives_equal_hashes_twice_and_after_a_stop(
 
     original = Conductor.on_step_end
 
-    def stop_wished(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def stop_requested(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.stop.requested = state.global_step in (4, 6)  # inside an epoch, and at its end
         original(self, args, state, control, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Conductor, "on_step_end", stop_wished)
+        patch.setattr(Conductor, "on_step_end", stop_requested)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 second.train()
@@ -201,7 +201,7 @@ def test_an_unfrozen_backbone_is_trained_and_saved_as_a_checkpoint(
     run.train(rank=0, freeze="none", epochs=2.0, train_batch_size=8)
     assert onnx.touches_backbone(run.base, run.root / "adapter")
     model = ctc.load(ModelConfig(id="tiny"), run.base, run.root / "adapter", "cpu")
-    found = [result.text for result in model.recognise_samples(run.rows, run.image_root)]
+    found = [result.text for result in model.recognize_samples(run.rows, run.image_root)]
     settings = run.settings(rank=0, freeze="none")
     family = CtcTraining(settings)
     trainee = family.build().eval()

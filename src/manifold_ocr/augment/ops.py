@@ -95,7 +95,7 @@ def fewer_pixels(image: Image.Image, percent: int) -> Image.Image:
 
 
 def slant(image: Image.Image, thousandths: int, fill: int) -> Image.Image:
-    """Turn by a small angle of the given slope about the centre; the size stays."""
+    """Turn by a small angle of the given slope about the center; the size stays."""
     width, height = image.size
     slope = thousandths / SLOPE
     matrix = (1.0, slope, -slope * height / 2, -slope, 1.0, slope * width / 2)

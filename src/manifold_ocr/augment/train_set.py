@@ -149,7 +149,7 @@ def _variants(row: Sample, config: AugmentConfig, sizes: dict[str, int], positio
     """Return how many variants a row gets; `position` counts the lines of its subset.
 
     To balance, a subset of n lines needs (1 + variants) * largest rows; what that is over
-    n is spread evenly, so that neighbours differ by one variant at most.
+    n is spread evenly, so that neighbors differ by one variant at most.
     """
     if row.granularity != "line":
         return 0
@@ -214,7 +214,7 @@ def _augment(row: Sample, number: int, job: _Job) -> _Variant:
 
 @lru_cache(maxsize=2)
 def _page(path: str, frame: int, max_pixels: int) -> Image.Image:
-    """Return the image that the lines of one page are cut from (neighbours share it)."""
+    """Return the image that the lines of one page are cut from (neighbors share it)."""
     image = open_image(path, frame)
     size = scaled_size(image.size, max_pixels)
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)

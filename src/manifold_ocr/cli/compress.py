@@ -187,13 +187,13 @@ def register_verify(app: typer.Typer) -> None:
             ),
         ] = 100.0,
         tolerance: Annotated[
-            int, typer.Option(help="Quantisation steps within which signatures match.")
+            int, typer.Option(help="Quantization steps within which signatures match.")
         ] = 8,
         match_share: Annotated[
             float, typer.Option(help="Share of matching windows that makes a candidate.")
         ] = 0.3,
         max_ned: Annotated[
-            float, typer.Option(help="Largest normalised edit distance of the same page.")
+            float, typer.Option(help="Largest normalized edit distance of the same page.")
         ] = 0.2,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:

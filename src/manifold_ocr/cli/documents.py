@@ -1,4 +1,4 @@
-"""`manifold-ocr label`: from a folder of scans to labelled lines for training."""
+"""`manifold-ocr label`: from a folder of scans to labeled lines for training."""
 
 import json
 from pathlib import Path

@@ -99,7 +99,7 @@ def register_explore(app: typer.Typer) -> None:
         ] = 10_000,
         max_megabytes: Annotated[float, typer.Option(help="Of all images together.")] = 80.0,
         quality: Annotated[int, typer.Option(min=20, max=95, help="Of the JPEG images.")] = 60,
-        profile: Annotated[str, typer.Option(help="Normalisation profile.")] = "nfc_ws",
+        profile: Annotated[str, typer.Option(help="Normalization profile.")] = "nfc_ws",
     ) -> None:
         """Write a self-contained page: images, differences, filters, confusions."""
         from manifold_ocr.errors import UserError

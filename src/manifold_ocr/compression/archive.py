@@ -37,7 +37,7 @@ from manifold_ocr.compression.signatures import (
     COUNT_BYTES,
     Codec,
     encode,
-    quantise,
+    quantize,
     unpack_code,
     window_starts,
 )
@@ -65,7 +65,7 @@ class Entry:
 
     @property
     def hazard(self) -> float:
-        """Mean hazard of the windows: bit changes over neighbouring bit pairs."""
+        """Mean hazard of the windows: bit changes over neighboring bit pairs."""
         return self.flips / (self.count * max(1, 8 * len(self.span) - 1))
 
 
@@ -222,7 +222,7 @@ def load(path: Path | str) -> Manifold:
 
 def payload(entry: Entry, config: Codec) -> bytes:
     """Return the packed signature of an entry with its repetition count."""
-    fields = [*unpack_code(entry.code, config), quantise(entry.hazard, config.precision)]
+    fields = [*unpack_code(entry.code, config), quantize(entry.hazard, config.precision)]
     return pack_bits(fields, config.field_bits) + entry.count.to_bytes(COUNT_BYTES, "little")
 
 
@@ -350,7 +350,7 @@ def _check_overlaps(document: Document, starts: list[int], reader: Reader) -> No
         if first[order[i]] == i and first[order[i - 1]] == i - 1:
             earlier = document.entries[order[i - 1]].span[starts[i] - starts[i - 1] :]
             if not document.entries[order[i]].span.startswith(earlier):
-                raise reader.damaged("neighbouring prototype spans disagree")
+                raise reader.damaged("neighboring prototype spans disagree")
 
 
 def _count(packed: bytes) -> int:

@@ -214,7 +214,7 @@ def draw_roc(rows: Rows, decided: Rows, path: Path) -> None:
     """
     figure, axes = _figure()
     corpora = list(dict.fromkeys(row["corpus"] for row in rows))
-    colour = {corpus: f"C{number % 10}" for number, corpus in enumerate(corpora)}
+    color = {corpus: f"C{number % 10}" for number, corpus in enumerate(corpora)}
     for corpus, method in dict.fromkeys((row["corpus"], row["method"]) for row in rows):
         own = [row for row in rows if (row["corpus"], row["method"]) == (corpus, method)]
         axes.plot(
@@ -222,14 +222,14 @@ def draw_roc(rows: Rows, decided: Rows, path: Path) -> None:
             [0.0, *(100 * row["true_positive_rate"] for row in own)],
             label=f"{corpus}: {method}",
             linestyle="-" if "gated" in method else "--",
-            color=colour[corpus],
+            color=color[corpus],
         )
     for row in decided:
         place = (100 * row["false_positive_rate"], 100 * row["true_positive_rate"])
         corpus = row["corpus"]
         label = f"{corpus}: {TEXT}"
-        axes.plot(*place, "*", markersize=12, color=colour.get(corpus, "black"), label=label)
+        axes.plot(*place, "*", markersize=12, color=color.get(corpus, "black"), label=label)
     axes.plot([0, 100], [0, 100], color="grey", linewidth=0.8, label="guessing")
     title = "Signatures as evidence: all thresholds of the share of matching windows"
     x = "false positive rate: foreign pages called the same (%)"
-    _save(figure, path, title, x, "recall: altered copies recognised (%)")
+    _save(figure, path, title, x, "recall: altered copies recognized (%)")

@@ -1,7 +1,7 @@
-"""Structural signatures: the bit statistics of sliding byte windows, quantised.
+"""Structural signatures: the bit statistics of sliding byte windows, quantized.
 
 A window of N bits (most significant bit first) with k ones and t changes between
-neighbouring bits has entropy h = H2(k/N) (binary Shannon entropy, in bits), coherence 1-h,
+neighboring bits has entropy h = H2(k/N) (binary Shannon entropy, in bits), coherence 1-h,
 rupture rate r = t/(N-1), stability 1-r and hazard r. Its signature is the coherence,
 stability and entropy rounded to `precision` decimals (half to even); windows that share a
 signature are indistinguishable to whoever holds signatures only. A signature is a function
@@ -76,7 +76,7 @@ class WindowMetrics:
 
     @property
     def hazard(self) -> float:
-        """The share of neighbouring bits that differ."""
+        """The share of neighboring bits that differ."""
         return self.rupture
 
 
@@ -111,7 +111,7 @@ def metrics_of_counts(bits: int, ones: int, flips: int) -> WindowMetrics:
     return WindowMetrics(1.0 - entropy, 1.0 - rupture, entropy, rupture)
 
 
-def quantise(value: float, precision: int) -> int:
+def quantize(value: float, precision: int) -> int:
     """Return `value`, clamped to [0, 1], as an integer count of 10^-precision, half to even."""
     scaled: float = min(1.0, max(0.0, value)) * 10**precision
     return round(scaled)
@@ -120,9 +120,9 @@ def quantise(value: float, precision: int) -> int:
 def pack_code(metrics: WindowMetrics, config: Codec) -> int:
     """Return the signature as one integer: coherence, stability and entropy side by side."""
     width, precision = config.field_bits, config.precision
-    code = quantise(metrics.coherence, precision)
-    code = code << width | quantise(metrics.stability, precision)
-    return code << width | quantise(metrics.entropy, precision)
+    code = quantize(metrics.coherence, precision)
+    code = code << width | quantize(metrics.stability, precision)
+    return code << width | quantize(metrics.entropy, precision)
 
 
 def unpack_code(code: int, config: Codec) -> tuple[int, int, int]:
@@ -237,7 +237,7 @@ def _tables(bits: int, precision: int) -> tuple[Codes, Codes]:
         for m in (metrics_of_counts(bits, k, 0) for k in range(bits + 1))
     ]
     stability = [
-        quantise(metrics_of_counts(bits, 0, t).stability, precision) << config.field_bits
+        quantize(metrics_of_counts(bits, 0, t).stability, precision) << config.field_bits
         for t in range(max(1, bits))
     ]
     return np.array(no_stability, np.uint64), np.array(stability, np.uint64)

@@ -54,7 +54,7 @@ class SignatureIndex:
     A document's gate is the percentile of the hazards of its signatures. Windows above it,
     on both sides and judged alike by the stability that the signature keeps, are not
     compared. With `tolerance` 0 a window matches a signature that equals its own; above 0
-    one whose stability and entropy lie within that many quantisation steps.
+    one whose stability and entropy lie within that many quantization steps.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class SignatureIndex:
 
 
 def _gate(document: Document, percentile: float, scale: int) -> int:
-    """Return the least stability, in quantisation steps, that passes the hazard gate."""
+    """Return the least stability, in quantization steps, that passes the hazard gate."""
     if not document.entries:
         return scale + 1
     if percentile >= 100:
@@ -260,7 +260,7 @@ class Verifier:
         return passed[np.lexsort((-shares[passed], np.abs(self._lengths[passed] - length)))]
 
     def _ned(self, text: str, place: int) -> float:
-        """Return the normalised edit distance to an archived text, 1.0 beyond the limit."""
+        """Return the normalized edit distance to an archived text, 1.0 beyond the limit."""
         if place not in self._texts:
             document = self.manifold.documents[place]
             self._texts[place] = rebuild(document, self.manifold.config).decode("utf-8", "replace")

@@ -13,7 +13,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.report import EvalManifest
 from manifold_ocr.files import read_json, sha256_text
 from manifold_ocr.metrics.paired import document_sums
-from manifold_ocr.metrics.score import score_rows, summarise
+from manifold_ocr.metrics.score import score_rows, summarize
 from manifold_ocr.models.conventions import applied, read_conventions
 from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_engine
 from manifold_ocr.reading.engines.predictions import import_predictions
@@ -170,5 +170,5 @@ def scores_of(
         "unreadable_images": len(reading.failures),
         "about": reading.about,
         "documents": document_sums(rows),
-        **summarise(rows, config),
+        **summarize(rows, config),
     }

@@ -16,7 +16,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.explorer.build import ExplorerConfig, confusions, thumbnail
 from manifold_ocr.evaluation.markdown import interval, render, whole
 from manifold_ocr.files import atomic_directory, atomic_write
-from manifold_ocr.metrics.normalize import normalise
+from manifold_ocr.metrics.normalize import normalize
 from manifold_ocr.metrics.row_score import RowScore
 from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.records import Prediction, Sample
@@ -87,7 +87,7 @@ def of_granularities_read(
 ) -> list[Sample]:
     """Return the samples of the granularities that were read at all.
 
-    A line recogniser reads no page rows: they are no missed text. A row without prediction
+    A line recognizer reads no page rows: they are no missed text. A row without prediction
     among those that were read stays, and counts as empty.
     """
     ids = {prediction.id for prediction in predictions}
@@ -115,8 +115,8 @@ def find(
     pairs: Counter[tuple[str, str]] = Counter()
     read = [s for s in samples if s.task == "transcribe"]
     for sample in read:
-        wanted = normalise(sample.text, config.profile)
-        pairs += confusions(wanted, normalise(texts.get(sample.id, ""), config.profile))
+        wanted = normalize(sample.text, config.profile)
+        pairs += confusions(wanted, normalize(texts.get(sample.id, ""), config.profile))
     classes: Counter[str] = Counter()
     for (wanted, got), count in pairs.items():
         classes[error_class(wanted, got)] += count

@@ -17,8 +17,8 @@ from manifold_ocr.evaluation.markdown import digits, interval, render, whole
 from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.metrics.fox import fox_mean, fox_metrics, fox_metrics_swapped
 from manifold_ocr.metrics.omnidocbench.blocks import V1_5, V1_5_CORRECTED, reference_page
-from manifold_ocr.metrics.omnidocbench.evaluate import score_page, summarise_pages
-from manifold_ocr.metrics.score import score, summarise
+from manifold_ocr.metrics.omnidocbench.evaluate import score_page, summarize_pages
+from manifold_ocr.metrics.score import score, summarize
 from manifold_ocr.records import (
     Prediction,
     Rejection,
@@ -230,7 +230,7 @@ def evaluate_predictions(
             for s in pages
             if s.id in manifest.omnidocbench
         ]
-        values, missing = summarise_pages(scored) if scored else ({}, [])
+        values, missing = summarize_pages(scored) if scored else ({}, [])
         overall, undefined = values | overall, missing + undefined
     return EvalReport(
         name=name,
@@ -243,7 +243,7 @@ def evaluate_predictions(
             "unknown_predictions": scores.unknown,
             "unreadable_images": len(failures),
         },
-        summary=summarise(scores.rows, config),
+        summary=summarize(scores.rows, config),
         fox=fox,
         fox_missing=fox_missing,
         omnidocbench=overall,

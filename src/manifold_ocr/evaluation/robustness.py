@@ -20,7 +20,7 @@ from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, sha256_text
 from manifold_ocr.images import load_sample
-from manifold_ocr.metrics.score import score_rows, summarise
+from manifold_ocr.metrics.score import score_rows, summarize
 from manifold_ocr.models.base import OcrModel
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import progress
@@ -51,7 +51,7 @@ def rotate(rng: np.random.Generator, image: Image.Image, tenths: int) -> Image.I
 
 SWEEPS: dict[str, Sweep] = {
     "blur": Sweep("tenths of a pixel", (0, 5, 10, 15, 20, 30), lambda _, im, s: ops.blur(im, s)),
-    "noise": Sweep("grey levels of standard deviation", (0, 8, 16, 24, 32, 48), ops.grain),
+    "noise": Sweep("gray levels of standard deviation", (0, 8, 16, 24, 32, 48), ops.grain),
     "rotation": Sweep("tenths of a degree", (0, 10, 20, 30, 50, 80), rotate),
     "jpeg": Sweep(
         "100 less JPEG quality", (0, 40, 60, 75, 85, 92), lambda _, im, s: ops.jpeg(im, 100 - s)
@@ -79,7 +79,7 @@ def pick(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
 def damaged(
     samples: Sequence[Sample], image_root: Path, name: str, level: int, seed: int
 ) -> Iterator[Image.Image]:
-    """Yield each sample's image under one harm; level 0 is the image as it is, in grey."""
+    """Yield each sample's image under one harm; level 0 is the image as it is, in gray."""
     for sample in samples:
         image = load_sample(sample, image_root).convert("L")
         if level:
@@ -102,12 +102,12 @@ def sweep(
             rows.append({**clean, "level": 0})
             continue
         images = damaged(samples, image_root, name, level, config.seed)
-        results = progress(model.recognise(images), f"{name} {level}", total=len(samples))
+        results = progress(model.recognize(images), f"{name} {level}", total=len(samples))
         predictions = [
             Prediction(id=sample.id, text=result.text)
             for sample, result in zip(samples, results, strict=True)
         ]
-        overall = summarise(score_rows(samples, predictions, config), config)["overall"]
+        overall = summarize(score_rows(samples, predictions, config), config)["overall"]
         rows.append({"level": level, **{key: overall[key] for key in KEPT if key in overall}})
     return rows
 

@@ -207,7 +207,7 @@ DIFFERENCES = (
 Metrics = tuple[dict[str, float], list[str]]
 
 
-def summarise_group(table: Table, samples: int, seed: int) -> Metrics:
+def summarize_group(table: Table, samples: int, seed: int) -> Metrics:
     """Return one group's metrics, and the names of those that are undefined for it.
 
     Intervals need two documents; below that they are among the undefined.
@@ -218,8 +218,8 @@ def summarise_group(table: Table, samples: int, seed: int) -> Metrics:
     return {**counts, **metrics}, undefined
 
 
-def summarise_probe(table: Table, samples: int, seed: int) -> Metrics:
-    """Return the means of one task's scores with intervals (see `summarise_group`)."""
+def summarize_probe(table: Table, samples: int, seed: int) -> Metrics:
+    """Return the means of one task's scores with intervals (see `summarize_group`)."""
     metrics, undefined = _values(table, _means(table), samples, seed)
     return {"n": len(table), "missing": int(table["missing"].sum()), **metrics}, undefined
 

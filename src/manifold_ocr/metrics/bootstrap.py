@@ -159,12 +159,12 @@ def wilson_interval(successes: int, trials: int, level: float = 0.95) -> Interva
         return Interval(0.0, 1.0)
     z = NormalDist().inv_cdf((1 + level) / 2)
     p = successes / trials
-    centre = p + z * z / (2 * trials)
+    center = p + z * z / (2 * trials)
     half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return Interval(  # exact at the ends, where rounding would leave 1e-17
-        (centre - half) / scale if successes else 0.0,
-        (centre + half) / scale if successes < trials else 1.0,
+        (center - half) / scale if successes else 0.0,
+        (center + half) / scale if successes < trials else 1.0,
     )
 
 

@@ -110,7 +110,7 @@ def error_rate(d: int, n: int) -> float | None:
     return d / n
 
 
-def normalised(d: int, n: int, m: int) -> float:
+def normalized(d: int, n: int, m: int) -> float:
     """d/max(n, m), in [0, 1]; 0 if both are empty."""
     longest = max(n, m)
     return d / longest if longest else 0.0
@@ -122,8 +122,8 @@ def cer(reference: Units, prediction: Units) -> float | None:
 
 
 def ned(reference: Units, prediction: Units) -> float:
-    """Normalised edit distance d/max(n, m)."""
-    return normalised(distance(reference, prediction), len(reference), len(prediction))
+    """Normalized edit distance d/max(n, m)."""
+    return normalized(distance(reference, prediction), len(reference), len(prediction))
 
 
 def wer(reference: str, prediction: str) -> float | None:
@@ -159,7 +159,7 @@ def bag_overlap(reference: Iterable[Hashable], prediction: Iterable[Hashable]) -
 
 
 def anls(prediction: str, answers: Sequence[str], threshold: float = 0.5) -> float:
-    """Average normalised Levenshtein similarity of one answer (Biten et al. 2019, ICCV).
+    """Average normalized Levenshtein similarity of one answer (Biten et al. 2019, ICCV).
 
     The best 1 - NED over the accepted `answers`, case and outer white space ignored; a
     similarity that does not exceed 1 - `threshold` counts as 0.

@@ -1,4 +1,4 @@
-"""Normalisation profiles: what a metric sees of a text. Every result names its profile.
+"""Normalization profiles: what a metric sees of a text. Every result names its profile.
 
 A profile is a base (`raw`, `nfc`, `nfc_ws`, `grapheme`, `jiwer`, `odb`), optionally followed
 by `+casefold`, `+width` or both: `nfc_ws+casefold` compares without case.
@@ -50,7 +50,7 @@ def describe(profile: str) -> Profile:
     )
 
 
-def normalise(text: str, profile: str = DEFAULT_PROFILE) -> str:
+def normalize(text: str, profile: str = DEFAULT_PROFILE) -> str:
     """Return `text` as `profile` sees it (for `grapheme`: the NFC string, see `units`)."""
     for step in _steps(profile):
         text = step(text)
@@ -59,8 +59,8 @@ def normalise(text: str, profile: str = DEFAULT_PROFILE) -> str:
 
 def units(text: str, profile: str = DEFAULT_PROFILE) -> Sequence[str]:
     """Return what is counted: the string's code points, or a list of grapheme clusters."""
-    normalised = normalise(text, profile)
-    return graphemes(normalised) if profile.startswith("grapheme") else normalised
+    normalized = normalize(text, profile)
+    return graphemes(normalized) if profile.startswith("grapheme") else normalized
 
 
 def graphemes(text: str) -> list[str]:
@@ -142,7 +142,7 @@ def _parse(profile: str) -> tuple[str, tuple[str, ...]]:
     base, *folds = profile.split("+")
     if base not in _BASES or any(fold not in _FOLDS for fold in folds):
         raise ValueError(
-            f"no normalisation profile {profile!r}; a profile is one of {', '.join(_BASES)}, "
+            f"no normalization profile {profile!r}; a profile is one of {', '.join(_BASES)}, "
             f"optionally followed by {' or '.join('+' + fold for fold in _FOLDS)}"
         )
     return base, tuple(folds)

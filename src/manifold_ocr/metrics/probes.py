@@ -13,7 +13,7 @@ import numpy as np
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.metrics import bootstrap, edit
-from manifold_ocr.metrics.normalize import normalise
+from manifold_ocr.metrics.normalize import normalize
 from manifold_ocr.metrics.omnidocbench.markdown import markdown_table_to_html
 from manifold_ocr.records import Sample
 
@@ -105,7 +105,7 @@ def score_json(sample: Sample, prediction: str) -> Scores:
     except json.JSONDecodeError as error:
         raise UserError(
             f"sample {sample.id}: the reference of a json task is not JSON ({error.msg}); "
-            "mend the manifest row"
+            "fix the manifest row"
         ) from error
     try:
         found = _leaves(json.loads(strip_fence(prediction)))
@@ -136,8 +136,8 @@ def score_latex(sample: Sample, prediction: str) -> Scores:
 
 def score_needle(sample: Sample, prediction: str) -> Scores:
     """Was the planted text found: anywhere in the answer, and as the whole answer."""
-    said = normalise(prediction, "nfc_ws+casefold")
-    wanted = [normalise(t, "nfc_ws+casefold") for t in sample.answers or (sample.text,)]
+    said = normalize(prediction, "nfc_ws+casefold")
+    wanted = [normalize(t, "nfc_ws+casefold") for t in sample.answers or (sample.text,)]
     return (
         ("found", float(any(_contains_whole(said, needle) for needle in wanted))),
         ("exact", float(said in wanted)),
@@ -147,8 +147,8 @@ def score_needle(sample: Sample, prediction: str) -> Scores:
 def score_question(sample: Sample, prediction: str) -> Scores:
     """Answer similarity ANLS and exact match over the accepted answers."""
     answers = sample.answers or (sample.text,)
-    said = normalise(prediction, "nfc_ws+casefold")
-    exact = any(said == normalise(answer, "nfc_ws+casefold") for answer in answers)
+    said = normalize(prediction, "nfc_ws+casefold")
+    exact = any(said == normalize(answer, "nfc_ws+casefold") for answer in answers)
     return (("anls", edit.anls(prediction, answers)), ("exact", float(exact)))
 
 
@@ -158,15 +158,15 @@ def score_table(sample: Sample, prediction: str) -> Scores:
     Where neither side holds a table nothing is missing and nothing invented: 1. An answer so
     large that TEDS falls below 0 counts as 0.
     """
-    from manifold_ocr.metrics.tables import normalise_table, table_scores
+    from manifold_ocr.metrics.tables import normalize_table, table_scores
 
     answer = strip_fence(prediction)
     if "<table" not in answer and "|" in answer:
         answer = markdown_table_to_html(answer)
-    expected, found = normalise_table(sample.text), normalise_table(answer)
+    expected, found = normalize_table(sample.text), normalize_table(answer)
     if not expected and not found:
         return (("teds", 1.0), ("teds_structure", 1.0))
-    scores = table_scores(expected, found, normalise=False)
+    scores = table_scores(expected, found, normalize=False)
     return (("teds", max(0.0, scores.teds)), ("teds_structure", max(0.0, scores.teds_structure)))
 
 
@@ -226,7 +226,7 @@ def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
         for number, item in enumerate(value):
             yield from _walk(item, (*path, str(number)))
     elif isinstance(value, str):
-        yield path, normalise(value, "nfc_ws")
+        yield path, normalize(value, "nfc_ws")
     else:
         yield path, json.dumps(value)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from manifold_ocr.config import CohortConfig
 from manifold_ocr.metrics import edit
-from manifold_ocr.metrics.normalize import normalise, units
+from manifold_ocr.metrics.normalize import normalize, units
 from manifold_ocr.records import Sample
 
 CASE_FOLDED = "nfc_ws+casefold"
@@ -113,8 +113,8 @@ class RowScore:
 
     @property
     def ned(self) -> float:
-        """Normalised edit distance of this row."""
-        return edit.normalised(self.distance, self.reference_characters, self.predicted_characters)
+        """Normalized edit distance of this row."""
+        return edit.normalized(self.distance, self.reference_characters, self.predicted_characters)
 
     @property
     def matched_spaces(self) -> int:
@@ -136,8 +136,8 @@ def score_transcription(
     cohorts: CohortConfig,
     missing: bool = False,
 ) -> RowScore:
-    """Score one transcription. `tokens` are those of the normalised reference and prediction."""
-    reference, predicted = normalise(sample.text, profile), normalise(prediction, profile)
+    """Score one transcription. `tokens` are those of the normalized reference and prediction."""
+    reference, predicted = normalize(sample.text, profile), normalize(prediction, profile)
     characters: tuple[Sequence[str], Sequence[str]] = (reference, predicted)
     if profile.startswith("grapheme"):
         characters = (units(sample.text, profile), units(prediction, profile))
@@ -190,8 +190,8 @@ def score_transcription(
 
 def _folded(reference: str, prediction: str, profile: str) -> tuple[int, int]:
     """Return (distance, reference length) under a folding profile."""
-    folded = normalise(reference, profile)
-    return edit.distance(folded, normalise(prediction, profile)), len(folded)
+    folded = normalize(reference, profile)
+    return edit.distance(folded, normalize(prediction, profile)), len(folded)
 
 
 def classify(reference: str, prediction: str, distance: int, config: CohortConfig) -> Cohorts:

@@ -1,7 +1,7 @@
 """The one scorer: training, evaluate, the command line, engines and leaderboard use it.
 
     rows = score_rows(samples, predictions, config)
-    section = summarise(rows, config)          # overall, by_corpus, by_subset, by_language, ...
+    section = summarize(rows, config)          # overall, by_corpus, by_subset, by_language, ...
     report = evaluation(adapter_rows, base_rows, config)
 
 Rows of different granularity or task never mix: a group's CER is over its line rows if it
@@ -74,7 +74,7 @@ def score_rows(
     return score(samples, predictions, config).rows
 
 
-def summarise(rows: Sequence[RowScore], config: EvaluateConfig) -> dict[str, Any]:
+def summarize(rows: Sequence[RowScore], config: EvaluateConfig) -> dict[str, Any]:
     """Return metrics overall and by group: finite numbers only.
 
     `settings` names profile and tokenizer; `undefined` names, for each group that has any,
@@ -84,18 +84,18 @@ def summarise(rows: Sequence[RowScore], config: EvaluateConfig) -> dict[str, Any
     texts = aggregate.table_of(rows)
 
     def probed(group: Indices) -> aggregate.Metrics:
-        return aggregate.summarise_probe(_probes(rows, group), *draws)
+        return aggregate.summarize_probe(_probes(rows, group), *draws)
 
     return _sections(
         rows,
         config,
-        lambda group: aggregate.summarise_group(texts.select(group), *draws),
+        lambda group: aggregate.summarize_group(texts.select(group), *draws),
         probed,
     )
 
 
 def compare(a: Sequence[RowScore], b: Sequence[RowScore], config: EvaluateConfig) -> dict[str, Any]:
-    """Return paired differences a - b, grouped as in `summarise`, with 95 % intervals.
+    """Return paired differences a - b, grouped as in `summarize`, with 95 % intervals.
 
     Raises:
         UserError: the two sides do not score the same samples.
@@ -128,8 +128,8 @@ def evaluation(
 ) -> dict[str, Any]:
     """Return the content of metrics/evaluate.json: adapter, base and their difference."""
     return {
-        "adapter": summarise(adapter, config),
-        "base": summarise(base, config),
+        "adapter": summarize(adapter, config),
+        "base": summarize(base, config),
         "difference": compare(adapter, base, config),
     }
 
@@ -228,9 +228,9 @@ def _score_batch(
 def _tokens(
     samples: Sequence[Sample], found: Sequence[str], config: EvaluateConfig
 ) -> list[tuple[list[Hashable], list[Hashable]]]:
-    """Tokens of each normalised reference and prediction; equal texts are cut once."""
+    """Tokens of each normalized reference and prediction; equal texts are cut once."""
     pairs = [
-        (normalize.normalise(s.text, config.profile), normalize.normalise(t, config.profile))
+        (normalize.normalize(s.text, config.profile), normalize.normalize(t, config.profile))
         for s, t in zip(samples, found, strict=True)
     ]
     unique = list(dict.fromkeys(text for pair in pairs for text in pair))

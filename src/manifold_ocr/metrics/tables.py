@@ -2,7 +2,7 @@
 
 TEDS = 1 - tree edit distance / max(number of nodes). Nodes are the descendant elements of
 <table>: the root is not counted, inline tags inside cells are. An insertion or deletion costs
-1, a rename 1 if tag, colspan or rowspan differ, else the normalised edit distance of the two
+1, a rename 1 if tag, colspan or rowspan differ, else the normalized edit distance of the two
 cells' contents (characters plus inline tags). TEDS-S ignores contents.
 
 The distance is that of Zhang and Shasha (1989, SIAM J. Comput. 18, 1245), row by row in numpy;
@@ -51,13 +51,13 @@ class _Node:
     children: list["_Node"]
 
 
-def table_scores(reference: str, prediction: str, *, normalise: bool = True) -> TableScores:
+def table_scores(reference: str, prediction: str, *, normalize: bool = True) -> TableScores:
     """Score one pair of HTML tables; a side that is no table scores 0, even if both are.
 
-    With `normalise` False both must already be whole documents (html, body, table).
+    With `normalize` False both must already be whole documents (html, body, table).
     """
-    if normalise:
-        reference, prediction = normalise_table(reference), normalise_table(prediction)
+    if normalize:
+        reference, prediction = normalize_table(reference), normalize_table(prediction)
     return TableScores(
         teds(reference, prediction), teds(reference, prediction, structure_only=True)
     )
@@ -93,7 +93,7 @@ def teds(
     return 1.0 - tree_distance(*trees) / nodes
 
 
-def normalise_table(text: str) -> str:
+def normalize_table(text: str) -> str:
     """Return a table as OmniDocBench compares it, or "" if there is none.
 
     th becomes td; thead, tbody and span go, their content stays; layout attributes,

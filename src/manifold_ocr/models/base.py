@@ -28,12 +28,12 @@ def opened(source: ImageSource) -> Image.Image:
 
 
 class OcrModel(Protocol):
-    """A loaded recogniser. The same image gives the same result whatever its neighbours."""
+    """A loaded recognizer. The same image gives the same result whatever its neighbors."""
 
     family: str
     name: str
 
-    def recognise(
+    def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield one result per image, in order; images are RGB crops of a line or a page.
@@ -48,7 +48,7 @@ class OcrModel(Protocol):
 
 
 class GenerativeModel(OcrModel, Protocol):
-    """A recogniser that writes its text token by token."""
+    """A recognizer that writes its text token by token."""
 
     def limit_text(self, tokens: int) -> None:
         """Bound generated texts by `tokens`."""
@@ -57,12 +57,12 @@ class GenerativeModel(OcrModel, Protocol):
 
 @runtime_checkable
 class SampleReader(Protocol):
-    """A recogniser that keeps what it can of a sample's work (frozen features) between runs."""
+    """A recognizer that keeps what it can of a sample's work (frozen features) between runs."""
 
-    def recognise_samples(
+    def recognize_samples(
         self, samples: Iterable[Sample], image_root: Path
     ) -> Iterator[Recognition]:
-        """Yield one result per sample, in order: the same as `recognise` of its image."""
+        """Yield one result per sample, in order: the same as `recognize` of its image."""
         ...
 
 

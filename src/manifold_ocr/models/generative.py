@@ -183,7 +183,7 @@ def read_beside_graphs(
 
 
 def loading_device(settings: RunSpec) -> str:
-    """Return where weights are loaded: quantised ones straight to this process's GPU."""
+    """Return where weights are loaded: quantized ones straight to this process's GPU."""
     return "cpu" if settings.model.quantization == "none" else local_device()
 
 

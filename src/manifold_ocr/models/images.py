@@ -17,7 +17,7 @@ PLAIN_PROCESSORS = ("ViTImageProcessor", "DeiTImageProcessor")
 class ResizeInput:
     """Resize to one size, as ViTImageProcessor does, but leave the pixels as bytes.
 
-    Scaling by 1/255 and normalising with `mean` and `std` are left to the device: a batch
+    Scaling by 1/255 and normalizing with `mean` and `std` are left to the device: a batch
     crosses to it at a quarter of float32's bytes. `size` is (height, width).
     """
 
@@ -42,7 +42,7 @@ class LibraryInput:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return float32 [3, height, width], normalised."""
+        """Return float32 [3, height, width], normalized."""
         values = self.processor(images=image, return_tensors="np")["pixel_values"][0]
         return np.asarray(values, dtype=np.float32)
 

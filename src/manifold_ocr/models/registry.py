@@ -1,4 +1,4 @@
-"""From a `model` section to a loaded recogniser: where its weights are, and which family reads.
+"""From a `model` section to a loaded recognizer: where its weights are, and which family reads.
 
 The family follows from `model_type` of the checkpoint's config.json through one explicit
 table. Families are imported when used, so that choosing one does not import torch.
@@ -128,7 +128,7 @@ def load_model(
     max_new_tokens: int | None = None,
     spaces: Spaces = "model",
 ) -> OcrModel:
-    """Load the recogniser of `config`, with an adapter (or a full fine-tuned checkpoint).
+    """Load the recognizer of `config`, with an adapter (or a full fine-tuned checkpoint).
 
     `device` is a torch device name; None takes this process's GPU, where there is one.
     `max_new_tokens` bounds the texts of families that generate (None: their default). `spaces`

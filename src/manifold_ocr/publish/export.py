@@ -60,7 +60,7 @@ def export_checkpoint(
     if not folder.is_dir() or not is_promoted(folder):
         raise UserError(f"{folder}: is no promoted checkpoint; run `manifold-ocr promote NAME`")
     base = base_of(folder)
-    ours = list(load_promoted(folder).recognise(images))
+    ours = list(load_promoted(folder).recognize(images))
     if kind in ("hf", "merged"):
         on_hub = bool(model_config(folder).revision) and is_adapter(folder)
         if kind == "hf" and on_hub:
@@ -77,7 +77,7 @@ def _export_adapter(
         for path in folder.iterdir():
             if path.is_file():
                 shutil.copyfile(path, made / path.name)
-        parity = compare(f"{out}", ours, load_promoted(made).recognise(images))
+        parity = compare(f"{out}", ours, load_promoted(made).recognize(images))
     return Export(path=out, parity=parity, hint="AutoPeftModel.from_pretrained loads it")
 
 
@@ -99,7 +99,7 @@ def _export_merged(
         for name in ("README.md", PROVENANCE):
             shutil.copyfile(folder / name, made / name)
         merged = load_model(ModelConfig(id=str(made)), spaces=spaces_of(folder))
-        parity = compare(f"{out}", ours, merged.recognise(images))
+        parity = compare(f"{out}", ours, merged.recognize(images))
     kind = LIBRARY_CLASSES[family_of(base)]
     return Export(path=out, parity=parity, hint=f"{kind}.from_pretrained loads it")
 

@@ -20,7 +20,7 @@ from manifold_ocr.config import AboveZero, EvaluateConfig, Positive, settings
 from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import read_json, sha256_file, write_json
 from manifold_ocr.metrics.paired import document_sums
-from manifold_ocr.metrics.score import score_rows, summarise
+from manifold_ocr.metrics.score import score_rows, summarize
 from manifold_ocr.publish.ranking import About, Entry, entries_of
 from manifold_ocr.records import (
     Prediction,
@@ -130,7 +130,7 @@ def _scores(
     samples: Sequence[Sample], predictions: Sequence[Prediction], config: EvaluateConfig
 ) -> dict[str, Any]:
     rows = score_rows(samples, predictions, config)
-    found = summarise(rows, config)
+    found = summarize(rows, config)
     kept = {key: found[key] for key in ("settings", "overall", "by_subset")}
     return {**kept, "documents": document_sums(rows)}
 

@@ -1,4 +1,4 @@
-"""Read whole pages: detect lines, recognise each, arrange the text as a person reads it."""
+"""Read whole pages: detect lines, recognize each, arrange the text as a person reads it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -135,10 +135,10 @@ class ReadLine:
 class PageReader:
     """A detector and a recognizer that read any image, a line or a page."""
 
-    def __init__(self, detector: Detector, recogniser: OcrModel) -> None:
+    def __init__(self, detector: Detector, recognizer: OcrModel) -> None:
         """Keep both; nothing is loaded here."""
         self.detector = detector
-        self.recogniser = recogniser
+        self.recognizer = recognizer
 
     def read(self, image: Image.Image, mode: Mode = "auto") -> PageText:
         """Read an RGB image; `auto` takes a lone row that fills the image for a line."""
@@ -162,7 +162,7 @@ class PageReader:
 
     def _read_line(self, image: Image.Image) -> tuple[PageText, list[Image.Image]]:
         level = upright_line(image)
-        (result,) = self.recogniser.recognise([level])
+        (result,) = self.recognizer.recognize([level])
         box = (0.0, 0.0, float(image.width), float(image.height))
         line = Line(box, result.text, result.confidence)
         paragraphs = arrange([line]) if result.text.strip() else []
@@ -213,7 +213,7 @@ class PageReader:
             [quarter(crop_line(page, line, usual, turn=False), way) for way in ways_up(line, usual)]
             for line in lines
         ]
-        results = iter(list(self.recogniser.recognise(crop for way in ways for crop in way)))
+        results = iter(list(self.recognizer.recognize(crop for way in ways for crop in way)))
         read = []
         for line, crops in zip(lines, ways, strict=True):
             tried = [(next(results), crop) for crop in crops]
@@ -224,7 +224,7 @@ class PageReader:
         return read
 
     def _confidences(self, pieces: Sequence[Image.Image]) -> list[float | None]:
-        return [result.confidence for result in self.recogniser.recognise(pieces)]
+        return [result.confidence for result in self.recognizer.recognize(pieces)]
 
 
 def _confidence(lines: Sequence[ReadLine]) -> float | None:

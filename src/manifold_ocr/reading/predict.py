@@ -2,7 +2,7 @@
 
 Under torchrun each process reads its share, and finds those of the others in the cache.
 
-A recogniser that keeps features of images between runs is timed on some rows without them:
+A recognizer that keeps features of images between runs is timed on some rows without them:
 whichever system reads second would seem many times as fast otherwise.
 """
 
@@ -90,11 +90,11 @@ def read_with(
     """Yield a recognition a sample, in order, without any cache."""
     samples = list(samples)
     if isinstance(model, SampleReader):
-        yield from model.recognise_samples(samples, image_root)
+        yield from model.recognize_samples(samples, image_root)
         return
     prompts = [sample.question or "" for sample in samples]
     images = (partial(load_sample, sample, image_root) for sample in samples)  # opened ahead
-    yield from model.recognise(images, prompts if any(prompts) else None)
+    yield from model.recognize(images, prompts if any(prompts) else None)
 
 
 def predict(
@@ -274,7 +274,7 @@ def predict_and_measure(
         chosen = samples[:: max(1, len(samples) // PROBE_ROWS)][:PROBE_ROWS]
         with CostMeter() as meter:
             rows = sum(
-                1 for _ in model.recognise(partial(load_sample, s, image_root) for s in chosen)
+                1 for _ in model.recognize(partial(load_sample, s, image_root) for s in chosen)
             )
         seconds = meter.seconds
     if not rows or not seconds:

@@ -234,7 +234,7 @@ def run_batch(
                 journal.flush()
                 os.fsync(journal.fileno())
                 done[row["file"]] = row
-        _summarise(out, [done[source.name] for source in sources], settings, outcome)
+        _summarize(out, [done[source.name] for source in sources], settings, outcome)
     return outcome
 
 
@@ -273,7 +273,7 @@ def read_here(
         yield read_file(source, reader, settings, out)
 
 
-def _summarise(
+def _summarize(
     out: Path, rows: Sequence[dict[str, Any]], settings: BatchSettings, outcome: Outcome
 ) -> None:
     """Count the journal's rows; write quarantine.jsonl, and pages.jsonl of all files in order."""

@@ -160,12 +160,12 @@ class LockedModel:
         self.family, self.name = model.family, model.name
         self._model, self._lock = model, threading.Lock()
 
-    def recognise(
+    def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield one result per image, in order."""
         with self._lock:
-            yield from list(self._model.recognise(images, prompts))
+            yield from list(self._model.recognize(images, prompts))
 
     def vision_tokens(self, size: tuple[int, int]) -> int:
         """Return what the model says."""

@@ -56,7 +56,7 @@ def main() -> None:
     }
     report = score.evaluation(rows["adapter"], rows["base"], config)
     if WITH_GAPS in rows:
-        report[WITH_GAPS] = score.summarise(rows[WITH_GAPS], config)
+        report[WITH_GAPS] = score.summarize(rows[WITH_GAPS], config)
         report["difference+gap"] = score.compare(rows["adapter"], rows[WITH_GAPS], config)
     report["not_read"] = dict(sorted(unread.items()))
     report["test_sha256"] = manifest_sha256(TEST)
@@ -76,7 +76,7 @@ def main() -> None:
 def systems(family: str, decode: DecodeConfig) -> dict[str, tuple[Path | None, Spaces]]:
     """Return {name: (adapter, spaces)}: base, adapter, and the base with its own best decoding.
 
-    An adapter that has mostly learnt to write spaces is compared with a base that puts them at
+    An adapter that has mostly learned to write spaces is compared with a base that puts them at
     wide gaps, too. Families that generate text have no frames and so no such rule.
     """
     found: dict[str, tuple[Path | None, Spaces]] = {
@@ -107,14 +107,14 @@ def imported(
     if not runs.samples:
         return None
     theirs = score.score_rows(runs.samples, runs.predictions, config)
-    section = score.summarise(theirs, config)
+    section = score.summarize(theirs, config)
     return {**section, "import": runs.counts}, document_sums(theirs)
 
 
 def readable(samples: Sequence[Sample], family: str) -> tuple[list[Sample], Counter[str]]:
     """Return the rows that the family can read, and how many of each granularity it cannot.
 
-    A line recogniser reads line rows; whole pages are for `manifold-ocr read` and the
+    A line recognizer reads line rows; whole pages are for `manifold-ocr read` and the
     engines, which detect lines first.
     """
     kept = [s for s in samples if s.granularity in registry.granularities(family)]

@@ -88,7 +88,7 @@ def _is_layer(module: Any) -> bool:
 
 def _kind(name: str) -> str:
     """Return a module name without its layer numbers: model.layers.*.self_attn.q_proj."""
-    name = name.rpartition("base_model.model.")[2].removeprefix("recogniser.")
+    name = name.rpartition("base_model.model.")[2].removeprefix("recognizer.")
     return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 

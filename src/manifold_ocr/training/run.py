@@ -128,9 +128,9 @@ def tell_conventions(settings: RunSpec, rows: list[Sample]) -> tuple[list[Sample
     lines = [row for row in rows if row.corpus in candidates]
     model = registry.load_model(settings.model)
     read = (
-        model.recognise_samples(lines, settings.image_root)
+        model.recognize_samples(lines, settings.image_root)
         if isinstance(model, SampleReader)
-        else model.recognise(load_sample(row, settings.image_root) for row in lines)
+        else model.recognize(load_sample(row, settings.image_root) for row in lines)
     )
     shown = progress(zip(lines, read, strict=True), "case of labels", total=len(lines))
     readings = {row.id: result.text for row, result in shown}

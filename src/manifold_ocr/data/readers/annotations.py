@@ -187,7 +187,7 @@ def _studio_regions(task: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         texts += [""] * (len(boxes) - len(texts))
         return {str(i): (box, texts[i]) for i, box in enumerate(boxes)}
     done = task.get("annotations") or task.get("completions")
-    done = [a for a in done or () if isinstance(a, dict) and not a.get("was_cancelled")]
+    done = [a for a in done or () if isinstance(a, dict) and not a.get("was_canceled")]
     chosen = next((a for a in done if a.get("ground_truth")), done[-1] if done else {})
     boxes_of: dict[str, Any] = {}
     text_of: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.images import load_sample
-from manifold_ocr.metrics.normalize import normalise
+from manifold_ocr.metrics.normalize import normalize
 from manifold_ocr.metrics.row_score import RowScore
 from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.records import Prediction, Sample
@@ -71,7 +71,7 @@ def worst_first(samples: Sequence[Sample], systems: Sequence[System]) -> list[Sa
 
 def row_json(sample: Sample, systems: Sequence[System], profile: str) -> dict[str, Any]:
     """Return one row: short keys, since there are many (model.js names them)."""
-    reference = normalise(sample.text, profile)
+    reference = normalize(sample.text, profile)
     row: dict[str, Any] = {
         "id": sample.id,
         "d": sample.document,
@@ -91,7 +91,7 @@ def row_json(sample: Sample, systems: Sequence[System], profile: str) -> dict[st
 def _reading(system: System, sample: str, reference: str, profile: str) -> dict[str, Any]:
     prediction = system.predictions.get(sample)
     raw = prediction.text if prediction else ""
-    text = normalise(raw, profile)
+    text = normalize(raw, profile)
     score = system.scores[sample]
     reading: dict[str, Any] = {"t": text, "o": operations(reference, text)}
     if raw != text:
@@ -131,7 +131,7 @@ def confusions(reference: str, prediction: str) -> Counter[tuple[str, str]]:
 
 
 def thumbnail(sample: Sample, image_root: Path, config: ExplorerConfig) -> bytes:
-    """Return a small JPEG of what the reader saw; grey where the image holds no colour.
+    """Return a small JPEG of what the reader saw; gray where the image holds no color.
 
     Raises:
         UserError: the image cannot be read.
@@ -144,14 +144,14 @@ def thumbnail(sample: Sample, image_root: Path, config: ExplorerConfig) -> bytes
     if scale < 1.0:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.LANCZOS)
-    if _is_grey(image):
+    if _is_gray(image):
         image = image.convert("L")
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=config.quality, optimize=True)
     return buffer.getvalue()
 
 
-def _is_grey(image: Image.Image) -> bool:
+def _is_gray(image: Image.Image) -> bool:
     small = image.resize((32, 32))
     red, green, blue = small.split()
     pixels = zip(red.tobytes(), green.tobytes(), blue.tobytes(), strict=True)

@@ -50,7 +50,7 @@ function systemCard(row, index) {
 }
 
 function rawText(text) {
-  return el("details", {}, el("summary", {}, "text before normalisation"), el("pre", {}, text));
+  return el("details", {}, el("summary", {}, "text before normalization"), el("pre", {}, text));
 }
 
 function drawDetail(row) {

@@ -86,7 +86,7 @@ class Block:
             return omnidocbench_text(self.text)
         if self.kind == TABLE:
             return self.text
-        return normalise_formula(self.text, evaluator)
+        return normalize_formula(self.text, evaluator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ _APRIL_DELETED = (*_STYLE_COMMANDS, " ")
 _DELETED = (*_APRIL_DELETED, "$$", "\\left", "\\right", "\\displaystyle", "\\text")
 
 
-def normalise_formula(latex: str, evaluator: Evaluator = V1_5) -> str:
+def normalize_formula(latex: str, evaluator: Evaluator = V1_5) -> str:
     r"""Return a formula without layout and font commands, spaces and case.
 
     The version of April 2025 keeps $$ around a formula, \left, \right and \displaystyle.

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from manifold_ocr.metrics import edit
-from manifold_ocr.metrics.normalize import latex_to_text, normalise, word_characters
+from manifold_ocr.metrics.normalize import latex_to_text, normalize, word_characters
 from manifold_ocr.metrics.omnidocbench.blocks import (
     FORMULA_CATEGORY,
     IGNORED_CATEGORIES,
@@ -27,7 +27,7 @@ from manifold_ocr.metrics.omnidocbench.blocks import (
 )
 from manifold_ocr.metrics.omnidocbench.markdown import HTML_TABLE, LATEX_TABLE, predicted_blocks
 from manifold_ocr.metrics.omnidocbench.matching import Match, ned_matrix, quick_match
-from manifold_ocr.metrics.tables import TableScores, normalise_table, table_scores
+from manifold_ocr.metrics.tables import TableScores, normalize_table, table_scores
 from manifold_ocr.metrics.tokens import load_tokenizer
 
 
@@ -136,7 +136,7 @@ def score_page(
         text=_distances(m.compared for m in scored),
         prose_formulas=_distances(map(_formula_as_text, prose)),
         formulas=_distances(m.compared for m in formulas if m not in prose),
-        tables=tuple(table_scores(r, p, normalise=False) for r, p in tables),
+        tables=tuple(table_scores(r, p, normalize=False) for r, p in tables),
         table_text=_distances(tables),
         reading_order=reading_order_distance(Placed(m.positions, m.predicted_at) for m in scored),
         reference_tokens=expected_tokens,
@@ -144,7 +144,7 @@ def score_page(
     )
 
 
-def summarise_pages(pages: Sequence[PageScores]) -> tuple[dict[str, float], list[str]]:
+def summarize_pages(pages: Sequence[PageScores]) -> tuple[dict[str, float], list[str]]:
     """Return named scores over pages of one evaluator, and those without any value.
 
     `..._text_edit_distance` is the published headline: the mean of page values;
@@ -206,7 +206,7 @@ def _match_tables(
 ) -> tuple[list[tuple[str, str]], list[Block]]:
     """Pair tables by NED of their source; return the pairs and the cells of spare tables.
 
-    Pairs are normalised; a side of which nothing is left is compared as it is. Cells of
+    Pairs are normalized; a side of which nothing is left is compared as it is. Cells of
     predicted tables without a partner join the text blocks, if the page has any table at
     all. Where LaTeX tables outnumber HTML ones, v1.5 compares nothing; April needs a TeX
     converter and, like the evaluator where there is none, compares the LaTeX itself.
@@ -226,8 +226,8 @@ def _match_tables(
         for i, block in enumerate(reference)
     ]
     spare = [block for j, block in enumerate(html) if j not in set(columns.tolist())]
-    normalised = [(normalise_table(r) or r, normalise_table(p) or p) for r, p in pairs]
-    return normalised, [cell for block in spare for cell in _cells(block)]
+    normalized = [(normalize_table(r) or r, normalize_table(p) or p) for r, p in pairs]
+    return normalized, [cell for block in spare for cell in _cells(block)]
 
 
 def _cells(table: Block) -> list[Block]:
@@ -251,7 +251,7 @@ def _formula_as_text(match: Match) -> tuple[str, str]:
 
 def _invented(reference: str, prediction: str, tokenizer: str) -> tuple[int, int]:
     expected, said = load_tokenizer(tokenizer).encode_batch(
-        [normalise(reference), normalise(prediction)]
+        [normalize(reference), normalize(prediction)]
     )
     return len(expected), len(said) - edit.lcs_length(expected, said)
 

@@ -203,7 +203,7 @@ def _expand_pipe_tables(page: _Page) -> None:
     text = page.content.replace("\r", "") + "\n"
     for row in _PIPE_ROW.findall(text):
         text = text.replace(row, _one_table_per_row(row), 1)
-    text = "\n".join(_merge_neighbours(text.split("\n")))
+    text = "\n".join(_merge_neighbors(text.split("\n")))
     text = text.replace("<table>", '<table border="1" >')
     page.content = text.replace("<td>", '<td colspan="1" rowspan="1">')
     for match in list(_TABLE_ELEMENT.finditer(page.content)):
@@ -223,7 +223,7 @@ def _one_table_per_row(row: str) -> str:
     return "\n".join([*html, "  </tbody>", "</table>", ""])
 
 
-def _merge_neighbours(lines: list[str]) -> Iterator[str]:
+def _merge_neighbors(lines: list[str]) -> Iterator[str]:
     """Join tables without a line between them; each line is looked at one step late."""
     inside, gathered, last = False, "", ""
     for line in lines:

@@ -2,7 +2,7 @@
 
 1. Predictions within NED < 0.25 of an ignored block (caption, header, page number, ...) are
    set aside.
-2. Runs of neighbouring predictions that together look like one reference block are merged.
+2. Runs of neighboring predictions that together look like one reference block are merged.
 3. Hungarian assignment on NED; pairs above 0.7 are rejected.
 4. A rejected reference block found inside a prediction (a window of its own length within
    distance 0.4) joins that prediction.
@@ -46,7 +46,7 @@ Run = tuple[int, ...]
 def merge_runs(
     cost: npt.NDArray[np.float64], reference: Sequence[str], prediction: Sequence[str]
 ) -> list[Run]:
-    """Partition the predictions into runs of neighbours (most of length one).
+    """Partition the predictions into runs of neighbors (most of length one).
 
     Blocks with a partner below 0.25 stay out. Every other reference block names the run
     that fits it best; of overlapping runs the compatible set of lowest mean cost is kept.
@@ -264,12 +264,12 @@ def _match(ours: _Side, theirs: _Side, rows: Sequence[int], run: Run) -> Match:
 
 
 def ned_matrix(
-    reference: Sequence[str], prediction: Sequence[str], *, normalised: bool = True
+    reference: Sequence[str], prediction: Sequence[str], *, normalized: bool = True
 ) -> Matrix:
     """NED (or plain distance) of every pair: (len(reference), len(prediction))."""
     if not reference or not prediction:
         return np.zeros((len(reference), len(prediction)))
-    scorer = Levenshtein.normalized_distance if normalised else Levenshtein.distance
+    scorer = Levenshtein.normalized_distance if normalized else Levenshtein.distance
     return np.asarray(cdist(reference, prediction, scorer=scorer, dtype=np.float64))
 
 
@@ -295,7 +295,7 @@ def _pair(reference: list[str], prediction: list[str], evaluator: Evaluator) -> 
     cost = ned_matrix(
         [reference[i] for i in left],
         [prediction[j] for j in free],
-        normalised=evaluator.mixed,
+        normalized=evaluator.mixed,
     )
     rows, columns = linear_sum_assignment(cost)
     pairs += [([left[r]], (free[c],)) for r, c in zip(rows, columns, strict=True)]

@@ -50,7 +50,7 @@ class ChatVlm:
         """Bound generated texts by `tokens`."""
         self.max_new_tokens = tokens
 
-    def recognise(
+    def recognize(
         self,
         images: Iterable[ImageSource],
         prompts: Sequence[str | None] | None = None,

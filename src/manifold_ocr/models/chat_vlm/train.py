@@ -203,7 +203,7 @@ class ChatVlmTraining:
         )
         root, questions = self.settings.image_root, [s.question for s in samples]
         yield from read_beside_graphs(
-            lambda: reader.recognise((partial(load_sample, s, root) for s in samples), questions),
+            lambda: reader.recognize((partial(load_sample, s, root) for s in samples), questions),
             base_model(model).training_step.release_graphs,
         )
 

@@ -1,4 +1,4 @@
-"""A line's pixels as CTC recognisers take them, and the reading of their frames (torch-free)."""
+"""A line's pixels as CTC recognizers take them, and the reading of their frames (torch-free)."""
 
 import unicodedata
 from collections import Counter
@@ -95,7 +95,7 @@ UNKNOWN, TOO_LONG, EMPTY = "unknown_character", "label_longer_than_frames", "emp
 
 
 def label_text(text: str) -> str:
-    """Return the text as it is learnt: NFC, white space folded to single spaces."""
+    """Return the text as it is learned: NFC, white space folded to single spaces."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -122,7 +122,7 @@ def frames_needed(classes: Sequence[int]) -> int:
 
 
 def audit_labels(samples: Sequence[Sample], frames: Sequence[int], words: Vocabulary) -> Audit:
-    """Sort out rows that cannot be learnt: unknown characters, too few frames, no text.
+    """Sort out rows that cannot be learned: unknown characters, too few frames, no text.
 
     `frames` holds the CTC frames of each sample. Rejected rows keep their reason; counts by
     reason and the missing characters with their frequency are part of the result.

@@ -41,7 +41,7 @@ class OnnxLayer:
 
 
 def wheel_onnx() -> Path:
-    """Return the recogniser inside the installed wheel, once its hash is verified.
+    """Return the recognizer inside the installed wheel, once its hash is verified.
 
     Raises:
         UserError: the wheel is missing, or its file is not the pinned one.

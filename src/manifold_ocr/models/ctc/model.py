@@ -1,4 +1,4 @@
-"""The `ctc` family: convolutional line recognisers read greedily (PP-OCRv6)."""
+"""The `ctc` family: convolutional line recognizers read greedily (PP-OCRv6)."""
 
 import os
 from collections import deque
@@ -34,7 +34,7 @@ Head = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class CtcModel:
-    """A line recogniser in two parts: frozen `backbone`, and `head` that an adapter changes.
+    """A line recognizer in two parts: frozen `backbone`, and `head` that an adapter changes.
 
     A line wider than 3,200 pixels at 48 pixels of height is squeezed to that width.
     """
@@ -62,13 +62,13 @@ class CtcModel:
         self.gap_spaces = gap_spaces
         self.features_fingerprint = features_fingerprint(fingerprint)
 
-    def recognise(
+    def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield the text of each line image, in order; prompts are ignored."""
         yield from ordered_map(lambda image: self.read(self.features(opened(image))), images)
 
-    def recognise_samples(
+    def recognize_samples(
         self, samples: Iterable[Sample], image_root: Path
     ) -> Iterator[Recognition]:
         """Yield the text of each sample, in order; features come from the cache where known."""
@@ -141,7 +141,7 @@ def load(
     device: str | None,
     spaces: Spaces = "model",
 ) -> CtcModel:
-    """Load a CTC recogniser; through onnxruntime where the checkpoint carries its graphs.
+    """Load a CTC recognizer; through onnxruntime where the checkpoint carries its graphs.
 
     `spaces` is `decode.spaces` of params.yaml.
 
@@ -202,7 +202,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> It
                 future.cancel()
 
 
-def load_recogniser(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load_recognizer(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return the text recognition model of a checkpoint folder, in evaluation mode.
 
     Raises:
@@ -221,7 +221,7 @@ def load_recogniser(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Modu
 
 
 def core(model: nn.Module) -> Any:
-    """Return the recogniser itself, without the wrapper that PEFT puts around it."""
+    """Return the recognizer itself, without the wrapper that PEFT puts around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
 
 
@@ -278,7 +278,7 @@ def load_torch(
     dtype = weights_dtype(config.precision)
     full = adapter is not None and not is_adapter(adapter)
     folder = adapter if full and adapter is not None else base
-    model = load_recogniser(folder, dtype)
+    model = load_recognizer(folder, dtype)
     weights = [folder / "model.safetensors"]
     if adapter is not None and not full:
         model = attach(model, adapter)

@@ -57,14 +57,14 @@ class OnnxHead:
 
 
 def merged_head(base: Path, adapter: Path | None) -> bytes:
-    """Return head.onnx of `base` with the weights of `adapter` in it, serialised."""
+    """Return head.onnx of `base` with the weights of `adapter` in it, serialized."""
     import onnx
 
     model = onnx.load(str(base / HEAD))
     if adapter is not None:
         _replace(model, _changed_weights(model, adapter))
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
 
 
 def export_merged(base: Path, adapter: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training of the `ctc` family: the head on cached features, or the whole recogniser."""
+"""Training of the `ctc` family: the head on cached features, or the whole recognizer."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from manifold_ocr.models.ctc.decode import (
 )
 from manifold_ocr.models.ctc.features import FeatureCache
 from manifold_ocr.models.ctc.loss import LineTargets, Workspace, ctc_head_loss
-from manifold_ocr.models.ctc.model import backbone_features, core, head_hidden, load_recogniser
+from manifold_ocr.models.ctc.model import backbone_features, core, head_hidden, load_recognizer
 from manifold_ocr.models.family import TrainingData
 from manifold_ocr.models.lora import add_lora, attach, restore_adapter, save_adapter
 from manifold_ocr.records import Sample
@@ -121,16 +121,16 @@ READ_FRAMES = 1024  # frames whose logits are computed together when reading
 
 
 class CtcTrainee(nn.Module):
-    """The recogniser with its loss as `forward`; batch norms keep their statistics.
+    """The recognizer with its loss as `forward`; batch norms keep their statistics.
 
     An adapter does not save running statistics, so letting them move would make the saved
     adapter read otherwise than the trained model.
     """
 
-    def __init__(self, recogniser: nn.Module, cached: bool) -> None:
+    def __init__(self, recognizer: nn.Module, cached: bool) -> None:
         """`cached` says that batches hold features; otherwise they hold pixels."""
         super().__init__()
-        self.recogniser = recogniser
+        self.recognizer = recognizer
         self.cached = cached
         self.workspace = Workspace()
 
@@ -147,9 +147,9 @@ class CtcTrainee(nn.Module):
         parts, frames = [], []
         for group in groups:
             features = (
-                group[:, :, None] if self.cached else backbone_features(self.recogniser, group)
+                group[:, :, None] if self.cached else backbone_features(self.recognizer, group)
             )
-            hidden = head_hidden(self.recogniser, features)
+            hidden = head_hidden(self.recognizer, features)
             parts.append(hidden.flatten(0, 1))
             frames += [hidden.shape[1]] * hidden.shape[0]
         return torch.cat(parts), torch.tensor(frames, device=parts[0].device)
@@ -157,7 +157,7 @@ class CtcTrainee(nn.Module):
     def forward(self, groups: Sequence[Tensor], **labels: Tensor) -> dict[str, Tensor]:
         """Return the CTC loss of a batch (see `training.ctc_data.collate_lines`)."""
         hidden, frames = self.hidden(groups)
-        layer = core(self.recogniser).head.head
+        layer = core(self.recognizer).head.head
         inner = up = None
         if hasattr(layer, "lora_A"):
             low = layer.lora_A["default"](layer.lora_dropout["default"](hidden))
@@ -170,7 +170,7 @@ class CtcTrainee(nn.Module):
     @torch.no_grad()
     def best_frames(self, hidden: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return winning classes and their probabilities of frames (M, H)."""
-        logits = core(self.recogniser).head.head(hidden)
+        logits = core(self.recognizer).head.head(hidden)
         best = logits.argmax(-1)
         probability = torch.softmax(logits, -1).amax(-1)
         return best.cpu().numpy(), probability.cpu().numpy()
@@ -180,7 +180,7 @@ class CtcTraining:
     """The harness's view of the ctc family (see `training.family.TrainingFamily`).
 
     With `train.freeze: backbone` a line passes the backbone once, ever: its features are
-    cached and only the head is trained. The recogniser is trained in float32.
+    cached and only the head is trained. The recognizer is trained in float32.
     """
 
     name = "ctc"
@@ -208,7 +208,7 @@ class CtcTraining:
         if start is not None and not start.is_dir():
             raise UserError(f"train.init_from: {start} is no folder; name an adapter folder")
         full = start is not None and not is_adapter(start)
-        model: Any = load_recogniser(start if full and start is not None else settings.base)
+        model: Any = load_recognizer(start if full and start is not None else settings.base)
         within = "head." if self.cached else ""
         if settings.lora.rank == 0:
             for name, parameter in model.named_parameters():
@@ -258,7 +258,7 @@ class CtcTraining:
         """Write the LoRA adapter, or the full checkpoint for lora.rank 0."""
         assert isinstance(model, CtcTrainee)
         config = self.settings.model
-        trained: Any = model.recogniser
+        trained: Any = model.recognizer
         if self.settings.lora.rank:
             save_adapter(trained, folder, base_name(self.settings), config.revision)
         else:
@@ -275,11 +275,11 @@ class CtcTraining:
         """Load what `save` wrote."""
         assert isinstance(model, CtcTrainee)
         if self.settings.lora.rank:
-            restore_adapter(model.recogniser, folder)
+            restore_adapter(model.recognizer, folder)
         else:
             from safetensors.torch import load_file
 
-            model.recogniser.load_state_dict(load_file(folder / "model.safetensors"))
+            model.recognizer.load_state_dict(load_file(folder / "model.safetensors"))
 
     def _encode(self, sample: Sample) -> list[int]:
         classes = self.words.encode(label_text(sample.text))

@@ -1,6 +1,6 @@
 """The training step of VisionEncoderDecoderModel, rearranged; weights and results are the same.
 
-What differs from the library's forward: images arrive as bytes and are normalised on the
+What differs from the library's forward: images arrive as bytes and are normalized on the
 device, a frozen encoder builds no graph, attention is PyTorch's fused one (the library's
 TrOCR attention keeps tokens x 577 probabilities a head), the head and the loss see only
 tokens that count, and half-precision weights are used directly instead of under autocast.
@@ -118,7 +118,7 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         """
         if labels is None or not self.training:
             if pixel_values is not None:
-                pixel_values = self.normalise(pixel_values)
+                pixel_values = self.normalize(pixel_values)
             return super().forward(pixel_values=pixel_values, labels=labels, **kwargs)
         if pixel_values is None:
             raise ValueError("a training step needs pixel_values")
@@ -133,7 +133,7 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
     def loss_sum(self, batch: Mapping[str, Tensor], answer_index: Tensor | None = None) -> Tensor:
         """Return the summed loss of a batch; with no `answer_index` every shape is fixed."""
         with half_precision_as_is(self):
-            pixels = self.normalise(batch["pixel_values"])
+            pixels = self.normalize(batch["pixel_values"])
             encoded = self._encode(pixels)
             if not self.fast_decoder:
                 return self._plain_loss(encoded, batch["labels"])
@@ -164,8 +164,8 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         """Free the captured steps and their memory; the next training step captures anew."""
         object.__setattr__(self, "graphs", None)
 
-    def normalise(self, pixel_values: Tensor) -> Tensor:
-        """Return float pixels of the encoder's dtype; uint8 input is scaled and normalised."""
+    def normalize(self, pixel_values: Tensor) -> Tensor:
+        """Return float pixels of the encoder's dtype; uint8 input is scaled and normalized."""
         dtype = next(self.encoder.parameters()).dtype
         if pixel_values.dtype != torch.uint8:
             return pixel_values.to(dtype)

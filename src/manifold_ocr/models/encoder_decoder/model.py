@@ -34,7 +34,7 @@ class EncoderDecoder:
     """A loaded model with its tokenizer and image preparation; reads images greedily.
 
     `batch_size` images are read together; `max_new_tokens` bounds a text. Every image is
-    resized to the encoder's one size, so nothing of a neighbour reaches an image's text.
+    resized to the encoder's one size, so nothing of a neighbor reaches an image's text.
     """
 
     family = FAMILY
@@ -69,7 +69,7 @@ class EncoderDecoder:
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return [*ids, self.model.config.eos_token_id][:limit]
 
-    def recognise(
+    def recognize(
         self,
         images: Iterable[ImageSource],
         prompts: Sequence[str] | None = None,
@@ -126,7 +126,7 @@ class EncoderDecoder:
         base = base_model(self.model)
         recorder = ConfidenceRecorder(base.config.eos_token_id)
         tokens = base.generate(
-            pixel_values=base.normalise(pixels),
+            pixel_values=base.normalize(pixels),
             generation_config=self._generation_config(),
             logits_processor=[recorder],
         )

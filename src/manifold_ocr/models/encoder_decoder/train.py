@@ -171,7 +171,7 @@ class EncoderDecoderTraining:
         )
         root = self.settings.image_root
         yield from read_beside_graphs(
-            lambda: reader.recognise(partial(load_sample, sample, root) for sample in samples),
+            lambda: reader.recognize(partial(load_sample, sample, root) for sample in samples),
             base_model(model).release_graphs,
         )
 

@@ -15,7 +15,7 @@ from manifold_ocr.resources import progress
 BLANK = (64, 48)  # stands in for an image that cannot be read, so that results stay in step
 ENGINES = {
     "tesseract": "Tesseract's command line; --languages as Tesseract writes them (eng+chi_sim)",
-    "rapidocr": "RapidOCR out of the box: whole pages by its own pipeline, lines by its recogniser",
+    "rapidocr": "RapidOCR out of the box: whole pages by its own pipeline, lines by its recognizer",
     "checkpoint": "a checkpoint or adapter folder (--model); pages through line detection",
     "openai": "a server that speaks OpenAI's chat completions (--url, --served)",
     "predictions": "a file or folder of what another system read (--predictions)",
@@ -103,7 +103,7 @@ def run_engine(
                 yield Image.new("RGB", BLANK, "white")
 
     prompts = [sample.question or "" for sample in samples]
-    results = engine.recognise(images(), prompts if any(prompts) else None)
+    results = engine.recognize(images(), prompts if any(prompts) else None)
     rows = zip(samples, results, strict=True)
     for sample, result in progress(rows, engine.name, total=len(samples)):
         if sample.id in broken:

@@ -46,7 +46,7 @@ def decoding(params: Path) -> DecodeConfig:
 
 
 def reader_model(folder: Path | None, params: Path = Path("params.yaml")) -> OcrModel:
-    """Like `load_checkpoint`, but the embedded recogniser of rapidocr stands in for the base.
+    """Like `load_checkpoint`, but the embedded recognizer of rapidocr stands in for the base.
 
     The embedded default is the same network, so reading works before `dvc repro` imported it.
     The promoted checkpoint that comes with the project is read before either, where it belongs
@@ -74,16 +74,16 @@ def reads_pages(model: OcrModel) -> bool:
 
 
 class PageEngine:
-    """Whole pages through detection, our recogniser, and reading order: text by paragraphs."""
+    """Whole pages through detection, our recognizer, and reading order: text by paragraphs."""
 
     family = "pages"
 
     def __init__(self, reader: PageReader) -> None:
         """Read every image as a page with `reader`."""
         self.reader = reader
-        self.name = f"pages:{reader.recogniser.name}"
+        self.name = f"pages:{reader.recognizer.name}"
 
-    def recognise(
+    def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield the text of each page, paragraphs joined by blank lines."""

@@ -54,7 +54,7 @@ class OpenAiServer:
         self.model = model or self._first_model()
         self.name = self.model
 
-    def recognise(
+    def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield one result per image, in order; a prompt of its own replaces the general one."""

@@ -1,4 +1,4 @@
-"""RapidOCR as its wheel ships it: its recogniser on lines, or its whole pipeline on pages."""
+"""RapidOCR as its wheel ships it: its recognizer on lines, or its whole pipeline on pages."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from manifold_ocr.models.base import ImageSource, Recognition, opened
 
 
 class RapidOcr:
-    """RapidOCR's recogniser alone on lines, or its own pipeline on whole pages.
+    """RapidOCR's recognizer alone on lines, or its own pipeline on whole pages.
 
     A page is its lines joined by newline, in the order in which it returns them.
     """
@@ -22,7 +22,7 @@ class RapidOcr:
         self.name = "rapidocr" if self._pages else "rapidocr-rec"
         self._engine = _engine(threads, use_det=self._pages)
 
-    def recognise(
+    def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield one result an image, each read alone; confidence is the mean of its lines."""
@@ -36,7 +36,7 @@ class RapidOcr:
     def vision_tokens(self, size: tuple[int, int]) -> int:
         """Return the positions of a line's CTC output: one for 8 pixels at a height of 48.
 
-        0 for a page, where detection decides how many the recogniser sees.
+        0 for a page, where detection decides how many the recognizer sees.
         """
         return 0 if self._pages else max(1, round(size[0] * 48 / size[1] / 8))
 

@@ -40,7 +40,7 @@ class Tesseract:
         version = _run(["--version"], b"").decode("utf-8", "replace").split()
         self.name = f"tesseract-{version[1]}-{languages}-psm{self.psm}"
 
-    def recognise(
+    def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield one result an image; the mean word confidence is not asked for."""

@@ -1,6 +1,6 @@
 """Cut a page's known text into the lines that were found on its image.
 
-Users have scans with a transcript, not lines. The recogniser's own reading of each line is
+Users have scans with a transcript, not lines. The recognizer's own reading of each line is
 the bridge: it is close enough to the truth to say which stretch of the transcript belongs
 to the line, and the stretch, not the reading, becomes the label.
 """

@@ -1,4 +1,4 @@
-"""From a folder of scans to labelled lines: crops, pre-read text, a page for correction."""
+"""From a folder of scans to labeled lines: crops, pre-read text, a page for correction."""
 
 import codecs
 import json
@@ -27,7 +27,7 @@ DOCUMENT_PATTERN = r"^(.*)-\d{4}\.png$"  # of a crop's path: the page, which kee
 class Label:
     """One line to be checked: its crop (relative to the output folder) and its text.
 
-    `source` is `transcript` (cut from the page's own text), `read` (the recogniser's
+    `source` is `transcript` (cut from the page's own text), `read` (the recognizer's
     reading: check it) or `corrected`. `box` is in pixels of the upright page `page`, of
     `width` by `height` pixels: frame `frame` of the scan `file`.
     """
@@ -46,7 +46,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class Labeled:
     """What happened: labels, pages that could not be read, transcript text left over."""
 
     labels: tuple[Label, ...]
@@ -69,7 +69,7 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def label_folder(reader: PageReader, folder: Path, out: Path, mode: Mode = "auto") -> Labelled:
+def label_folder(reader: PageReader, folder: Path, out: Path, mode: Mode = "auto") -> Labeled:
     """Read every image of `folder` and write line crops with their texts below `out`.
 
     A text file beside an image (`scan.txt`, `scan.gt.txt` or `scan.png.txt`, in any case) is
@@ -103,12 +103,12 @@ def label_folder(reader: PageReader, folder: Path, out: Path, mode: Mode = "auto
         except UserError as error:
             failed.append(str(error))
     write_index(out, labels)
-    return Labelled(tuple(labels), tuple(failed), tuple(left_over), without_text)
+    return Labeled(tuple(labels), tuple(failed), tuple(left_over), without_text)
 
 
 @dataclass(frozen=True, slots=True)
 class ScanPage:
-    """A page to be labelled; `unused` are transcripts that no page could be given."""
+    """A page to be labeled; `unused` are transcripts that no page could be given."""
 
     name: str
     file: str

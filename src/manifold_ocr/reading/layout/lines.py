@@ -94,7 +94,7 @@ def overlap(a0: float, a1: float, b0: float, b1: float) -> float:
 
 
 def middle(box: Box) -> float:
-    """Return the height at which a box has its centre."""
+    """Return the height at which a box has its center."""
     return (box[1] + box[3]) / 2
 
 
@@ -113,7 +113,7 @@ def join_rows(lines: Sequence[Line]) -> list[Row]:
     """Put pieces of one row together where the space between them is no column gutter."""
     following: dict[int, int] = {}
     taken: set[int] = set()
-    for gap, left, right in sorted(_row_neighbours(lines)):
+    for gap, left, right in sorted(_row_neighbors(lines)):
         if left in following or right in taken:
             continue
         if _is_gutter(lines, left, right, gap):
@@ -130,7 +130,7 @@ def join_rows(lines: Sequence[Line]) -> list[Row]:
     return rows
 
 
-def _row_neighbours(lines: Sequence[Line]) -> list[tuple[float, int, int]]:
+def _row_neighbors(lines: Sequence[Line]) -> list[tuple[float, int, int]]:
     """Return (space, left, right) of pieces that may stand side by side in one row."""
     pairs = []
     for left, a in enumerate(lines):
@@ -156,11 +156,11 @@ def _is_gutter(lines: Sequence[Line], left: int, right: int, gap: float) -> bool
     height = min(a[3] - a[1], b[3] - b[1])
     if gap < 0.3 * height:
         return False
-    middle, centre = (a[2] + b[0]) / 2, (a[1] + a[3]) / 2
+    middle, center = (a[2] + b[0]) / 2, (a[1] + a[3]) / 2
     crossing, ends, starts, lefts = [0, 0], [0, 0], [0, 0], [0, 0]  # above, below
     for index, line in enumerate(lines):
         x0, y0, x1, y1 = line.box
-        distance = (y0 + y1) / 2 - centre
+        distance = (y0 + y1) / 2 - center
         if index in (left, right) or abs(distance) > 6 * height:
             continue
         side = int(distance > 0)

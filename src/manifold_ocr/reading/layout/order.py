@@ -11,7 +11,7 @@ resolution does not matter:
    the rows around them show a column gutter at that place (`rows`); rows of a table, a
    form or a receipt are read across, columns of running text are not (`tables`);
 2. each row is linked to the one row below that continues it (near, overlapping, of like
-   height, and each the other's only neighbour): chains of rows are blocks (`paragraphs`);
+   height, and each the other's only neighbor): chains of rows are blocks (`paragraphs`);
 3. blocks are cut into paragraphs at an indented or bulleted start, a short last row, or a
    widened gap;
 4. paragraphs are ordered by recursive cuts along white space (`order`).
@@ -153,14 +153,14 @@ def _beside_notes(
 
 
 def _spaces(groups: list[list[int]], boxes: Sequence[Box], axis: int) -> list[float]:
-    """Return the width of the white between neighbouring groups."""
+    """Return the width of the white between neighboring groups."""
     ends = [max(boxes[index][axis + 2] for index in group) for group in groups]
     starts = [min(boxes[index][axis] for index in group) for group in groups]
     return [start - end for end, start in zip(ends, starts[1:], strict=False)]
 
 
 def _merge_bands(bands: list[list[int]], boxes: Sequence[Box]) -> list[list[int]]:
-    """Join neighbouring bands that a common gutter divides, so that columns stay whole."""
+    """Join neighboring bands that a common gutter divides, so that columns stay whole."""
     merged = [bands[0]]
     for band in bands[1:]:
         both = merged[-1] + band

@@ -28,8 +28,8 @@ def link_rows(rows: Sequence[Row]) -> list[list[Row]]:
     """
     boxes = [row.box for row in rows]
     heights = [row.height for row in rows]
-    below = [_neighbours(boxes, heights, index, down=True) for index in range(len(rows))]
-    above = [_neighbours(boxes, heights, index, down=False) for index in range(len(rows))]
+    below = [_neighbors(boxes, heights, index, down=True) for index in range(len(rows))]
+    above = [_neighbors(boxes, heights, index, down=False) for index in range(len(rows))]
     following = {
         index: found[0]
         for index, found in enumerate(below)
@@ -48,16 +48,14 @@ def link_rows(rows: Sequence[Row]) -> list[list[Row]]:
     return chains
 
 
-def _neighbours(
-    boxes: Sequence[Box], heights: Sequence[float], index: int, down: bool
-) -> list[int]:
+def _neighbors(boxes: Sequence[Box], heights: Sequence[float], index: int, down: bool) -> list[int]:
     """Return the rows directly below (or above) within reach, nothing lying between."""
     x0, _, x1, _ = boxes[index]
     height = heights[index]
-    centre = middle(boxes[index])
+    center = middle(boxes[index])
     reach: list[tuple[float, int]] = []
     for other, box in enumerate(boxes):
-        distance = (middle(box) - centre) * (1 if down else -1)
+        distance = (middle(box) - center) * (1 if down else -1)
         if other == index or distance < 0.5 * min(height, heights[other]):
             continue
         space = distance - (height + heights[other]) / 2

@@ -22,7 +22,7 @@ from manifold_ocr.reading.layout.paragraphs import ends_short
 from manifold_ocr.records import Box
 
 VALUE_RATIO = 2.0  # a written value or a total is up to this much higher than its label
-REACH = 2.6  # line heights between neighbouring rows of one table
+REACH = 2.6  # line heights between neighboring rows of one table
 FILLED = 0.8  # a row fills its column when it covers this share of the column's width
 TEXT_ROWS = 3  # fewer rows do not show how they fill a column
 MOST = 0.7  # running text fills its column in at least this share of the rows before the last
@@ -64,7 +64,7 @@ def join_table_rows(rows: Sequence[Row], paragraphs: Sequence[Paragraph]) -> lis
 
 
 def _pairs(rows: Sequence[Row]) -> list[Pair]:
-    """Return (left, right) of rows that are each other's nearest neighbour at one height."""
+    """Return (left, right) of rows that are each other's nearest neighbor at one height."""
     nearest: dict[int, tuple[float, int]] = {}
     previous: dict[int, tuple[float, int]] = {}
     boxes = [row.box for row in rows]
@@ -204,13 +204,13 @@ def _is_table(run: Sequence[Pair], rows: Sequence[Row]) -> bool:
 
 
 def _is_running_text(column: Sequence[Row]) -> bool:
-    if _usual_length(column) < LONG or _centred(column):
+    if _usual_length(column) < LONG or _centered(column):
         return False
     return _filled(column) >= MOST and _wrapped(column) >= WRAPPED
 
 
-def _centred(column: Sequence[Row]) -> bool:
-    """Tell whether the rows keep their centre rather than their left edge, as letterheads do."""
+def _centered(column: Sequence[Row]) -> bool:
+    """Tell whether the rows keep their center rather than their left edge, as letterheads do."""
     height = median(row.height for row in column)
     left = _spread([row.box[0] for row in column])
     return left > max(0.25 * height, _spread([(row.box[0] + row.box[2]) / 2 for row in column]))

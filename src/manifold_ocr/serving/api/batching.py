@@ -34,7 +34,7 @@ class SharedModel:
         self._thread = threading.Thread(target=self._run, name="recognizer", daemon=True)
         self._thread.start()
 
-    def recognise(
+    def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield one result per image, in order."""
@@ -78,7 +78,7 @@ class SharedModel:
         self.calls += 1
         self.lines += sum(len(request.images) for request in batch)
         try:
-            results = list(self._model.recognise(i for r in batch for i in r.images))
+            results = list(self._model.recognize(i for r in batch for i in r.images))
         except Exception as error:
             if len(batch) == 1:
                 batch[0].answer.set_exception(error)

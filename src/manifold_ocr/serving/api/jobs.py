@@ -131,7 +131,7 @@ class JobStore:
             return self.get(job_id) if done.rowcount else None
 
     def progress(self, job_id: str, pages: int, done: int) -> bool:
-        """Note pages read; return whether the job still runs (it may have been cancelled)."""
+        """Note pages read; return whether the job still runs (it may have been canceled)."""
         with self._change() as base:
             changed = base.execute(
                 "UPDATE jobs SET pages = ?, pages_done = ? WHERE id = ? AND state = 'running'",

@@ -145,7 +145,7 @@ class Workers:
             self.store.fail(job.id, f"internal error ({type(error).__name__})", 500)
 
     def _read(self, job: Job, path: Path) -> dict[str, Any] | None:
-        """Return the result, or None where the job was cancelled."""
+        """Return the result, or None where the job was canceled."""
         until = time.monotonic() + self.settings.job_seconds
         asked = job.request
         bounds = self.settings.bounds

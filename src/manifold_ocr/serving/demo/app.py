@@ -236,7 +236,7 @@ def _compression_tab(session: Session, pages: Any, model: Any) -> None:
         def run(found: list[ShownPage], chosen: str) -> Any:
             if not found:
                 raise UserError("read a document first")
-            recognizer = session.reader(chosen).recogniser
+            recognizer = session.reader(chosen).recognizer
             return panels.sizes([shown.page for shown in found], recognizer)
 
         button.click(_told(run), [pages, model], [table, plot])

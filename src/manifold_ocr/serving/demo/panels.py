@@ -16,7 +16,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.images import crop
 from manifold_ocr.metrics.edit import bag_overlap, cer, precision_recall_f1
-from manifold_ocr.metrics.normalize import normalise, units
+from manifold_ocr.metrics.normalize import normalize, units
 from manifold_ocr.metrics.tokens import load_tokenizer
 from manifold_ocr.models.base import OcrModel
 from manifold_ocr.reading.page import PageText
@@ -81,7 +81,7 @@ def compare(reference: str, text: str) -> tuple[list[Row], str]:
     """
     if not reference.strip():
         raise UserError("give the page's true text to compare with")
-    truth, read = normalise(reference), normalise(text)
+    truth, read = normalize(reference), normalize(text)
     rate = cer(units(reference), units(text))
     wanted, found = truth.split(), read.split()
     common = bag_overlap(wanted, found)
