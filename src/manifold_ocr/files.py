@@ -104,8 +104,10 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
-    except (RecursionError, ValueError) as error:
-        raise UserError(f"{path}: JSON that cannot be read ({error})") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: JSON that is nested too deeply to be read") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise UserError(f"{path}: JSON in which a number is too long to be read") from error
 
 
 def read_list(path: Path | str) -> list[Any]:

@@ -76,7 +76,9 @@ def test_another_rank_trains_again_and_fetches_nothing_and_the_default_runs_noth
     assert re.search(r"lora\.rank\s+8\s+4", clone.dvc("params", "diff").stdout)
     clone.run("git", "checkout", "-q", ".")
     clone.dvc("checkout", "-q")
-    assert ran(clone.dvc("exp", "run", "-S", "lora.rank=8").stdout) == []
+    # DVC writes params.yaml anew in its own style: the check of the file may run, nothing else
+    assert set(ran(clone.dvc("exp", "run", "-S", "lora.rank=8").stdout)) <= {"check_params"}
+    clone.run("git", "checkout", "-q", ".")
 
 
 def test_a_changed_metric_scores_again_without_training_or_reading(repro):
@@ -85,9 +87,10 @@ def test_a_changed_metric_scores_again_without_training_or_reading(repro):
     source.write_text(source.read_text() + "\n# a comment\n")
     printed = clone.dvc("repro", "evaluate").stdout
     assert ran(printed) == ["evaluate"]
-    assert re.findall(r"(\w+): \d+ rows, (\d+) read anew", printed) == [
+    assert re.findall(r"([\w+]+): \d+ rows, (\d+) read anew", printed) == [
         ("base", "0"),
         ("adapter", "0"),
+        ("base+gap", "0"),
     ]
     clone.run("git", "checkout", "-q", ".")
     clone.dvc("repro", "-q")
@@ -208,6 +211,7 @@ def test_a_preset_runs_as_a_queued_experiment(repro):
         experiment
         for commit in json.loads(clone.dvc("exp", "show", "--json").stdout)
         for experiment in commit.get("experiments") or []
+        if experiment["name"] == "preset-lax"
     ]
     found = shown["revs"][0]["data"]["params"]["params.yaml"]["data"]["compress"]
     assert shown["name"] == "preset-lax" and found["confirm_ned"] == 0.25

@@ -198,12 +198,7 @@ def _read(path: Path) -> Submission:
         raise UserError(f"{path}: a link; commit the file itself")
     if (size := path.stat().st_size) > JSON_LIMIT:
         raise UserError(f"{path}: {size:,} bytes, at most {JSON_LIMIT:,} are read")
-    try:
-        return build(Submission, read_json(path), str(path))
-    except RecursionError as error:
-        raise UserError(f"{path}: nested too deeply; a submission is flat") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise UserError(f"{path}: a number is too long to be a score") from error
+    return build(Submission, read_json(path), str(path))
 
 
 def _check_names(name: str, url: str, path: Path) -> None:
