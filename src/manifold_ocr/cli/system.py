@@ -139,7 +139,7 @@ def present_commit(model: str, revision: str) -> str:
     Raises:
         UserError: the hub is out of reach, or knows no such model or revision.
     """
-    import httpx
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -147,7 +147,7 @@ def present_commit(model: str, revision: str) -> str:
 
     try:
         found = HfApi().model_info(model, revision=revision).sha
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
         raise UserError(
             f"{model} at {revision}: the hub gives no commit ({type(error).__name__}); check the "
             "name, the network and HF_TOKEN, or copy the commit from the model's page of files"

@@ -46,7 +46,7 @@ def record_local(source: Path, target: Path) -> dict[str, int | float]:
 
 def fetch_hub(config: ModelConfig, target: Path) -> dict[str, int | float]:
     """Download a checkpoint at its pinned revision: safetensors and text files only."""
-    import httpx
+    import httpx2
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -63,7 +63,7 @@ def fetch_hub(config: ModelConfig, target: Path) -> dict[str, int | float]:
             allow_patterns=list(HUB_FILES),
             token=os.environ.get("HF_TOKEN") or None,
         )
-    except (HfHubHTTPError, HFValidationError, OSError, httpx.HTTPError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError, httpx2.HTTPError) as error:
         raise UserError(
             f"model.id {config.id!r} at {config.revision!r} cannot be fetched "
             f"({type(error).__name__}); check the name, the network and HF_TOKEN, or set "

@@ -18,7 +18,7 @@ def push_folder(
     Raises:
         UserError: no token, no valid card, or a hub that refuses.
     """
-    import httpx
+    import httpx2
     from huggingface_hub import HfApi, ModelCard
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -50,7 +50,7 @@ def push_folder(
             commit_message=f"Publish {folder.name}",
         )  # fmt: skip
         yield f"sent: {done.commit_url}"
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{repo}: the hub refused ({reason}); check HF_TOKEN and the name"
