@@ -6,41 +6,45 @@ from typing import Annotated, Any
 
 import typer
 
+Rows = Annotated[
+    Path, typer.Option(help="Rows: JSON Lines (ours or the older form), OmniDocBench.json.")
+]
+ImageRoot = Annotated[Path, typer.Option(help="Folder that image paths start from.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoint or adapter folder; default: the base of params.yaml."),
+]
+Predictions = Annotated[
+    Path | None, typer.Option(help="Score this file, or folder of Markdown, instead of reading.")
+]
+TextKey = Annotated[
+    str | None, typer.Option(help="Key of the readings where a row has several texts.")
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="Score for the leaderboard (metrics/engines): tesseract, rapidocr, "
+        "openai, checkpoint or predictions."
+    ),
+]
+Report = Annotated[
+    Path | None, typer.Option(help="Folder of the report [default: output/eval]; an engine's file.")
+]
+
 
 def register_eval(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command("eval", rich_help_panel="Read and evaluate")
     def evaluate(
-        manifest: Annotated[
-            Path, typer.Option(help="Rows: JSON Lines (ours or the older form), OmniDocBench.json.")
-        ] = Path("data/manifest/test.jsonl"),
-        image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")] = (
-            Path("data/raw")
-        ),
-        model: Annotated[
-            Path | None,
-            typer.Option(help="Checkpoint or adapter folder; default: the base of params.yaml."),
-        ] = None,
-        predictions: Annotated[
-            Path | None,
-            typer.Option(help="Score this file, or folder of Markdown, instead of reading."),
-        ] = None,
-        text_key: Annotated[
-            str | None, typer.Option(help="Key of the readings where a row has several texts.")
-        ] = None,
-        engine: Annotated[
-            str,
-            typer.Option(
-                help="Score for the leaderboard (metrics/engines): tesseract, rapidocr, "
-                "openai, checkpoint or predictions."
-            ),
-        ] = "",
+        manifest: Rows = Path("data/manifest/test.jsonl"),
+        image_root: ImageRoot = Path("data/raw"),
+        model: Model = None,
+        predictions: Predictions = None,
+        text_key: TextKey = None,
+        engine: Engine = "",
         label: Annotated[str, typer.Option(help="Name on the leaderboard.")] = "",
-        out: Annotated[
-            Path | None,
-            typer.Option(help="Folder of the report [default: output/eval]; an engine's file."),
-        ] = None,
+        out: Report = None,
         granularity: Annotated[str, typer.Option(help="Keep `line` or `page` rows only.")] = "",
         documents: Annotated[
             int, typer.Option(min=0, help="Read so many documents only; 0: all.")

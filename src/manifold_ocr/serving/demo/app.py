@@ -174,16 +174,7 @@ def build_demo(settings: DemoSettings, load: Load | None = None) -> Any:
                     _compression_tab(session, pages, model)
                     _fields_tab(pages)
                     table = _corrections_tab(settings, files, pages)
-                    with gr.Tab("Downloads"):
-                        downloads = gr.File(
-                            label="All formats", interactive=False, elem_id="downloads"
-                        )
-
-        def show(found: list[ShownPage], chosen: float) -> tuple[Any, str]:
-            if not found:
-                return None, ""
-            shown = found[min(len(found), max(1, int(chosen))) - 1]
-            return panels.with_boxes(shown), panels.shaded_text(shown.page)
+                    downloads = _downloads_tab()
 
         def run(names: list[str] | None, chosen: str, how: str, progress: Any = None) -> Any:
             if not names:
@@ -194,7 +185,7 @@ def build_demo(settings: DemoSettings, load: Load | None = None) -> Any:
             slider = gr.update(maximum=max(2, len(found)), value=1, visible=several)
             written = write_downloads(names, found) if found else None
             rows = panels.line_rows(found)
-            return found, note, slider, *show(found, 1), rows, written
+            return found, note, slider, *_show(found, 1), rows, written
 
         told = _told(run)
 
@@ -208,8 +199,20 @@ def build_demo(settings: DemoSettings, load: Load | None = None) -> Any:
 
         outputs = [pages, status, number, image, text, table, downloads]
         button.click(with_progress, [files, model, mode], outputs)
-        number.change(show, [pages, number], [image, text])
+        number.change(_show, [pages, number], [image, text])
     return demo
+
+
+def _show(found: list[ShownPage], chosen: float) -> tuple[Any, str]:
+    if not found:
+        return None, ""
+    shown = found[min(len(found), max(1, int(chosen))) - 1]
+    return panels.with_boxes(shown), panels.shaded_text(shown.page)
+
+
+def _downloads_tab() -> Any:
+    with gr.Tab("Downloads"):
+        return gr.File(label="All formats", interactive=False, elem_id="downloads")
 
 
 def _compare_tab(pages: Any, number: Any) -> None:
