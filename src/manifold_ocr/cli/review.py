@@ -186,34 +186,49 @@ def register_limitations(app: typer.Typer) -> None:
 
 
 def lines(evaluation: Path = EVALUATION) -> list[str]:
-    """Return the table base against adapter, one line a subset, aligned for a terminal."""
+    """Return the table base against adapter, a line per subset, aligned for a terminal.
+
+    `base+gap` is the base with spaces at wide gaps of its frames; the two columns without
+    spaces leave them out of both texts: characters alone.
+    """
     from manifold_ocr.evaluation.markdown import interval
     from manifold_ocr.files import read_json
     from manifold_ocr.publish.leaderboard import groups
 
-    rows = [("subset", "rows", "base CER %", "adapter CER %", "difference, 95 % interval")]
-    for name, base, adapter, difference in groups(read_json(evaluation)):
-        change = interval(difference, "cer")
+    found = read_json(evaluation)
+    gap = dict(_groups_of(found.get("base+gap", {})))
+    rows = [
+        ("subset", "rows", "base", "base+gap", "adapter", "no spaces: base", "adapter",
+         "adapter less base, 95 % interval")
+    ]  # fmt: skip
+    for name, base, adapter, difference in groups(found):
         verdict = ""
         if "cer_high" in difference:
             better, worse = difference["cer_high"] < 0, difference["cer_low"] > 0
             verdict = " better" if better else " worse" if worse else " no clear difference"
-        rows.append(
-            (
-                name,
-                f"{int(base.get('n', 0)):,}",
-                f"{100 * base['cer']:.2f}",
-                f"{100 * adapter['cer']:.2f}" if "cer" in adapter else "-",
-                change + verdict,
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        shown = [(base, "cer"), (gap.get(name, {}), "cer"), (adapter, "cer")]
+        shown += [(base, "cer_without_spaces"), (adapter, "cer_without_spaces")]
+        figures = [f"{100 * part[key]:.2f}" if key in part else "-" for part, key in shown]
+        counted = f"{int(base.get('n', 0)):,}"
+        rows.append((name, counted, *figures, interval(difference, "cer") + verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     text = [
-        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  "
-        f"{row[3]:>{widths[3]}}  {row[4]}"
+        "  ".join(
+            cell.ljust(width) if place in (0, len(row) - 1) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]
-    return [text[0], "-" * max(map(len, text)), *text[1:]]
+    return [
+        "CER in percent; without spaces they are left out of both texts",
+        text[0],
+        "-" * max(map(len, text)),
+        *text[1:],
+    ]
+
+
+def _groups_of(part: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    return [("overall", part.get("overall", {})), *part.get("by_subset", {}).items()]
 
 
 def trained_on() -> str:
