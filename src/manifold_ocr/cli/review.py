@@ -197,7 +197,7 @@ def lines(evaluation: Path = EVALUATION) -> list[str]:
 
     found = read_json(evaluation)
     gap = dict(_groups_of(found.get("base+gap", {})))
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("subset", "rows", "base", "base+gap", "adapter", "no spaces: base", "adapter",
          "adapter less base, 95 % interval")
     ]  # fmt: skip
