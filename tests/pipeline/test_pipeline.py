@@ -126,7 +126,7 @@ def test_a_harmless_change_of_the_params_triggers_nothing(repro):
     clone, _ = repro
     params = clone.root / "params.yaml"
     text = params.read_text()
-    params.write_text("# a comment\n" + text.replace("min_documents: 5", "min_documents: 6"))
+    params.write_text("# a comment\n" + text)  # every section is read by some stage
     assert ran(clone.dvc("repro").stdout) == ["check_params"]
     clone.run("git", "checkout", "-q", ".")
     clone.dvc("checkout", "-q")
