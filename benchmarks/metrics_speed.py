@@ -22,7 +22,8 @@ import numpy as np
 import reference_conventions as conventions
 
 from manifold_ocr.config import EvaluateConfig
-from manifold_ocr.metrics import bootstrap, tokens
+from manifold_ocr.metrics import bootstrap as resampling
+from manifold_ocr.metrics import tokens
 from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.records import Prediction, Sample
 
@@ -97,12 +98,12 @@ def our_jiwer_measures(pairs: Pairs) -> list[tuple[float, float]]:
 
 
 def bootstrap(
-    rows: bootstrap.Floats, documents: list[int], samples: int
-) -> bootstrap.Difference | None:
+    rows: resampling.Floats, documents: list[int], samples: int
+) -> resampling.Difference | None:
     """A paired difference of two systems: (rows, 4) counts, document of each row."""
-    totals = bootstrap.document_totals(documents, rows)
+    totals = resampling.document_totals(documents, rows)
     a, b = (totals[:, 0], totals[:, 1]), (totals[:, 2], totals[:, 3])
-    return bootstrap.paired_ratio_difference(a, b, samples, seed=1)
+    return resampling.paired_ratio_difference(a, b, samples, seed=1)
 
 
 def main() -> None:
