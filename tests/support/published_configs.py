@@ -1,7 +1,9 @@
 """What published OCR checkpoints write into their JSON files: values only, in their real sizes.
 
-TrOCR's come from the conversion script of transformers, the others from copies of the
-checkpoints' own config.json, preprocessor_config.json and generation_config.json.
+TrOCR's come from the conversion script of transformers; those of GLM-OCR, Qwen3-VL and
+PaddleOCR-VL from public copies of their config.json. Parts of Qwen2-VL, Qwen2.5-VL, Donut,
+manga-ocr, LightOnOCR and of TrOCR-small's preprocessor are the library's defaults or were not
+compared with a copy yet.
 """
 
 from typing import Any
