@@ -14,7 +14,7 @@ HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: install repro demo test lint lock clean
+.PHONY: install repro demo docs test lint lock clean
 
 install: $(STAMP)
 
@@ -40,6 +40,10 @@ repro: $(STAMP)
 demo: $(STAMP)
 	manifold-ocr demo
 
+# The documentation site; open output/site/index.html. Fails on a warning, such as a broken link.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore::DeprecationWarning mkdocs build --strict
+
 test: $(STAMP)
 	python -m pytest -n 2 --dist loadgroup
 
@@ -51,7 +55,7 @@ lint: $(STAMP)
 # Rewrites requirements.lock from pyproject.toml (needs the network).
 lock:
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra pages --extra heic --extra metrics \
-	  --extra remotes --extra serve --python-version 3.11 --no-header --no-annotate --upgrade \
+	  --extra remotes --extra serve --extra docs --python-version 3.11 --no-header --no-annotate --upgrade \
 	  $(or $(LINKS),--torch-backend cpu) --output-file requirements.lock
 
 clean:
