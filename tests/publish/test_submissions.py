@@ -11,7 +11,14 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_file
 from manifold_ocr.publish import submissions
 from manifold_ocr.publish.ranking import About
-from manifold_ocr.publish.submissions import check, check_folder, prepare, slug
+from manifold_ocr.publish.submissions import (
+    Refused,
+    check,
+    check_folder,
+    judge_folder,
+    prepare,
+    slug,
+)
 from manifold_ocr.records import Prediction, Sample, manifest_sha256, write_rows
 
 CONFIG = EvaluateConfig(metric_tokenizer="whitespace", bootstrap_samples=50)
@@ -114,6 +121,37 @@ def test_a_hostile_value_is_refused_by_file_and_reason(project, key, new, reason
     with pytest.raises(UserError, match=rf"my-ocr-2\.0\.json.*?{reason}|{reason}") as error:
         check_folder(folder, manifest, CONFIG, {})
     assert "my-ocr-2.0.json" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"name": "evil](javascript:x) <b>", "url": "https://a) [b](http://c"}, "markup"),
+        ({"name": "evil", "overall": {"n": 5, "cer": float("nan")}}, "cer is nan"),
+        ({"name": "evil", "overall": {"n": 5, "cer": -0.5}}, "cer is -0.5"),
+        ({"name": "evil", "overall": {"n": 5, "cer": "0.01"}}, "cer must be a number, not '0.01'"),
+        ({"name": "evil", "overall": {"cer": 0.001}}, "n is missing"),
+        ({"name": "evil"}, "format: key is missing"),
+    ],
+)
+def test_a_wrong_value_is_told_before_a_key_that_is_missing(tmp_path, value, reason):
+    path = tmp_path / "evil.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match=rf"evil\.json.*{reason}"):
+        check(path, None, CONFIG)
+
+
+def test_all_refusals_are_collected_and_strangers_are_refused(project):
+    manifest, folder, _ = project
+    (folder / "a.json").write_text("{")
+    (folder / "weights.bin").write_bytes(b"x")
+    (folder / "deep").mkdir()
+    (folder / "README.md").write_text("how to")
+    found = judge_folder(folder, manifest, CONFIG, {})
+    refused = {item.path.name: item.reason for item in found if isinstance(item, Refused)}
+    assert list(refused) == ["a.json", "deep", "weights.bin"]
+    assert "neither SLUG.json nor SLUG.jsonl" in refused["weights.bin"]
+    assert [item.rescored for item in found if not isinstance(item, Refused)] == [True]
 
 
 def rewritten(path, rows):

@@ -90,6 +90,7 @@ def build_app() -> typer.Typer:
         compress.register_optical,
         compress.register_verify,
         publish.register_submit,
+        publish.register_pr_report,
         promote.register_promote,
         promote.register_export,
         promote.register_push,

@@ -1,4 +1,4 @@
-"""`manifold-ocr submit`: prepare a submission to the leaderboard, or check those there are."""
+"""What others see: submissions to the leaderboard, and the report of a pull request."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,3 +111,29 @@ def check_all(folder: Path, manifest: Path, config: Any) -> None:
             f"{item.path}: {item.entries[0].name}, scored again, CER {item.entries[0].cer:.2%}"
         )
     typer.echo(f"{len(found)} submissions are fine")
+
+
+def register_pr_report(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("pr-report", rich_help_panel="Publish")
+    def pr_report(
+        base: Annotated[str, typer.Option(help="Branch or commit to compare with.")],
+        out: Annotated[Path, typer.Option(help="Folder of comment.md and its plots.")] = Path(
+            "output/pr-report"
+        ),
+        manifest: Annotated[
+            Path, typer.Option(help="Test rows; without them submissions are not scored again.")
+        ] = TEST,
+    ) -> None:
+        """Say what a branch changes: scores in pairs, params, gates, reruns; status 1: refused.
+
+        Reads git, dvc.lock and metrics/ only: no data, no GPU.
+        """
+        from manifold_ocr.publish.pull_request import write_report
+
+        report, comment = write_report(base, manifest if manifest.exists() else None, out)
+        typer.echo(comment)
+        typer.echo(f"{out}/comment.md", err=True)
+        if report.failed:
+            raise typer.Exit(1)

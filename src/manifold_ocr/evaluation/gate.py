@@ -13,6 +13,7 @@ from manifold_ocr.metrics.paired import (
     Comparison,
     Counts,
     Key,
+    Sums,
     compare,
     group,
     groups_of,
@@ -46,11 +47,15 @@ def judge(evaluation: Mapping[str, Any], rule: MonitorConfig) -> list[Comparison
     Raises:
         UserError: the evaluation has no sums per document.
     """
-    adapter, base = sums_of(evaluation, "adapter"), sums_of(evaluation, "base")
+    return judge_sums(sums_of(evaluation, "adapter"), sums_of(evaluation, "base"), rule)
+
+
+def judge_sums(now: Sums, then: Sums, rule: MonitorConfig) -> list[Comparison]:
+    """Return one comparison, `now` less `then`, for each corpus, subset and language."""
     found = [
-        compare(name, "cer", group(adapter, grouping, name), group(base, grouping, name), rule)
+        compare(name, "cer", group(now, grouping, name), group(then, grouping, name), rule)
         for grouping in GROUPINGS
-        for name in groups_of(base, grouping)
+        for name in groups_of(then, grouping)
     ]
     return judge_all(found, rule)
 

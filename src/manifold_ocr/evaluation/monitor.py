@@ -100,9 +100,7 @@ def monitor(
         UserError: no scores of the watched system, or the two were measured differently or on
             different test rows.
     """
-    section = _system(current, config, "current")
-    _same_settings(section, _system(baseline, config, "baseline"))
-    _same_test(current, baseline)
+    section = comparable(current, baseline, config)
     now = sums_of(current, config.system, "the current evaluation")
     then = sums_of(baseline, config.system, "the baseline evaluation")
     names = [(OVERALL, OVERALL)]
@@ -125,6 +123,20 @@ def monitor(
     drift = _alerts("drift", [check for check in checks if check.drifted])
     limit = _alerts("limit", [check for check in checks if check.over_limit])
     return Verdict(tuple(checks), (*drift, *limit))
+
+
+def comparable(
+    current: Mapping[str, Any], baseline: Mapping[str, Any], config: MonitorConfig
+) -> Mapping[str, Any]:
+    """Return the watched system's scores in `current`, where both may be compared at all.
+
+    Raises:
+        UserError: see `monitor`.
+    """
+    section = _system(current, config, "current")
+    _same_settings(section, _system(baseline, config, "baseline"))
+    _same_test(current, baseline)
+    return section
 
 
 def _compare(

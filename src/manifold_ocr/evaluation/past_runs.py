@@ -35,7 +35,7 @@ def load_at(revision: str, path: str) -> Any:
     Raises:
         UserError: no such revision, no such file in it, or not JSON or YAML.
     """
-    text = _git_show(revision, path)
+    text = git_show(revision, path)
     if text is None:
         text = _dvc_read(revision, path)
     try:
@@ -46,7 +46,12 @@ def load_at(revision: str, path: str) -> Any:
         raise UserError(f"{revision}:{path}: cannot be parsed ({error})") from error
 
 
-def _git_show(revision: str, path: str) -> str | None:
+def git_show(revision: str, path: str) -> str | None:
+    """Return a file as it stands at a revision; None where git knows either not.
+
+    Raises:
+        UserError: a revision that git would take for an option.
+    """
     if revision.startswith("-"):
         raise UserError(f"{revision!r} is neither a file nor a revision")
     done = subprocess.run(

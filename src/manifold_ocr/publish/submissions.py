@@ -135,32 +135,74 @@ def _scores(
     return {**kept, "documents": document_sums(rows)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A file of the submissions folder that was refused; `reason` names file and reason."""
+
+    path: Path
+    reason: str
+
+
 def check_folder(
     folder: Path,
     manifest: Path | None,
     config: EvaluateConfig,
     taken: Mapping[str, str],
 ) -> list[Checked]:
-    """Check every submission; `taken` maps other systems' names (case-folded) to their source.
-
-    With `manifest`, the test rows, submissions for just these rows are scored again.
+    """Check every submission (see `judge_folder`).
 
     Raises:
         UserError: the first that is refused; names file and reason.
     """
-    names = dict(taken)
     found = []
+    for item in judge_folder(folder, manifest, config, taken):
+        if isinstance(item, Refused):
+            raise UserError(item.reason)
+        found.append(item)
+    return found
+
+
+def judge_folder(
+    folder: Path,
+    manifest: Path | None,
+    config: EvaluateConfig,
+    taken: Mapping[str, str],
+) -> list[Checked | Refused]:
+    """Check every file; `taken` maps other systems' names (case-folded) to their source.
+
+    With `manifest`, the test rows, submissions for just these rows are scored again.
+    """
+    names = dict(taken)
+    found: list[Checked | Refused] = []
     for path in sorted(folder.glob("*.json")):
-        checked = check(path, manifest, config)
-        name = checked.entries[0].name.casefold()
-        if name in names:
-            raise UserError(f"{path}: the name {name!r} is that of {names[name]}; choose another")
+        try:
+            checked = check(path, manifest, config)
+            name = checked.entries[0].name.casefold()
+            if name in names:
+                raise UserError(
+                    f"{path}: the name {name!r} is that of {names[name]}; choose another"
+                )
+        except UserError as error:
+            found.append(Refused(path=path, reason=str(error)))
+            continue
         names[name] = str(path)
         found.append(checked)
-    known = {item.path.with_suffix(".jsonl") for item in found}
-    for path in sorted(folder.glob("*.jsonl")):
-        if path not in known:
-            raise UserError(f"{path}: predictions without {path.stem}.json; add it or remove them")
+    return found + _strangers(folder)
+
+
+def _strangers(folder: Path) -> list[Checked | Refused]:
+    """Refuse what is neither README.md nor one of a submission's two files."""
+    found: list[Checked | Refused] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix == ".jsonl":
+            if path.with_suffix(".json").exists():
+                continue
+            reason = f"predictions without {path.stem}.json; add it or remove them"
+        elif path.name == "README.md" or path.suffix == ".json":
+            continue
+        else:
+            reason = "neither SLUG.json nor SLUG.jsonl; a submission is these two files"
+        found.append(Refused(path=path, reason=f"{path}: {reason}"))
     return found
 
 
@@ -198,7 +240,13 @@ def _read(path: Path) -> Submission:
         raise UserError(f"{path}: a link; commit the file itself")
     if (size := path.stat().st_size) > JSON_LIMIT:
         raise UserError(f"{path}: {size:,} bytes, at most {JSON_LIMIT:,} are read")
-    return build(Submission, read_json(path), str(path))
+    value = read_json(path)
+    if isinstance(value, dict):  # a wrong value says more than a key that is missing as well
+        if isinstance(name := value.get("name"), str):
+            _check_names(name, str(value.get("url", "")), path)
+        if isinstance(overall := value.get("overall"), dict):
+            _check_values(overall, f"{path}: overall")
+    return build(Submission, value, str(path))
 
 
 def _check_names(name: str, url: str, path: Path) -> None:
