@@ -10,6 +10,7 @@ isolation of documents, queue and database.
 import argparse
 import collections
 import io
+import logging
 import os
 import random
 import signal
@@ -48,14 +49,12 @@ class Echo:
 
 def serve(port: int, data: Path, pause: float, workers: int) -> None:
     """Run a server with the stand-in."""
-    import uvicorn
-
-    from manifold_ocr.serving.api.app import create_app
+    from manifold_ocr.serving.api.run import run_server
     from manifold_ocr.serving.api.work import ServerSettings
 
+    logging.disable()
     settings = ServerSettings(data=data, workers=workers)
-    app = create_app(settings, lambda: (Echo(pause, data / "notes.txt"), "echo"))
-    uvicorn.run(app, port=port, log_config=None, access_log=False, timeout_keep_alive=75)
+    run_server(settings, "127.0.0.1", port, lambda: (Echo(pause, data / "notes.txt"), "echo"))
 
 
 def start(options: argparse.Namespace, data: Path) -> subprocess.Popen[bytes]:

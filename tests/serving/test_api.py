@@ -3,81 +3,20 @@
 import json
 import logging
 import struct
-import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pikepdf
 import pytest
-from drawn_pages import SizeReader, draw_page, page_of_rows, pdftotext, plain_pdf
-from fastapi.testclient import TestClient
-from PIL import Image
+from api_server import RECEIPT, Scripted, png, wait_for
+from drawn_pages import SizeReader, pdftotext, plain_pdf
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.serving.api.app import create_app
 from manifold_ocr.serving.api.jobs import MOST_ATTEMPTS, JobStore
 from manifold_ocr.serving.api.keys import Keyring, add_key
 from manifold_ocr.serving.api.middleware import JsonFormatter
-from manifold_ocr.serving.api.work import ServerSettings
 from manifold_ocr.serving.documents import Bounds
-
-RECEIPT = ["ACME TRADING SDN BHD", "NO. 5, JALAN BESAR, 50000 KUALA LUMPUR", "TEL: 03-1234567",
-           "DATE: 25/12/2018", "DESC QTY AMOUNT", "PAPER 2 3.00", "INK 1 6.00",
-           "TOTAL: 9.00"]  # fmt: skip
-
-
-class Scripted:
-    """Reads every page as the receipt; `gate` holds readers back while it is set."""
-
-    def __init__(self):
-        _, boxes = draw_page(RECEIPT)
-        self.page = page_of_rows(RECEIPT, boxes)
-        self.open = threading.Event()
-        self.open.set()
-        self.pages = 0
-
-    def read(self, image, mode="auto"):
-        self.open.wait(20)
-        self.pages += 1
-        return self.page
-
-
-@pytest.fixture
-def server(tmp_path):
-    made = []
-
-    def start(reader=None, **settings):
-        settings = ServerSettings(data=tmp_path / "data", **settings)
-        app = create_app(settings, lambda: (reader or SizeReader(), "scripted"))
-        client = TestClient(app)
-        client.__enter__()
-        made.append(client)
-        until = time.monotonic() + 20
-        while client.get("/api/health/ready").status_code != 200 and time.monotonic() < until:
-            time.sleep(0.02)
-        return client
-
-    yield start
-    for client in made:
-        client.__exit__(None, None, None)
-
-
-def png(width=120, height=60, gray=7):
-    import io
-
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (gray,) * 3).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def wait_for(client, job_id, state="done"):
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        answer = client.get(f"/api/jobs/{job_id}")
-        if answer.status_code == 200 and answer.json()["state"] == state:
-            return answer.json()
-        time.sleep(0.02)
-    raise AssertionError(answer.text)
 
 
 def test_an_image_and_a_pdf_are_read_in_every_format(server, tmp_path):
@@ -114,6 +53,23 @@ def bomb_png():
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def form_pdf(path):
+    """A page whose one field, filled in with black by its appearance alone, covers all of it."""
+    pdf = pikepdf.new()
+    pdf.add_blank_page(page_size=(150, 60))
+    look = pdf.make_stream(b"0 g 0 0 150 60 re f", {
+        "/Type": pikepdf.Name.XObject, "/Subtype": pikepdf.Name.Form, "/BBox": [0, 0, 150, 60],
+    })  # fmt: skip
+    field = pdf.make_indirect(pikepdf.Dictionary(
+        Type=pikepdf.Name.Annot, Subtype=pikepdf.Name.Widget, FT=pikepdf.Name.Tx, F=4,
+        T=pikepdf.String("name"), V=pikepdf.String("Jane"), Rect=[0, 0, 150, 60],
+        AP=pikepdf.Dictionary(N=look), P=pdf.pages[0].obj, DA=pikepdf.String("/Helv 12 Tf 0 g"),
+    ))  # fmt: skip
+    pdf.pages[0].Annots = [field]
+    pdf.Root.AcroForm = pikepdf.Dictionary(Fields=[field])
+    pdf.save(path)
+
+
 def test_hostile_documents_get_a_status_in_time(server, tmp_path):
     client = server(bounds=Bounds(bytes=800_000, pages=20, pixels=4_000_000))
     plain = plain_pdf(tmp_path / "plain.pdf", 2)
@@ -121,6 +77,7 @@ def test_hostile_documents_get_a_status_in_time(server, tmp_path):
         pdf.save(tmp_path / "locked.pdf", encryption=pikepdf.Encryption(owner="a", user="b"))
         pdf.pages[0].MediaBox = [0, 0, 14400, 14400]
         pdf.save(tmp_path / "huge.pdf")
+    form_pdf(tmp_path / "form.pdf")
     many = pikepdf.new()
     for _ in range(2000):
         many.add_blank_page()
@@ -130,6 +87,7 @@ def test_hostile_documents_get_a_status_in_time(server, tmp_path):
         "truncated.pdf": (plain.read_bytes()[:400], 422, "document"),
         "many.pdf": ((tmp_path / "many.pdf").read_bytes(), 413, "2,000 pages"),
         "huge page": ((tmp_path / "huge.pdf").read_bytes(), 200, "page 2000"),  # drawn smaller
+        "form.pdf": ((tmp_path / "form.pdf").read_bytes(), 200, "pixel 0"),  # what was filled in
         "bomb": (bomb_png(), 413, "pixels"),
         "empty": (b"", 422, "empty"),
         "text": (b"hello", 422, "document"),
@@ -189,6 +147,24 @@ def test_a_full_queue_answers_429_with_a_time(server):
         if answer.status_code == 202:
             wait_for(client, answer.json()["id"])
     assert client.get("/api/health/ready").status_code == 200
+
+
+def test_the_bound_of_the_queue_holds_for_requests_that_come_at_once(server):
+    reader = Scripted()
+    client = server(reader, workers=1, queue=3)
+    reader.open.clear()
+
+    def ask(n):
+        return client.post("/api/ocr", files={"file": png(50 + n)}, data={"wait": "false"})
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(32)))
+    kept = [answer.json()["id"] for answer in answers if answer.status_code == 202]
+    store = client.app.state.service.store
+    assert store.waiting() <= 3 and 3 <= len(kept) <= 4
+    assert {answer.status_code for answer in answers} == {202, 429}
+    assert len(list(store.folder.glob("*.document"))) == len(kept)
+    reader.open.set()
 
 
 def test_a_job_that_takes_too_long_ends(server, tmp_path):
@@ -276,6 +252,7 @@ def test_no_other_site_may_read_an_answer_and_docs_load_nothing(server):
     assert set(schema["paths"]) == {
         "/api/ocr", "/api/extract", "/api/jobs/{job_id}", "/api/jobs/{job_id}/result",
         "/api/verify", "/api/metrics", "/api/health/live", "/api/health/ready", "/metrics",
+        "/v1/models", "/v1/chat/completions",
     }  # fmt: skip
     assert schema["components"]["schemas"]["JobOut"]["examples"]
 

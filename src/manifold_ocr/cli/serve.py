@@ -116,7 +116,7 @@ def register_serve(app: typer.Typer) -> None:
         """Serve reading, extraction and verification over HTTP."""
         from manifold_ocr.errors import UserError
         from manifold_ocr.serving.api.keys import add_key as add
-        from manifold_ocr.serving.api.run import run_server
+        from manifold_ocr.serving.api.run import load_shared, run_server
         from manifold_ocr.serving.api.work import ServerSettings
         from manifold_ocr.serving.documents import Bounds
 
@@ -134,7 +134,7 @@ def register_serve(app: typer.Typer) -> None:
             job_seconds=seconds,
             bounds=Bounds(bytes=max_megabytes << 20, pages=max_pages, pixels=50_000_000),
         )
-        run_server(settings, host, port, model, threads)
+        run_server(settings, host, port, lambda: load_shared(model, threads))
 
 
 def register_extract(app: typer.Typer) -> None:

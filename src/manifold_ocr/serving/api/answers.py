@@ -3,9 +3,9 @@
 import asyncio
 import shutil
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
-from fastapi import HTTPException, Request, Response, UploadFile
+from fastapi import HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from manifold_ocr.errors import UserError
@@ -41,7 +41,7 @@ async def accept(
     request: Request,
     service: Service,
     who: Key,
-    file: UploadFile,
+    file: BinaryIO,
     asked: dict[str, Any],
     *,
     durable: bool,
@@ -56,19 +56,32 @@ async def accept(
     except UserError as error:
         raise HTTPException(422, str(error)) from error
     except BusyError as error:
-        raise HTTPException(429, str(error), {"Retry-After": str(error.seconds)}) from error
+        raise _busy(error) from error
     job_id = new_id()
 
     def store() -> Job:
-        with open(service.store.document(job_id), "wb") as target:
-            shutil.copyfileobj(file.file, target, 1 << 20)
-        return service.store.add(who.name, asked, durable=durable, job_id=job_id)
+        path = service.store.document(job_id)
+        with open(path, "wb") as target:
+            shutil.copyfileobj(file, target, 1 << 20)
+        try:
+            with service.workers.room():  # others may have filled the queue meanwhile
+                return service.store.add(who.name, asked, durable=durable, job_id=job_id)
+        except BusyError:
+            path.unlink()
+            raise
 
-    job = await run_in_threadpool(store)
+    try:
+        job = await run_in_threadpool(store)
+    except BusyError as error:
+        raise _busy(error) from error
     request.state.job = job.id
     if durable:
         service.workers.add(job)
     return job
+
+
+def _busy(error: BusyError) -> HTTPException:
+    return HTTPException(429, str(error), {"Retry-After": str(error.seconds)})
 
 
 async def ended_job(request: Request, service: Service, job: Job) -> Job:
@@ -93,11 +106,12 @@ async def ended_job(request: Request, service: Service, job: Job) -> Job:
     return found
 
 
-def _job_out(job: Job, *, full: bool = True) -> schemas.JobOut:
+def job_out(job: Job) -> schemas.JobOut:
+    """Return a job as it is answered, with its pages and text once it is done."""
     out = schemas.JobOut(
         id=job.id, state=job.state, pages=job.pages, pages_done=job.pages_done, error=job.error
     )
-    if job.state == "done" and job.result and full:
+    if job.state == "done" and job.result:
         read = job.result["read"]
         results = [
             schemas.PageOut(page=s["page"], error=s["error"])
@@ -112,7 +126,7 @@ def _job_out(job: Job, *, full: bool = True) -> schemas.JobOut:
 
 def answer(job: Job, status: int = 200) -> Response:
     """Return a job, with its text once it is done."""
-    return Response(_job_out(job).model_dump_json(), status, media_type="application/json")
+    return Response(job_out(job).model_dump_json(), status, media_type="application/json")
 
 
 async def document(service: Service, job: Job, format: str) -> Response:

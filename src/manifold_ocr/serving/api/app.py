@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import FastAPI, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -20,7 +19,9 @@ from starlette.routing import Match
 from manifold_ocr import __version__
 from manifold_ocr.compression.verify import Candidate
 from manifold_ocr.serving.api import schemas
+from manifold_ocr.serving.api.access import COMMON, DOCUMENT, Who, errors
 from manifold_ocr.serving.api.answers import MEDIA, accept, answer, document, ended_job, fields
+from manifold_ocr.serving.api.chat import add_chat
 from manifold_ocr.serving.api.jobs import ENDED, Job
 from manifold_ocr.serving.api.keys import Key
 from manifold_ocr.serving.api.middleware import FORM_BYTES, BodyLimit, RequestLog
@@ -33,26 +34,6 @@ ModeField = Annotated[
 ]
 Format = Literal["json", "text", "markdown", "jsonl", "hocr", "alto", "pdf"]
 Kind = Literal["receipt", "contract"]
-MEANING = {
-    400: "The body cannot be parsed.",
-    401: "No key, or an unknown one.",
-    404: "No such job, it belongs to another key, or there is no archive.",
-    409: "The job has not ended, or has no document to make this of.",
-    413: "The document is over the bounds of bytes, pages or pixels.",
-    422: "The document cannot be read, or a value is wrong.",
-    429: "Too many requests of this key, or a full queue; see Retry-After.",
-    500: "The server failed.",
-    503: "The model could not be loaded, or the server stops.",
-    504: "The document takes too long.",
-}
-
-
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {n: {"model": schemas.ErrorOut, "description": MEANING[n]} for n in statuses}
-
-
-COMMON = (401, 429)
-DOCUMENT = (*COMMON, 400, 409, 413, 422, 500, 503, 504)
 
 
 def create_app(settings: ServerSettings, load: Callable[[], tuple[Reader, str]]) -> FastAPI:
@@ -82,15 +63,16 @@ def create_app(settings: ServerSettings, load: Callable[[], tuple[Reader, str]])
     _add_documents(app, service)
     _add_jobs(app, service)
     _add_archive(app, service)
+    add_chat(app, service)
     _add_health(app, service)
     return app
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     """Say in one line which value is wrong; the value itself is not repeated."""
     assert isinstance(error, RequestValidationError)
     parts = [f"{'.'.join(map(str, e['loc'][1:])) or 'body'}: {e['msg']}" for e in error.errors()]
-    return JSONResponse({"detail": "; ".join(parts)}, 422)
+    return _problem(request, "; ".join(parts), 422, {})
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -99,31 +81,18 @@ async def _refused(request: Request, error: Exception) -> Response:
     if error.status_code == 405:  # the router names the methods of one route of this path only
         routes = [r for r in request.app.routes if r.matches(request.scope)[0] != Match.NONE]
         headers["Allow"] = ", ".join(sorted({m for r in routes for m in r.methods}))
-    return JSONResponse({"detail": str(error.detail)}, error.status_code, headers)
+    return _problem(request, str(error.detail), error.status_code, headers)
 
 
-bearer = HTTPBearer(auto_error=False, description="The key that `serve --add-key` printed.")
-header = APIKeyHeader(name="X-API-Key", auto_error=False)
+def _problem(request: Request, detail: str, status: int, headers: dict[str, str]) -> Response:
+    """Return an error as this API has it, or below /v1 as clients of OpenAI's API read it."""
+    body: dict[str, Any] = {"detail": detail}
+    if request.url.path.startswith("/v1/"):
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        body = {"error": {"message": detail, "type": kind, "param": None, "code": None}}
+    return JSONResponse(body, status, headers)
 
 
-def _who(
-    request: Request,
-    token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    plain: Annotated[str | None, Depends(header)],
-) -> Key:
-    """Return who asks, or refuse: no key, or asked too often."""
-    service: Service = request.app.state.service
-    key = service.keys.find(token.credentials if token else plain or "")
-    if key is None:
-        raise HTTPException(401, "a key is needed", {"WWW-Authenticate": "Bearer"})
-    request.state.key = key.name
-    if wait := service.keys.wait_seconds(key):
-        seconds = str(max(1, round(wait)))
-        raise HTTPException(429, "too many requests of this key", {"Retry-After": seconds})
-    return key
-
-
-Who = Annotated[Key, Depends(_who)]
 PagesField = Annotated[
     str, Form(max_length=200, description="1-3,7,10-; empty: all", examples=["1-3"])
 ]
@@ -138,7 +107,7 @@ def _add_documents(app: FastAPI, service: Service) -> None:
         responses={
             200: {"description": "Read.", "content": {media: {} for media in MEDIA.values()}},
             202: {"model": schemas.JobOut, "description": "Queued: ask /api/jobs/{id}."},
-            **_errors(*DOCUMENT),
+            **errors(*DOCUMENT),
         },
     )
     async def ocr(
@@ -153,7 +122,7 @@ def _add_documents(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Read an image or PDF."""
         asked = {"mode": mode, "pages": pages, "dpi": dpi}
-        job = await accept(request, service, who, file, asked, durable=not wait)
+        job = await accept(request, service, who, file.file, asked, durable=not wait)
         if not wait:
             return answer(job, 202)
         try:
@@ -165,7 +134,7 @@ def _add_documents(app: FastAPI, service: Service) -> None:
     @app.post(
         "/api/extract",
         response_model=schemas.ExtractionOut,
-        responses=_errors(*DOCUMENT),
+        responses=errors(*DOCUMENT),
     )
     async def extract(
         request: Request,
@@ -177,7 +146,7 @@ def _add_documents(app: FastAPI, service: Service) -> None:
     ) -> Any:
         """Read a receipt, invoice or contract and return its fields."""
         asked = {"mode": "page", "pages": pages, "dpi": dpi}
-        job = await accept(request, service, who, file, asked, durable=False)
+        job = await accept(request, service, who, file.file, asked, durable=False)
         try:
             ended = await ended_job(request, service, job)
             return await run_in_threadpool(fields, ended, kind)
@@ -195,7 +164,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
     @app.get(
         "/api/jobs/{job_id}",
         response_model=schemas.JobOut,
-        responses=_errors(*COMMON, 404, 422),
+        responses=errors(*COMMON, 404, 422),
     )
     def job(job_id: str, who: Who) -> Any:
         """Return a job, with its text once it is done."""
@@ -205,7 +174,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
         "/api/jobs/{job_id}/result",
         responses={
             200: {"content": {media: {} for media in MEDIA.values()}},
-            **_errors(*COMMON, 404, 409, 422, 500, 504),
+            **errors(*COMMON, 404, 409, 422, 500, 504),
         },
     )
     async def result(job_id: str, who: Who, format: Format = "text") -> Response:
@@ -217,7 +186,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
             raise HTTPException(409, f"the job is {found.state}")
         return await document(service, found, format)
 
-    @app.delete("/api/jobs/{job_id}", status_code=204, responses=_errors(*COMMON, 404, 422))
+    @app.delete("/api/jobs/{job_id}", status_code=204, responses=errors(*COMMON, 404, 422))
     def delete(job_id: str, who: Who) -> Response:
         """Cancel a job, or forget a finished one, and delete its document."""
         found = own(job_id, who)
@@ -231,7 +200,7 @@ def _add_archive(app: FastAPI, service: Service) -> None:
     @app.post(
         "/api/verify",
         response_model=schemas.VerifyOut,
-        responses=_errors(*COMMON, 400, 404, 413, 422),
+        responses=errors(*COMMON, 400, 404, 413, 422),
     )
     def verify(query: schemas.VerifyIn, who: Who) -> Any:
         """Say which document of the server's archive has this text."""
@@ -245,7 +214,7 @@ def _add_archive(app: FastAPI, service: Service) -> None:
         names = ("id", "matched", "compared", "ned", "accepted")
         return {name: getattr(item, name) for name in names}
 
-    @app.get("/api/metrics", response_model=schemas.MetricsOut, responses=_errors(*COMMON))
+    @app.get("/api/metrics", response_model=schemas.MetricsOut, responses=errors(*COMMON))
     def metrics(who: Who) -> Any:
         """Return the last evaluation, the gate's verdict and the drift of the project."""
         return service.figures()

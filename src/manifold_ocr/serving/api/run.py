@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,15 @@ if TYPE_CHECKING:
     from manifold_ocr.serving.documents import Reader
 
 
+# Longer than any usual client keeps an idle connection (httpx: 5 s), so that the client closes
+# first: a request sent while the server closes its connection is lost.
+KEEP_ALIVE_SECONDS = 75
+
+
 def run_server(
-    settings: ServerSettings, host: str, port: int, model: Path | None, threads: int
+    settings: ServerSettings, host: str, port: int, load: Callable[[], tuple["Reader", str]]
 ) -> None:
-    """Serve until a signal; jobs that run then end within the grace time.
+    """Serve what `load` returns until a signal; jobs that run then end within the grace time.
 
     Raises:
         UserError: the serve extra is not installed, a file of the settings is wrong, or the
@@ -38,7 +44,7 @@ def run_server(
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    app = create_app(settings, lambda: _load(model, threads))
+    app = create_app(settings, load)
     uvicorn.run(
         app,
         host=host,
@@ -46,7 +52,7 @@ def run_server(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.grace_seconds),
     )
 
@@ -58,7 +64,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _load(model: Path | None, threads: int) -> tuple["Reader", str]:
+def load_shared(model: Path | None, threads: int) -> tuple["Reader", str]:
+    """Return a reader whose one model takes lines of several requests at once, and its name."""
     from manifold_ocr.reading.detect import DetectionConfig
     from manifold_ocr.reading.engines.checkpoint import reader_model
     from manifold_ocr.reading.page import PageReader

@@ -4,7 +4,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Workers:
         self.running = 0
         self.draining = False
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock, self._adding = threading.Lock(), threading.Lock()
         self._waiting: dict[str, list[Callable[[], None]]] = {}
         self._threads = [
             threading.Thread(target=self._run, name=f"reader-{n}", daemon=True)
@@ -83,6 +84,13 @@ class Workers:
         if waiting >= self.settings.queue:
             seconds = self.seconds_per_job * waiting / self.settings.workers
             raise BusyError(max(1, min(600, round(seconds))))
+
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """Hold others back while a job is added; raise `BusyError` where the queue is full."""
+        with self._adding:
+            self.check_room()
+            yield
 
     def add(self, job: Job, ended: Callable[[], None] | None = None) -> None:
         """Queue a job of the store; `ended` is called once it has ended."""
