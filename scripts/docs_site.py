@@ -28,6 +28,8 @@ LINKS = {
     "evaluation.md": {"](../output/deepseek_runs/README.md)": "](deepseek_runs.md)"},
     "metrics.md": {"](../output/deepseek_runs/README.md)": "](deepseek_runs.md)"},
     "results.md": {"](../README.md)": "](index.md)"},
+    "card_12gb.md": {"](../params.yaml)": "](params.md)"},
+    "troubleshooting.md": {"](../params.yaml)": "](params.md)"},
     "leaderboard/README.md": {"](index.html)": "](sortable.html)"},
 }
 TYPES = {bool: "true or false", int: "integer", float: "number", str: "text"}

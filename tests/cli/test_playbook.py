@@ -191,3 +191,11 @@ def test_pin_writes_the_commit_that_the_hub_names(project, monkeypatch):
     assert done.exit_code == 0, done.output
     model = read_yaml("params.yaml")["model"]
     assert (model["id"], model["revision"]) == ("owner/name", "a" * 40)
+
+
+def test_another_model_leaves_no_commit_of_the_former_one(project):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace('  revision: ""', f"  revision: {'a' * 40}", 1))
+    playbook.run_step("train", ["--model-id", "owner/name"], {})
+    model = read_yaml("params.yaml")["model"]
+    assert (model["id"], model["revision"]) == ("owner/name", "")

@@ -233,6 +233,9 @@ def register_preset(app: typer.Typer) -> None:
         typer.echo(
             f"{len(changes)} values changed in {params}; `dvc repro` runs what depends on them"
         )
+        model = read_yaml(params)["model"]
+        if "/" in model["id"] and not model["revision"] and not Path(model["id"]).is_dir():
+            typer.echo(f"first: manifold-ocr pin {model['id']} (the hub's commit to fetch)")
 
 
 def register_stage(app: typer.Typer) -> None:

@@ -242,8 +242,11 @@ def run_step(step: str, words: Sequence[str], environment: Mapping[str, str]) ->
     if step not in STEPS:
         raise UserError(f"{step}: unknown step{nearest(step, STEPS)}")
     found = parsed(words, environment)
-    selected = read_yaml("params.yaml")["download"]["corpora"]
+    present = read_yaml("params.yaml")
+    selected, model = present["download"]["corpora"], present["model"]
     params = overrides(found, selected)
+    if model["revision"] and params.get("model.id", model["id"]) != model["id"]:
+        params["model.revision"] = ""  # a commit of the other model
     if params:
         typer.echo(f"pipeline: this equals dvc exp run {' '.join(options_of(params))}")
         write_params(params)

@@ -8,10 +8,17 @@ from typing import Any, Protocol, runtime_checkable
 
 from manifold_ocr.config import POLICY_KEYS
 from manifold_ocr.data.fetch import MOUNT
-from manifold_ocr.data.sources import corpus_license, corpus_options, license_of, policy_of
+from manifold_ocr.data.sources import (
+    SOURCES,
+    corpus_license,
+    corpus_options,
+    license_of,
+    policy_of,
+)
 from manifold_ocr.errors import UserError, nearest
 from manifold_ocr.records import RawRow, Rejection
 
+MOUNTED_MANIFEST = "metadata/text_manifest.jsonl"
 KINDS = (
     "synthetic",
     "folder",
@@ -141,6 +148,8 @@ def resolve(name: str, options: Mapping[str, Any] | None) -> SelectedCorpus:
 
 
 def _default_kind(name: str) -> str:
+    if name != "synthetic" and (MOUNT / name / MOUNTED_MANIFEST).is_file():
+        return "manifest"  # our own rows, whatever the publisher's layout of that name is
     if name in KINDS and name not in ("folder", "manifest", "hf_dataset"):
         return name
     if (MOUNT / name).is_dir():
@@ -165,7 +174,8 @@ def _adapter(kind: str, name: str) -> Corpus:
         case "manifest":
             from manifold_ocr.data.readers.jsonl import ManifestCorpus
 
-            return ManifestCorpus(name)
+            known = SOURCES.get(name)  # a benchmark stays one in any layout
+            return ManifestCorpus(name, known.role if known else "train")
         case "hf_dataset":
             from manifold_ocr.data.readers.huggingface import HfDataset
 

@@ -1,6 +1,7 @@
 """Put the base model of params.yaml below data/base: embedded, from the hub, or a folder as is."""
 
 import os
+import re
 from pathlib import Path
 
 from manifold_ocr.config import ModelConfig
@@ -11,6 +12,7 @@ from manifold_ocr.models.registry import BASE_ROOT, family_of, slug
 
 HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "README.md")
 SOURCE_RECORD = "source.json"
+COMMIT = re.compile(r"[0-9a-f]{40}")  # a branch or tag moves
 
 
 def fetch_base(config: ModelConfig, root: Path = BASE_ROOT) -> dict[str, int | float]:
@@ -50,10 +52,12 @@ def fetch_hub(config: ModelConfig, target: Path) -> dict[str, int | float]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    if not config.revision:
+    if not COMMIT.fullmatch(config.revision):
+        what = repr(config.revision) if config.revision else "empty"
         raise UserError(
-            f"model.revision is empty: pin {config.id!r} to a commit (40 hex digits, shown on "
-            "its page of files), so that a rerun fetches the same weights"
+            f"model.revision is {what}, not a commit (40 hex digits) of {config.id!r}; run "
+            f"`manifold-ocr pin {config.id}`, which writes the present one, so that a rerun "
+            "fetches the same weights"
         )
     try:
         snapshot_download(

@@ -90,7 +90,23 @@ def summary(report: BuildReport, metrics: dict[str, Any], corpora: list[Selected
     for split in ("train", "val"):
         if not report.splits[split].rows:
             lines.append(f"  note: {split} is empty; training on this manifest will refuse to run")
+    benchmarks = [corpus.name for corpus in corpora if corpus.role == "eval_only"]
+    if benchmarks and not report.splits["train"].rows:
+        lines.append(trained_on(benchmarks))
     return "\n".join(lines)
+
+
+def trained_on(benchmarks: list[str]) -> str:
+    """Return how to train on benchmarks, which go to the test split alone, and what it costs."""
+    options = " ".join(f"-S +corpora.{name}.role=train" for name in benchmarks)
+    one = len(benchmarks) == 1
+    return (
+        f"  note: {', '.join(benchmarks)} {'is a benchmark' if one else 'are benchmarks'}, for the "
+        "test split alone. Add a corpus to train on (manifold-ocr download), or train on "
+        f"{'it' if one else 'them'} with `dvc exp run {options}`; that costs "
+        f"{'its' if one else 'their'} scores, which then mean nothing: the run counts as "
+        "contaminated and is promoted only with --force"
+    )
 
 
 if __name__ == "__main__":

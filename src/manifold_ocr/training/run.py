@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
@@ -83,6 +83,17 @@ def chosen_by_hash(rows: list[Sample], seed: int, limit: int) -> list[Sample]:
     return [sample for sample in rows if sample.id in chosen]
 
 
+def rehearsal_languages(config: TrainConfig) -> tuple[Literal["en", "zh"], ...]:
+    """Return the languages of rehearsal lines: those also chosen to train on, if any are.
+
+    An adapter for Chinese alone rehearses Chinese; without a choice, or with one that has no
+    rehearsal text, `train.rehearsal_languages` stays as it is.
+    """
+    chosen = {language_tag(name).split("-")[0] for name in config.include_languages}
+    both = tuple(name for name in config.rehearsal_languages if name in chosen)
+    return both or config.rehearsal_languages
+
+
 def rehearsal_rows(config: TrainConfig, rows: int) -> list[Sample]:
     """Return general text lines so that they are the share `train.rehearsal` of all rows.
 
@@ -94,10 +105,11 @@ def rehearsal_rows(config: TrainConfig, rows: int) -> list[Sample]:
     from manifold_ocr.code_hash import code_fingerprint
     from manifold_ocr.synthetic import rehearsal
 
+    languages = rehearsal_languages(config)
     wanted = {
         "count": count,
         "seed": config.seed,
-        "languages": config.rehearsal_languages,
+        "languages": languages,
         "degraded": config.rehearsal_degraded,
         "code": code_fingerprint(["manifold_ocr.synthetic.rehearsal"]),
     }
@@ -106,7 +118,7 @@ def rehearsal_rows(config: TrainConfig, rows: int) -> list[Sample]:
     if not listing.is_file():
         print(f"train: drawing {count} rehearsal lines")
         drawn = rehearsal.write_rehearsal(
-            folder, count, config.seed, config.rehearsal_languages, config.rehearsal_degraded
+            folder, count, config.seed, languages, config.rehearsal_degraded
         )
         write_rows(listing, drawn)
     return [_absolute(sample, folder) for sample in read_samples(listing)]
