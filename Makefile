@@ -55,7 +55,8 @@ lint: $(STAMP)
 # Rewrites requirements.lock from pyproject.toml (needs the network).
 lock:
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra pages --extra heic --extra metrics \
-	  --extra remotes --extra serve --extra docs --python-version 3.11 --no-header --no-annotate --upgrade \
+	  --extra ocrmypdf --extra ray --extra remotes --extra serve --extra docs \
+	  --python-version 3.11 --no-header --no-annotate --upgrade \
 	  $(or $(LINKS),--torch-backend cpu) --output-file requirements.lock
 
 clean:

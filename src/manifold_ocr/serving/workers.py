@@ -6,7 +6,7 @@ writes them.
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -17,19 +17,22 @@ from typing import Any
 from manifold_ocr.errors import UserError
 from manifold_ocr.resources import progress
 from manifold_ocr.serving.batch import BatchSettings, Mapper, Source, read_file
-from manifold_ocr.serving.documents import load_reader
+from manifold_ocr.serving.documents import Reader, load_reader
 
 AHEAD = 4  # files handed to each process before it asks
+
+
+Loader = Callable[[Path | None, int], Reader]
 
 
 class Worker:
     """Holds a loaded model and reads files with it."""
 
-    def __init__(self, settings: BatchSettings, out: Path) -> None:
+    def __init__(self, settings: BatchSettings, out: Path, load: Loader = load_reader) -> None:
         """Load the model, for one thread."""
         os.environ["OMP_NUM_THREADS"] = str(settings.threads or 1)
         self.settings, self.out = settings, out
-        self.reader = load_reader(settings.model, settings.threads or 1)
+        self.reader = load(settings.model, settings.threads or 1)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         """Read the file {path, name} and return its line of the journal."""
@@ -37,15 +40,21 @@ class Worker:
         return {"row": read_file(source, self.reader, self.settings, self.out)}
 
 
-_state: dict[str, Worker] = {}  # of a worker process: set once, when it starts
+_state: dict[str, Worker | UserError] = {}  # of a worker process: set once, when it starts
 
 
 def _start(settings: BatchSettings, out: Path) -> None:
-    _state["worker"] = Worker(settings, out)
+    try:
+        _state["worker"] = Worker(settings, out)
+    except UserError as error:  # a process that ended here would look like a bad file
+        _state["worker"] = error
 
 
 def _work(source: Source) -> dict[str, Any]:
-    row: dict[str, Any] = _state["worker"]({"path": source.path, "name": source.name})["row"]
+    worker = _state["worker"]
+    if isinstance(worker, UserError):
+        raise worker
+    row: dict[str, Any] = worker({"path": source.path, "name": source.name})["row"]
     return row
 
 
@@ -107,36 +116,41 @@ def _alone(source: Source, settings: BatchSettings, out: Path) -> dict[str, Any]
             return {"file": source.name, "error": reason, "pages": 0}
 
 
-def ray_data(count: int) -> Mapper:
+def ray_data(count: int, load: Loader = load_reader) -> Mapper:
     """Return a mapper that reads through Ray Data with `count` actors.
 
     Ray's own address variable (`RAY_ADDRESS`) names a cluster, which must see the same files.
     """
-    return partial(_read_with_ray, count=count)
+    return partial(_read_with_ray, count=count, load=load)
 
 
 def _read_with_ray(
-    sources: list[Source], settings: BatchSettings, out: Path, *, count: int
+    sources: list[Source], settings: BatchSettings, out: Path, *, count: int, load: Loader
 ) -> Iterator[dict[str, Any]]:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise UserError("--engine ray needs Ray: pip install 'ray[data]'") from error
+        raise UserError("--engine ray needs Ray: pip install 'manifold-ocr[ray]'") from error
     if not sources:
         return
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, num_cpus=None if os.environ.get("RAY_ADDRESS") else count)
+        local = not os.environ.get("RAY_ADDRESS")
+        ray.init(log_to_driver=False, num_cpus=count if local else None, include_dashboard=False)
     settings = replace(settings, threads=settings.threads or 1)
     items = [{"path": str(source.path.resolve()), "name": source.name} for source in sources]
     rows = ray.data.from_items(items, override_num_blocks=min(len(items), 8 * count)).map(
         Worker,
-        fn_constructor_args=(settings, out.resolve()),
+        fn_constructor_args=(settings, out.resolve(), load),
         compute=ray.data.ActorPoolStrategy(size=count),
         num_cpus=1,
     )
     found = (row["row"] for row in rows.iter_rows())
-    for row in progress(found, "ocr", len(sources), "file"):
-        yield _plain(row)
+    try:
+        for row in progress(found, "ocr", len(sources), "file"):
+            yield _plain(row)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"--engine ray: {reason}; what was read is kept, rerun to go on") from error
 
 
 def _plain(value: Any) -> Any:
