@@ -136,6 +136,7 @@ def _read_with_ray(
     if not ray.is_initialized():
         local = not os.environ.get("RAY_ADDRESS")
         ray.init(log_to_driver=False, num_cpus=count if local else None, include_dashboard=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # ours shows the files
     settings = replace(settings, threads=settings.threads or 1)
     items = [{"path": str(source.path.resolve()), "name": source.name} for source in sources]
     rows = ray.data.from_items(items, override_num_blocks=min(len(items), 8 * count)).map(
