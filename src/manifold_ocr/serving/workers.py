@@ -139,8 +139,9 @@ def _read_with_ray(
     ray.data.DataContext.get_current().enable_progress_bars = False  # ours shows the files
     settings = replace(settings, threads=settings.threads or 1)
     items = [{"path": str(source.path.resolve()), "name": source.name} for source in sources]
+    callable_class: Any = Worker  # Ray's types know functions only
     rows = ray.data.from_items(items, override_num_blocks=min(len(items), 8 * count)).map(
-        Worker,
+        callable_class,
         fn_constructor_args=(settings, out.resolve(), load),
         compute=ray.data.ActorPoolStrategy(size=count),
         num_cpus=1,
