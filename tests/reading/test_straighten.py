@@ -1,7 +1,6 @@
 """Pages that lie turned, skewed or have joined columns: geometry drawn by hand, texts known."""
 
 import math
-import random
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -11,12 +10,10 @@ from manifold_ocr.reading.detect import DetectedLine, DetectionConfig, LineDetec
 from manifold_ocr.reading.engines.rapidocr import RapidOcr
 from manifold_ocr.reading.page import PageReader
 from manifold_ocr.reading.straighten import (
-    cut_joined_columns,
     skew_of,
     straight_box,
     turn_lines,
     turn_point,
-    white_gaps,
 )
 from manifold_ocr.synthetic.fonts import font_path
 
@@ -95,45 +92,6 @@ def test_a_lone_slanted_word_does_not_skew_a_straight_page():
     lines = [quad(50, 100 + 30 * i, 450, 120 + 30 * i) for i in range(8)]
     assert skew_of([*lines, quad(50, 400, 150, 420, 20.0)]) == 0.0
     assert skew_of([]) == 0.0
-
-
-def test_white_gaps_are_those_without_ink():
-    piece = Image.new("RGB", (200, 20), "white")
-    for x0, x1 in ((0, 40), (44, 90), (120, 199)):
-        ImageDraw.Draw(piece).rectangle((x0, 8, x1, 11), fill="black")
-    assert white_gaps(piece, 0.5) == [(91, 120)]
-    assert white_gaps(Image.new("RGB", (200, 20), "white"), 0.5) == []
-
-
-def _two_columns(gutter, rows=6):
-    """Two columns of black words with random spaces, and the boxes that join them."""
-    rng = random.Random(7)
-    page, lines = Image.new("RGB", (700, 400), "white"), []
-    for row in range(rows):
-        top = 20 + 30 * row
-        for x0, x1 in ((20, 340), (340 + gutter, 680)):
-            x = x0
-            while x < x1:
-                end = min(x + rng.randrange(20, 60), x1)
-                ImageDraw.Draw(page).rectangle((x, top + 5, end - 1, top + 15), fill="black")
-                x = end + 6 if end + 6 < x1 else x1
-        lines.append(quad(20, top, 680, top + 20))
-    return page, lines
-
-
-def test_joined_columns_are_cut_at_their_gutter():
-    page, lines = _two_columns(gutter=14)
-    found = cut_joined_columns(page, lines, 0.0)
-    assert len(found) == 12
-    for left, right in zip(found[::2], found[1::2], strict=True):
-        assert 340 <= left.box[2] < right.box[0] <= 354
-
-
-def test_spaces_between_words_and_short_runs_are_no_gutter():
-    page, lines = _two_columns(gutter=6)
-    assert cut_joined_columns(page, lines, 0.0) == lines
-    page, lines = _two_columns(gutter=14, rows=3)
-    assert cut_joined_columns(page, lines, 0.0) == lines
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2, 3])

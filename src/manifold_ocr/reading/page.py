@@ -16,10 +16,10 @@ from manifold_ocr.reading.detect import (
     crop_line,
     usual_height,
 )
+from manifold_ocr.reading.gutters import cut_joined_columns
 from manifold_ocr.reading.layout.lines import Line, Paragraph, Row
 from manifold_ocr.reading.layout.order import arrange
 from manifold_ocr.reading.straighten import (
-    cut_joined_columns,
     is_line_image,
     is_upside_down,
     missed_beside_numbers,

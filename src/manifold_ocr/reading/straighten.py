@@ -1,17 +1,14 @@
-"""How a page lies: quarter turns, skew, and columns so close that the detector joins them.
+"""How a page lies: quarter turns and skew; what dot leaders hide from the detector.
 
 Lines are detected on the image as it is. What follows works on their quadrangles: turned by
-quarters, rotated by the skew into a straight frame where reading order is decided, and cut
-where a white gap runs down through neighboring rows.
+quarters, and rotated by the skew into a straight frame where reading order is decided.
 """
 
 import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Any
 
 from PIL import Image
 
@@ -35,15 +32,11 @@ SURE = 0.9  # mean confidence from which a page is not tried upside down
 BETTER = 0.1  # by which the other way up must be more confident
 LEAST_SKEW = 1.0  # degrees; below, boxes stay as they are
 MOST_SKEW = 45.0
-GAP_WIDTH = 0.45  # least white between joined columns, in line heights
-GAP_ROWS = 4  # rows through which it must run
 FAR_APART = 3.0  # pieces of one row this many line heights apart are read one by one
 LINE_COVER = 0.4  # a lone row that fills this share of the height is an image of a line
 PAGE_NUMBER = re.compile(r"\d{1,4}|[ivxlc]{1,7}")
-INK = 0.35  # share of a line's contrast from which a pixel is ink
 
 Confidences = Callable[[Sequence[Image.Image]], Sequence[float | None]]
-Interval = tuple[float, float]
 
 
 def turn_point(point: Point, size: tuple[int, int], turn: int) -> Point:
@@ -167,139 +160,6 @@ def straight_box(line: DetectedLine, skew: float) -> Box:
     xs = [x * cos - y * sin for x, y in line.quad]
     ys = [x * sin + y * cos for x, y in line.quad]
     return min(xs), min(ys), max(xs), max(ys)
-
-
-@dataclass(frozen=True, slots=True)
-class _Strip:
-    """A line in the straight frame: its box and the white gaps inside of it."""
-
-    box: Box
-    white: tuple[Interval, ...]
-
-
-def cut_joined_columns(
-    page: Image.Image, lines: Sequence[DetectedLine], skew: float
-) -> list[DetectedLine]:
-    """Cut lines where a white gap runs down through rows that are full on both sides of it.
-
-    The detector joins columns whose gutter is narrower than a line is high. Spaces between
-    words do not stand below each other in four rows.
-    """
-    strips = [_strip(page, line, skew) for line in lines]
-    rows = _rows(strips)
-    cuts: list[list[Interval]] = [[] for _ in lines]
-    for start, row in enumerate(rows):
-        for index in row:
-            for gap in strips[index].white:
-                shared = _run(strips, rows, start, gap)
-                if shared and not any(overlap(*shared, *other) > 0 for other in cuts[index]):
-                    cuts[index].append(shared)
-    parts = zip(lines, strips, cuts, strict=True)
-    return [part for line, strip, at in parts for part in _divided(line, strip.box, sorted(at))]
-
-
-def _strip(page: Image.Image, line: DetectedLine, skew: float) -> _Strip:
-    box = straight_box(line, skew)
-    width, height = line_size(line)
-    if width < 8 * height:
-        return _Strip(box, ())
-    gaps = white_gaps(crop_line(page, line, turn=False), GAP_WIDTH)
-    step = (box[2] - box[0]) / max(1.0, width)
-    return _Strip(box, tuple((box[0] + a * step, box[0] + b * step) for a, b in gaps))
-
-
-def white_gaps(piece: Image.Image, least: float) -> list[tuple[int, int]]:
-    """Return the columns of a line's crop, as (start, end), that hold no ink.
-
-    `least` is the least width in heights of the crop; gaps at either end do not count.
-    """
-    import numpy as np
-
-    gray = np.asarray(piece.convert("L")).astype(np.int16)
-    ground = int(np.median(gray))
-    contrast = int(np.abs(gray - ground).max())
-    if contrast < 32:
-        return []
-    margin = max(1, gray.shape[0] // 10)
-    ink = (np.abs(gray[margin:-margin] - ground) > INK * contrast).any(axis=0)
-    filled = np.flatnonzero(ink)
-    spaces = np.diff(filled)
-    wide: Any = np.flatnonzero(spaces > least * piece.height)
-    return [(int(filled[k]) + 1, int(filled[k + 1])) for k in wide]
-
-
-def _rows(strips: Sequence[_Strip]) -> list[list[int]]:
-    """Group strips by height, top to bottom: those whose middles lie within half a line."""
-    order = sorted(range(len(strips)), key=lambda k: strips[k].box[1] + strips[k].box[3])
-    rows: list[list[int]] = []
-    for index in order:
-        box = strips[index].box
-        if rows:
-            last = strips[rows[-1][0]].box
-            if box[1] + box[3] - last[1] - last[3] < min(box[3] - box[1], last[3] - last[1]):
-                rows[-1].append(index)
-                continue
-        rows.append([index])
-    return rows
-
-
-def _run(
-    strips: Sequence[_Strip], rows: Sequence[Sequence[int]], start: int, gap: Interval
-) -> Interval | None:
-    """Return the white that `gap` shares with at least GAP_ROWS rows around `start`, or None."""
-    count, shared = 1, gap
-    box = strips[rows[start][0]].box
-    least = GAP_WIDTH * (box[3] - box[1])
-    for step in (-1, 1):
-        at, missed = start + step, 0
-        while 0 <= at < len(rows) and missed < 2:
-            narrower = _through([strips[k] for k in rows[at]], shared, least)
-            if narrower is None:
-                break
-            full = narrower[1]
-            count, missed = (count + 1, 0) if full else (count, missed + 1)
-            shared = narrower[0]
-            at += step
-    return shared if count >= GAP_ROWS else None
-
-
-def _through(row: Sequence[_Strip], gap: Interval, least: float) -> tuple[Interval, bool] | None:
-    """Return what is white of `gap` in a row, and whether the row has text on both sides."""
-    crossing = [s for s in row if s.box[0] < gap[1] and s.box[2] > gap[0]]
-    inside = [s for s in crossing if s.box[0] < gap[0] and s.box[2] > gap[1]]
-    low, high = gap
-    if inside:
-        for a, b in inside[0].white:
-            if min(b, high) - max(a, low) >= least:
-                return (max(a, low), min(b, high)), True
-        return None
-    low = max([low, *(s.box[2] for s in crossing if s.box[0] < low)])
-    high = min([high, *(s.box[0] for s in crossing if s.box[2] > high)])
-    if high - low < least / 2:
-        return None
-    full = any(s.box[2] <= high for s in row) and any(s.box[0] >= low for s in row)
-    return (low, high), full
-
-
-def _divided(line: DetectedLine, box: Box, gaps: Sequence[Interval]) -> list[DetectedLine]:
-    """Return a line without straight x intervals, cut along its own slant."""
-    if not gaps:
-        return [line]
-    width = box[2] - box[0]
-    starts = [0.0, *((b - 0.1 * (b - a) - box[0]) / width for a, b in gaps)]
-    ends = [*((a + 0.1 * (b - a) - box[0]) / width for a, b in gaps), 1.0]
-    a, b, c, d = line.quad
-
-    def between(p: Point, q: Point, share: float) -> Point:
-        return p[0] + (q[0] - p[0]) * share, p[1] + (q[1] - p[1]) * share
-
-    return [
-        replace(
-            line,
-            quad=(between(a, b, s), between(a, b, e), between(d, c, e), between(d, c, s)),
-        )
-        for s, e in zip(starts, ends, strict=True)
-    ]
 
 
 def missed_beside_numbers(
