@@ -53,3 +53,34 @@ def test_wrong_encoding_is_named(tmp_path):
 def test_rows_are_counted(tmp_path):
     rows = [Prediction(id=str(i), text="") for i in range(3)]
     assert write_rows(tmp_path / "p.jsonl", rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"tags": 5}, "'tags' must be a list of texts"), ({"tags": "book"}, "'tags' must be a list"),
+     ({"box": "abcd"}, "'box' must be"), ({"box": [0, 0, 9]}, "'box' must be"),
+     ({"box": [0, 0, float("nan"), 9]}, "'box' must be"), ({"width": "wide"}, "'width' must be"),
+     ({"frame": -1}, "'frame' must be"), ({"language": None}, "'language' must be a string"),
+     ({"text": "half \ud800"}, "surrogate")],
+)  # fmt: skip
+def test_values_of_a_wrong_kind_are_named_with_their_row(tmp_path, change, message):
+    path = tmp_path / "rows.jsonl"
+    row = {"id": "a", "document": "d", "corpus": "c", "subset": "s", "image": "i.png", "text": "t"}
+    path.write_text(json.dumps({**row, **change}))
+    with pytest.raises(UserError, match=rf"rows\.jsonl:1: .*{message}"):
+        list(read_samples(path))
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"id": ' + "9" * 5000 + "}"])
+def test_json_without_end_is_one_line(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(line)
+    with pytest.raises(UserError, match=r"rows\.jsonl:1: (JSON nested|not valid)"):
+        list(read_samples(path))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = Sample(id="a", document="d", corpus="c", subset="s", image="i.png", text="t")
+    path.write_text(to_json(row), encoding="utf-8-sig")
+    assert list(read_samples(path)) == [row]

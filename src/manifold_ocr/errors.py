@@ -18,6 +18,10 @@ class UserError(Exception):
     line prints it as one line without a traceback and exits with status 2.
     """
 
+    def __str__(self) -> str:
+        """Return the message in one line, whatever a library put into it."""
+        return " ".join(part.strip() for part in super().__str__().splitlines())
+
 
 def report_bug(error: BaseException) -> str:
     """Write the traceback of an error that no user can fix to a file; return the line to print."""

@@ -40,6 +40,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 # Pillow's own limit is lower than ours and only warns; `_Frames` applies ours.
 Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF data and the like: it is shown
 
 
 def open_image(path: Path | str, frame: int = 0) -> Image.Image:

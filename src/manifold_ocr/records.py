@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import math
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
@@ -135,25 +136,44 @@ def from_mapping(cls: type[Row], value: Any, where: str) -> Row:
         listed = ", ".join(field.name for field in dataclasses.fields(cls))
         raise UserError(f"{where}: {problem}; a {cls.__name__} row has {listed}")
     for name in known & STRINGS:
-        if not isinstance(value[name], str):
+        if not isinstance(value.get(name, ""), str):
             raise UserError(f"{where}: {name!r} must be a string, not {value[name]!r}")
-    if not isinstance(value.get("frame", 0), int):
-        raise UserError(f"{where}: 'frame' must be a page number from 0, not {value['frame']!r}")
+    for name in NUMBERS:
+        if type(value.get(name, 0)) is not int or value.get(name, 0) < 0:
+            raise UserError(f"{where}: {name!r} must be a number from 0, not {value[name]!r}")
+    if (box := value.get("box")) is not None and not _is_box(box):
+        raise UserError(f"{where}: 'box' must be [x0, y0, x1, y1] in pixels, not {box!r}")
     values = dict(value)
     for name in LISTS:
-        if values.get(name) is not None:
-            values[name] = tuple(values[name])
+        if (items := values.get(name)) is not None:
+            if not isinstance(items, list) or (name != "box" and not all_text(items)):
+                raise UserError(f"{where}: {name!r} must be a list of texts, not {items!r}")
+            values[name] = tuple(items)
     for name in SHARED:
         if isinstance(text := values.get(name), str):
             values[name] = sys.intern(text)
     return cls(**values)
 
 
-STRINGS = frozenset(("id", "text", "image", "document"))
+STRINGS = frozenset(
+    ("id", "text", "image", "document", "corpus", "subset", "language", "split", "role", "license",
+     "granularity", "task", "image_sha256")
+)  # fmt: skip
+NUMBERS = ("width", "height", "max_pixels", "frame")
 LISTS = ("tags", "answers", "box")
 # Equal over many rows: kept in memory once, which halves a manifest of a million rows.
 SHARED = ("document", "corpus", "subset", "image", "language", "split", "role", "granularity",
           "task", "license")  # fmt: skip
+
+
+def all_text(values: Iterable[Any]) -> bool:
+    """Say whether all values are strings."""
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_box(value: Any) -> bool:
+    numbers = isinstance(value, list | tuple) and len(value) == 4
+    return numbers and all(type(v) in (int, float) and math.isfinite(v) for v in value)
 
 
 @cache
@@ -171,21 +191,46 @@ def read_rows(cls: type[Row], path: Path | str) -> Iterator[Row]:
         UserError: missing file, wrong encoding or a broken row; names file and line.
     """
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield from_mapping(cls, _parse(line, f"{path}:{number}"), f"{path}:{number}")
+                    where = f"{path}:{number}"
+                    value = parse_json(line, where)
+                    if "\\ud" in line or "\\uD" in line:
+                        _check_unicode(value, where)
+                    yield from_mapping(cls, value, where)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that writes it first") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: a folder, not a file of rows; name the file") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
 
 
-def _parse(line: str, where: str) -> Any:
+def parse_json(text: str, where: str, number: Callable[[str], float] | None = None) -> Any:
+    """Return the JSON of a row; `number` makes its numbers with a point, as json.loads takes it.
+
+    Raises:
+        UserError: not JSON, nested too deep, or a whole number of thousands of digits.
+    """
     try:
-        return json.loads(line)
+        return json.loads(text, parse_float=number)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not valid JSON ({error.msg}); fix or remove the row") from error
+    except (RecursionError, ValueError) as error:
+        raise UserError(
+            f"{where}: JSON nested too deep, or a number without end; fix or remove the row"
+        ) from error
+
+
+def _check_unicode(value: Any, where: str) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: half of a surrogate pair, which is no character; "
+            "write the whole pair, or U+FFFD for it"
+        ) from error
 
 
 def read_samples(path: Path | str) -> Iterator[Sample]:

@@ -131,6 +131,16 @@ class TestCocoText:
             ("p.jpg", "missing_label"),
         ]  # fmt: skip
 
+    @pytest.mark.parametrize("parts", [1, 3])
+    def test_a_listed_image_without_annotations_is_counted(self, tmp_path, parts):
+        image(tmp_path / "blank.jpg")
+        image(tmp_path / "p.jpg")
+        imgs = {"1": {"id": 1, "file_name": "p.jpg"}, "2": {"id": 2, "file_name": "blank.jpg"}}
+        write(tmp_path / "COCO_Text.json", {"imgs": imgs, "anns": {"1": self.ann()}})
+        rows, rejected = read(tmp_path, parts=parts)
+        assert [row.image for row in rows] == ["p.jpg"]
+        assert reasons(rejected) == [("blank.jpg", "missing_label")]
+
 
 class TestLabelStudio:
     def result(self, key, kind, **value):
@@ -208,6 +218,18 @@ class TestPaddle:
         ]  # fmt: skip
         assert reasons(rejected) == [
             ("Label.txt:1#1", "unreadable_text"), ("Label.txt:1#2", "broken_row")
+        ]  # fmt: skip
+
+    def test_empty_lists_and_broken_json_are_counted(self, tmp_path):
+        for name in ("a.png", "b.png", "c.png"):
+            image(tmp_path / name)
+        deep, long = "[{" + '"a":[' * 100_000, '[{"x": ' + "9" * 5000 + "}]"
+        write(tmp_path / "Label.txt", f"a.png\t[]\nb.png\t{deep}\nc.png\t{long}\n")
+        rows, rejected = read(tmp_path)
+        assert not rows
+        assert reasons(rejected) == [
+            ("Label.txt:1", "missing_label"), ("Label.txt:2", "broken_row"),
+            ("Label.txt:3", "broken_row"),
         ]  # fmt: skip
 
 
@@ -293,6 +315,15 @@ class TestIcdar:
         rows, rejected = read(tmp_path, "icdar_sroie")
         assert [row.text for row in rows] == ["TOTAL, 5", "", "TOTAL, 5", '{"company": "A"}']
         assert reasons(rejected) == [("box/Z.csv", "missing_image")]
+
+    def test_empty_label_files_are_counted(self, tmp_path):
+        image(tmp_path / "img_1.jpg")
+        write(tmp_path / "gt_img_1.txt", "\n")
+        assert reasons(read(tmp_path, "icdar2015")[1]) == [("gt_img_1.txt", "empty_text")]
+        image(tmp_path / "sroie/img/X1.jpg")
+        write(tmp_path / "sroie/box/X1.csv", "")
+        found = read(tmp_path / "sroie", "icdar_sroie")
+        assert (found[0], reasons(found[1])) == ([], [("box/X1.csv", "empty_text")])
 
 
 class TestManifestRows:

@@ -73,3 +73,18 @@ def test_texts_that_are_no_strings(fetched, texts):
 def test_a_missing_column_is_one_error(fetched):
     with pytest.raises(UserError, match=r"image_column: 'image' is none of picture, text"):
         fetched(picture=[struct(png())], text=["x"])
+
+
+def test_a_damaged_data_set_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "source").mkdir()
+    (tmp_path / "root").mkdir()
+    path = tmp_path / "source/train.parquet"
+    pq.write_table(pa.table({"image": [struct(png())] * 9, "text": ["word"] * 9}), path)
+    data = bytearray(path.read_bytes())
+    data[4:60] = b"\xff" * 56
+    path.write_bytes(data)
+    options = {"kind": "hf_dataset", "path": str(tmp_path / "source")}
+    with pytest.raises(UserError, match=r"corpora\.mine: .*source, split train: ") as told:
+        resolve("mine", options).adapter.fetch(tmp_path / "root", options)
+    assert "\n" not in str(told.value) and "disk" not in str(told.value)

@@ -148,7 +148,7 @@ def test_order_rotation_and_split_are_applied(scans, tmp_path):
         ("a-0001.png", "one", "corrected"),
         ("a-0003.png", "two", "corrected"),
     ]
-    assert [e.box for e in found[1:]] == [[10, 10, 50, 30], [50, 10, 110, 30]]
+    assert [e.box for e in found[1:]] == [(10, 10, 50, 30), (50, 10, 110, 30)]
     sizes = [Image.open(out / e.image).size for e in found]
     assert sizes == [(20, 100), (40, 20), (60, 20)]
     assert (out / "a-0003.gt.txt").read_text() == "two\n"
@@ -194,3 +194,27 @@ def test_labels_are_exported_as_page_xml_and_alto(scans, tmp_path):
     assert found == [("x < y", "10", "20"), ("beta", "10", "20")]
     with pytest.raises(UserError, match="page or alto"):
         export_labels(scans, out, "hocr")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"frame": "two"}, "frame"), ({"box": ["a", 1, 2, 3]}, "box.0"),
+     ({"box": [float("inf"), 0, 9, 9]}, "box"), ({"page": "../../up"}, "leads out of the folder"),
+     ({"file": "/etc/passwd"}, "leads out of the folder"), ({"width": None}, "width")],
+)  # fmt: skip
+def test_a_broken_index_is_one_line_with_its_row(scans, tmp_path, change, message):
+    sheet().save(scans / "a.png")
+    label(scans, tmp_path / "out")
+    index = tmp_path / "out/labels.jsonl"
+    rows = [json.loads(line) for line in index.read_text().splitlines()]
+    index.write_text("\n".join(json.dumps(row) for row in [rows[0], {**rows[1], **change}]))
+    with pytest.raises(UserError, match=rf"labels\.jsonl:2: .*{message}"):
+        export_labels(scans, tmp_path / "out", "page")
+
+
+def test_an_index_that_is_no_text_is_one_line(scans, tmp_path):
+    sheet().save(scans / "a.png")
+    label(scans, tmp_path / "out")
+    (tmp_path / "out/labels.jsonl").write_bytes(b"\xa8\x00")
+    with pytest.raises(UserError, match=r"labels\.jsonl: not UTF-8"):
+        read_index(tmp_path / "out")

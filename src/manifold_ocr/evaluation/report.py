@@ -67,25 +67,33 @@ def _omnidocbench(path: Path) -> EvalManifest:
     ):
         raise UserError(f"{path}: a .json manifest must be an OmniDocBench.json; rows are .jsonl")
     samples = []
-    for page in pages:
-        info = page["page_info"]
-        attribute = info.get("page_attribute", {})
-        samples.append(
-            Sample(
-                id=info["image_path"],
-                document=info["image_path"],
-                corpus="omnidocbench",
-                subset=str(attribute.get("data_source", "all")),
-                language=_language(str(attribute.get("language", ""))),
-                image=info["image_path"],
-                text=reference_page(page).text,
-                granularity="page",
-                role="eval_only",
-            )
-        )
+    for number, page in enumerate(pages, 1):
+        try:
+            samples.append(_omnidocbench_sample(page))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise UserError(f"{path}: page {number} is broken ({error!r}); restore it") from error
     return EvalManifest(
         samples=tuple(samples),
         omnidocbench={s.id: page for s, page in zip(samples, pages, strict=True)},
+    )
+
+
+def _omnidocbench_sample(page: Mapping[str, Any]) -> Sample:
+    info = page["page_info"]
+    image = info["image_path"]
+    if not isinstance(image, str):
+        raise TypeError(f"image_path is {image!r}")
+    attribute = info.get("page_attribute", {})
+    return Sample(
+        id=image,
+        document=image,
+        corpus="omnidocbench",
+        subset=str(attribute.get("data_source", "all")),
+        language=_language(str(attribute.get("language", ""))),
+        image=image,
+        text=reference_page(page).text,
+        granularity="page",
+        role="eval_only",
     )
 
 
@@ -128,10 +136,10 @@ def _rows(path: Path) -> EvalManifest:
 def _is_ours(path: Path) -> bool:
     """Tell by the first row whether it has an id, a document and a corpus."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             first = next((line for line in file if line.strip()), "")
         value = json.loads(first) if first else {}
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except (ValueError, RecursionError):  # not UTF-8, or not JSON: the rows' reader says so
         return False
     return isinstance(value, dict) and {"id", "document", "corpus"} <= set(value)
 

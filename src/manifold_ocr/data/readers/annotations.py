@@ -16,7 +16,7 @@ from manifold_ocr.data.readers.pairs import FolderView, ImageFinder
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.images import image_size
-from manifold_ocr.records import UNDETERMINED, Box, RawRow, Rejection, language_tag
+from manifold_ocr.records import UNDETERMINED, Box, RawRow, Rejection, all_text, language_tag
 
 UNREADABLE = frozenset((".", "###", "*"))  # TextOCR; ICDAR and PaddleOCR
 _SPLITS = {"train": "train", "val": "val", "test": "test"}
@@ -88,6 +88,9 @@ def _coco_rows(
                 yield view.reject(where, "missing_image", problem)
                 continue
             yield _coco_row(view, annotations[key], images.get(image), found, where)
+    bare = sorted({path for key, (path, _) in places.items() if path and key not in by_image})
+    for path in view.share(bare):
+        yield view.reject(path, "missing_label", f"{name} has no annotation of it")
 
 
 def _keyed(value: Any) -> dict[str, Any]:
@@ -219,11 +222,6 @@ def _studio_row(
     return view.row(image, text, where, box=box)
 
 
-def all_text(values: list[Any]) -> bool:
-    """Say whether all values are strings."""
-    return all(isinstance(value, str) for value in values)
-
-
 def _percent_box(value: dict[str, Any], size: tuple[int, int]) -> Box:
     """Return the box in pixels; a turned rectangle (clockwise about its x, y) by its bounds."""
     across, down = size[0] / 100, size[1] / 100
@@ -307,9 +305,11 @@ def _paddle_line(view: FolderView, image: str, label: str, where: str, split: st
         return
     try:
         regions = json.loads(label)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         yield view.reject(where, "broken_row", f"not JSON: {error}")
         return
+    if not regions:
+        yield view.reject(where, "missing_label", "its list of boxes is empty")
     texts = []
     for number, region in enumerate(regions):
         place = f"{where}#{number}"

@@ -71,7 +71,8 @@ def fetch_dataset(name: str, options: Mapping[str, Any], destination: Path) -> N
 
 def _load(options: HfDatasetOptions, split: str, where: str) -> Any:
     import datasets
-    import pyarrow
+    from datasets.exceptions import DatasetsError
+    from pyarrow import ArrowException
 
     from manifold_ocr.files import cache_root
 
@@ -85,13 +86,14 @@ def _load(options: HfDatasetOptions, split: str, where: str) -> Any:
             revision=options.revision or None,
             cache_dir=str(cache_root() / "datasets"),
         )
-    except (ValueError, KeyError, FileNotFoundError, ConnectionError) as error:
-        raise UserError(f"{where}: {source}, split {split}: {error}") from error
+    except (DatasetsError, ArrowException, ValueError, KeyError, OSError) as error:
+        told = error.__cause__ or error  # its own error only says that there was one
+        raise UserError(f"{where}: {source}, split {split}: {told}") from error
     if options.image_column not in loaded.column_names:
         raise _no_column(where, "image", options.image_column, loaded.column_names)
     try:
         return loaded.cast_column(options.image_column, datasets.Image(decode=False))
-    except (TypeError, ValueError, NotImplementedError, pyarrow.ArrowException):
+    except (TypeError, ValueError, NotImplementedError, ArrowException):
         return loaded.with_format("arrow")  # lists and the like: told row by row
 
 

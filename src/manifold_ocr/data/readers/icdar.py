@@ -188,11 +188,13 @@ class _Receipt:
             yield self._row(text, where, box=box)
         if texts:
             yield self._row("\n".join(texts), source, granularity="page")
+        elif not any(line.strip() for line in lines):
+            yield self._rejection(source, "empty_text", "the file holds no line")
 
     def _key_row(self, source: str) -> RawRow | Rejection:
         try:
             value = json.loads(read_text(self.root / source))
-        except (EncodingError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # EncodingError is one
             return self._rejection(source, "broken_row", f"key information: {error}")
         if not isinstance(value, dict):
             return self._rejection(source, "broken_row", "key information is no JSON object")
@@ -244,6 +246,8 @@ class Icdar2015:
         except EncodingError as problem:
             yield self._reject(label, "wrong_encoding", str(problem))
             return
+        if not any(line.strip() for line in lines):
+            yield self._reject(label, "empty_text", "the file holds no line")
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue

@@ -64,7 +64,7 @@ def _read(view: FolderView, name: str) -> Iterator[tuple[int, Any]]:
             continue
         try:
             yield number, json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             yield number, view.reject(f"{name}:{number}", "broken_row", f"not JSON: {error}")
 
 
@@ -107,7 +107,9 @@ def _donut_rows(
     try:
         truth = json.loads(text)
         several = truth.get("gt_parses") or [truth["gt_parse"]]
-    except (json.JSONDecodeError, RecursionError, KeyError, AttributeError) as error:
+        if not isinstance(several, list):
+            raise ValueError("gt_parses is no list")
+    except (ValueError, RecursionError, KeyError, AttributeError) as error:
         yield view.reject(where, "broken_row", f"ground_truth is no JSON with gt_parse: {error}")
         return
     questions: dict[str, list[str]] = {}

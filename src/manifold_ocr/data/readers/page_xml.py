@@ -22,7 +22,7 @@ from manifold_ocr.data.readers.xml_pages import (
 )
 from manifold_ocr.records import Box
 
-_CUSTOM_INDEX = re.compile(r"readingOrder\s*\{[^}]*index\s*:\s*(\d+)")
+_CUSTOM_INDEX = re.compile(r"readingOrder\s*\{[^}]*index\s*:\s*(\d{1,9})\b")
 
 
 def pages(root: Any) -> list[XmlPage]:

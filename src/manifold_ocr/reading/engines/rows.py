@@ -11,7 +11,6 @@ One rule for each oddity of a row:
 """
 
 import codecs
-import json
 import math
 import re
 import unicodedata
@@ -24,6 +23,7 @@ from urllib.parse import unquote
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import IMAGE_SUFFIXES
 from manifold_ocr.reading.engines.layout_files import layout_files, page_texts
+from manifold_ocr.records import parse_json
 
 TEXT_KEYS = ("prediction", "text", "pred", "output", "answer")
 IMAGE_KEYS = ("image_path", "image", "img_path", "image_name", "file_name", "source_path")
@@ -105,7 +105,7 @@ def read_candidates(path: Path, text_key: str | None = None) -> Iterator[Candida
                     return
                 if line.strip():
                     where = f"{path}:{number}"
-                    yield _row(_parsed(line, where), where, text_key)
+                    yield _row(parse_json(line, where, Literal), where, text_key)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file or folder") from error
     except UnicodeError as error:
@@ -140,19 +140,10 @@ def _markdown(file: Path, root: Path) -> Candidate:
 
 
 def _array(text: str, path: Path, text_key: str | None) -> Iterator[Candidate]:
-    rows = _parsed(text, str(path))
+    rows = parse_json(text, str(path), Literal)
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
         where = f"{path} (row {number})"
         yield _row(row, where, text_key)
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text, parse_float=Literal)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg}); fix or remove the row") from error
-    except (RecursionError, ValueError) as error:  # nested too deep, or digits without end
-        raise UserError(f"{where}: JSON that cannot be read; fix or remove the row") from error
 
 
 def _row(value: Any, where: str, text_key: str | None) -> Candidate:

@@ -2,11 +2,12 @@
 
 import codecs
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -251,17 +252,38 @@ def read_index(out: Path) -> list[Label]:
     Raises:
         UserError: it holds none, or a broken row.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     path = out / INDEX
     if not path.is_file():
         raise UserError(f"{path}: no such file; label a folder first")
+    schema = TypeAdapter(Label)
     labels = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(decode_text(path).split("\n"), 1):
         if line.strip():
             try:
-                labels.append(Label(**json.loads(line)))
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{path}:{number}: not a label ({error}); restore it") from error
+                labels.append(schema.validate_json(line))
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                place = ".".join(map(str, first["loc"]))
+                raise UserError(
+                    f"{path}:{number}: not a label ({place}: {first['msg']}); restore the file"
+                ) from error
+            _check_inside(labels[-1], f"{path}:{number}")
     return labels
+
+
+def _check_inside(label: Label, where: str) -> None:
+    """Refuse a label whose names lead out of the folder, or whose box is no box.
+
+    Raises:
+        UserError: such a label.
+    """
+    for name in (label.image, label.page, label.file):
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+            raise UserError(f"{where}: {name!r} leads out of the folder; restore the file")
+    if not all(map(math.isfinite, label.box)):
+        raise UserError(f"{where}: a box of {label.box}; restore the file")
 
 
 def write_index(out: Path, labels: Iterable[Label]) -> None:
