@@ -88,6 +88,22 @@ def direction(line: Line, turn: int = 0) -> int:
     return DOWN if turn == 0 and is_vertical(line) else turn % 4
 
 
+def baseline(box: Box, way: int) -> list[tuple[int, int]]:
+    """Return two points of the line that letters stand on, estimated: a fifth above the bottom.
+
+    A line that runs down is threaded through its middle. Programs that work by baselines
+    (kraken, eScriptorium, Transkribus) leave a line out that has none.
+    """
+    x0, y0, x1, y1 = (round(value) for value in box)
+    fifth = (y1 - y0) // 5, (x1 - x0) // 5
+    return {
+        RIGHT: [(x0, y1 - fifth[0]), (x1, y1 - fifth[0])],
+        DOWN: [((x0 + x1) // 2, y0), ((x0 + x1) // 2, y1)],
+        LEFT: [(x1, y0 + fifth[0]), (x0, y0 + fifth[0])],
+        UP: [(x1 - fifth[1], y1), (x1 - fifth[1], y0)],
+    }[way]
+
+
 def words(line: Line, turn: int = 0) -> list[tuple[str, Box]]:
     """Return the words of a line with estimated boxes: its length shared out by characters."""
     x0, y0, x1, y1 = line.box
@@ -131,7 +147,7 @@ def _bbox(box: Box) -> str:
 
 def _hocr_page(item: ReadPage) -> str:
     n, (width, height) = item.number, item.page.size
-    label = _xml(item.label.replace('"', "'"))
+    label = xml_text(item.label.replace('"', "'"))
     lines = [
         f"  <div class='ocr_page' id='page_{n}' "
         f"title='image \"{label}\"; bbox 0 0 {width} {height}; ppageno {n - 1}'>\n"
@@ -150,7 +166,7 @@ def _hocr_line(line: Line, turn: int, name: str) -> str:
     sure = "" if line.confidence is None else f"; x_wconf {round(100 * line.confidence)}"
     inside = " ".join(
         f"<span class='ocrx_word' id='word_{name}_{k}' title='{_bbox(box)}{sure}'>"
-        f"{_xml(word)}</span>"
+        f"{xml_text(word)}</span>"
         for k, (word, box) in enumerate(words(line, turn), 1)
     )
     return (
@@ -158,14 +174,14 @@ def _hocr_line(line: Line, turn: int, name: str) -> str:
     )
 
 
-def _xml(value: str) -> str:
+def xml_text(value: str) -> str:
     """Escape text for XML 1.0; characters that it cannot hold become U+FFFD."""
     return escape(re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "�", value))
 
 
 def alto(pages: Sequence[ReadPage]) -> str:
     """Return an ALTO 4.2 document, sizes in pixels, words as `String` with confidence `WC`."""
-    name = _xml(pages[0].label.split("#page=")[0]) if pages else ""
+    name = xml_text(pages[0].label.split("#page=")[0]) if pages else ""
     body = "".join(_alto_page(item) for item in pages)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -204,12 +220,14 @@ def _alto_block(part: Paragraph, turn: int, name: str) -> str:
     for k, line in enumerate(part.lines, 1):
         sure = "" if line.confidence is None else f' WC="{min(1.0, line.confidence):.4f}"'
         strings = "<SP/>".join(
-            f'<String {_place(box)}{sure} CONTENT="{_xml(word)}"/>'
+            f'<String {_place(box)}{sure} CONTENT="{xml_text(word)}"/>'
             for word, box in words(line, turn)
         )
         if strings:  # the schema wants at least one String
+            stands = " ".join(f"{x} {y}" for x, y in baseline(line.box, direction(line, turn)))
             lines.append(
-                f'     <TextLine ID="line_{name}_{k}" {_place(line.box)}>{strings}</TextLine>\n'
+                f'     <TextLine ID="line_{name}_{k}" {_place(line.box)} BASELINE="{stands}">'
+                f"{strings}</TextLine>\n"
             )
     return (
         f'    <TextBlock ID="block_{name}" {_place(part.box)}>\n{"".join(lines)}    </TextBlock>\n'

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 from PIL import Image
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, read_json
 from manifold_ocr.images import Document, open_image
+from manifold_ocr.reading.export import ALTO, baseline, direction, xml_text
 from manifold_ocr.reading.label.folder import (
     Label,
     read_index,
@@ -19,10 +19,10 @@ from manifold_ocr.reading.label.folder import (
     write_page,
     write_text,
 )
+from manifold_ocr.reading.layout.lines import Line
 from manifold_ocr.records import Box
 
 PAGE_XML = "http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15"
-ALTO_XML = "http://www.loc.gov/standards/alto/ns-v4#"
 FORMATS = ("page", "alto")
 
 
@@ -148,10 +148,11 @@ def export_labels(folder: Path, out: Path, kind: str) -> int:
         target = export_folder(out, kind) / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         with Document(folder / labels[0].file) as document:
-            _save(document.render(labels[0].frame), target)
+            image = document.render(labels[0].frame)
+        _save(image, target)
         write = page_xml if kind == "page" else alto_xml
         with atomic_write(target.with_name(f"{target.name.removesuffix('.png')}.xml")) as file:
-            file.write(write(target.name, labels))
+            file.write(write(target.name, image.size, labels))
     return len(pages)
 
 
@@ -160,61 +161,80 @@ def export_folder(out: Path, kind: str) -> Path:
     return out.resolve().with_name(f"{out.resolve().name}-{kind}")
 
 
-def page_xml(image: str, labels: Sequence[Label]) -> str:
+def page_xml(image: str, size: tuple[int, int], labels: Sequence[Label]) -> str:
     """Return one page as PAGE-XML 2019-07-15, its lines in reading order in one region."""
-    width, height = labels[0].width, labels[0].height
+    boxes = [_within(label.box, size) for label in labels]
     lines = [
-        f'<TextLine id="l{number}"><Coords points="{_points(label.box)}"/>'
-        f"<TextEquiv><Unicode>{escape(label.text)}</Unicode></TextEquiv></TextLine>"
-        for number, label in enumerate(labels, 1)
+        f'<TextLine id="l{number}"><Coords points="{_points(box)}"/>'
+        f'<Baseline points="{_baseline(label, box)}"/>'
+        f"<TextEquiv><Unicode>{xml_text(label.text)}</Unicode></TextEquiv></TextLine>"
+        for number, (label, box) in enumerate(zip(labels, boxes, strict=True), 1)
     ]
     stamp = "1970-01-01T00:00:00"  # required by the schema; equal labels give equal files
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<PcGts xmlns="{PAGE_XML}"><Metadata><Creator>manifold-ocr</Creator>'
         f"<Created>{stamp}</Created><LastChange>{stamp}</LastChange></Metadata>\n"
-        f'<Page imageFilename={quoteattr(image)} imageWidth="{width}" imageHeight="{height}">\n'
+        f'<Page imageFilename="{xml_text(image)}" imageWidth="{size[0]}" imageHeight="{size[1]}">\n'
         '<ReadingOrder><OrderedGroup id="order"><RegionRefIndexed index="0" regionRef="r1"/>'
         "</OrderedGroup></ReadingOrder>\n"
-        f'<TextRegion id="r1" type="paragraph"><Coords points="{_points(_around(labels))}"/>\n'
+        f'<TextRegion id="r1" type="paragraph"><Coords points="{_points(_around(boxes))}"/>\n'
         + "\n".join(lines)
         + "\n</TextRegion></Page></PcGts>\n"
     )
 
 
-def alto_xml(image: str, labels: Sequence[Label]) -> str:
+def alto_xml(image: str, size: tuple[int, int], labels: Sequence[Label]) -> str:
     """Return one page as ALTO 4, a String per line."""
-    width, height = labels[0].width, labels[0].height
+    width, height = size
+    boxes = [_within(label.box, size) for label in labels]
     lines = [
-        f'<TextLine ID="l{number}" {_place(label.box)}>'
-        f'<String ID="s{number}" {_place(label.box)} CONTENT={quoteattr(label.text)}/></TextLine>'
-        for number, label in enumerate(labels, 1)
+        f'<TextLine ID="l{number}" {_place(box)} BASELINE="{_baseline(label, box)}">'
+        f'<Shape><Polygon POINTS="{_points(box)}"/></Shape>'
+        f'<String ID="s{number}" {_place(box)} CONTENT="{xml_text(label.text)}"/></TextLine>'
+        for number, (label, box) in enumerate(zip(labels, boxes, strict=True), 1)
     ]
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<alto xmlns="{ALTO_XML}"><Description><MeasurementUnit>pixel</MeasurementUnit>'
-        f"<sourceImageInformation><fileName>{escape(image)}</fileName></sourceImageInformation>"
+        f'<alto xmlns="{ALTO}"><Description><MeasurementUnit>pixel</MeasurementUnit>'
+        f"<sourceImageInformation><fileName>{xml_text(image)}</fileName></sourceImageInformation>"
         f'</Description>\n<Layout><Page ID="p1" PHYSICAL_IMG_NR="1" WIDTH="{width}" '
         f'HEIGHT="{height}"><PrintSpace {_place((0, 0, width, height))}>\n'
-        f'<TextBlock ID="b1" {_place(_around(labels))}>\n'
+        f'<TextBlock ID="b1" {_place(_around(boxes))}>\n'
         + "\n".join(lines)
         + "\n</TextBlock></PrintSpace></Page></Layout></alto>\n"
     )
 
 
-def _around(labels: Sequence[Label]) -> Box:
-    boxes = [label.box for label in labels]
+Pixels = tuple[int, int, int, int]
+
+
+def _within(box: Box, size: tuple[int, int]) -> Pixels:
+    """Return the box in whole pixels of the page, at least one wide and high."""
+    width, height = size
+    x0, x1 = sorted(min(max(0, round(value)), width) for value in box[::2])
+    y0, y1 = sorted(min(max(0, round(value)), height) for value in box[1::2])
+    x0, y0 = min(x0, width - 1), min(y0, height - 1)
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def _around(boxes: Sequence[Pixels]) -> Pixels:
     return (
         min(b[0] for b in boxes), min(b[1] for b in boxes),
         max(b[2] for b in boxes), max(b[3] for b in boxes),
     )  # fmt: skip
 
 
-def _points(box: Box) -> str:
-    x0, y0, x1, y1 = (max(0, round(value)) for value in box)
+def _baseline(label: Label, box: Pixels) -> str:
+    way = direction(Line(box, label.text, None))
+    return " ".join(f"{x},{y}" for x, y in baseline(box, way))
+
+
+def _points(box: Pixels) -> str:
+    x0, y0, x1, y1 = box
     return f"{x0},{y0} {x1},{y0} {x1},{y1} {x0},{y1}"
 
 
-def _place(box: Box) -> str:
-    x0, y0, x1, y1 = (max(0, round(value)) for value in box)
+def _place(box: Pixels) -> str:
+    x0, y0, x1, y1 = box
     return f'HPOS="{x0}" VPOS="{y0}" WIDTH="{x1 - x0}" HEIGHT="{y1 - y0}"'
