@@ -40,7 +40,13 @@ def progress(
         yield from bar
 
 
-PERF_FILE = Path("metrics/perf.json")
+PERF_FILE = Path("metrics/perf.json")  # in git: the last run that did all the work
+NOTES_FILE = Path("output/perf.json")  # what each stage took when it last ran
+WHOLE_RUN = {  # a stage whose result is known, or partly so, does not note the second kind
+    *("check_params", "download_base", "manifest", "augment", "train", "evaluate"),
+    *("compress_check", "leaderboard"),
+    *("train_loop", "evaluate_base", "evaluate_adapter"),
+}
 
 
 def peak_memory_gib() -> float:
@@ -48,16 +54,40 @@ def peak_memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
-def record(stage: str, values: Mapping[str, float], path: Path = PERF_FILE) -> None:
-    """Replace the entry of `stage`; entries of other stages are kept, writers are serialized."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Path(".dvc/tmp/perf.lock") if Path(".dvc").is_dir() else path.with_suffix(".lock")
+def record(stage: str, values: Mapping[str, float]) -> None:
+    """Note what `stage` took; writers are serialized.
+
+    Once one `dvc repro` has done the work of all stages, its entries become metrics/perf.json,
+    with `whole_run`: the seconds since that dvc started. A run that found some of its results
+    in a cache, or was asked for some stages, leaves that file as it is.
+    """
+    run = _dvc_run()
+    NOTES_FILE.parent.mkdir(parents=True, exist_ok=True)
+    lock = Path(".dvc/tmp/perf.lock") if Path(".dvc").is_dir() else NOTES_FILE.with_suffix(".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        everything = read_json(path) if path.exists() else {}
-        everything[stage] = {key: round(float(value), 4) for key, value in values.items()}
-        write_json(path, everything)
+        notes = read_json(NOTES_FILE) if NOTES_FILE.exists() else {}
+        rounded = {key: round(float(value), 4) for key, value in values.items()}
+        notes[stage] = {"run": run, "values": rounded}
+        write_json(NOTES_FILE, notes)
+        same = {name: entry["values"] for name, entry in notes.items() if entry["run"] == run}
+        if run and same.keys() >= WHOLE_RUN:
+            seconds = round(time.time() - float(run.rpartition(" ")[2]), 1)
+            write_json(PERF_FILE, {**same, "whole_run": {"seconds": seconds}})
+
+
+def noted() -> dict[str, dict[str, float]]:
+    """Return what each stage took when it last ran, here or in the run of metrics/perf.json."""
+    known: dict[str, dict[str, float]] = read_json(PERF_FILE) if PERF_FILE.is_file() else {}
+    notes = read_json(NOTES_FILE) if NOTES_FILE.is_file() else {}
+    return known | {name: entry["values"] for name, entry in notes.items()}
+
+
+def _dvc_run() -> str:
+    """Return what names the dvc above this process: its id and when it started; empty: none."""
+    above = launchers()
+    return f"{above[-1].pid} {above[-1].create_time()}" if above else ""
 
 
 class GpuMonitor:

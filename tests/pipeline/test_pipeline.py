@@ -40,6 +40,9 @@ def test_one_command_runs_all_stages_and_writes_every_result(repro):
     for kind in ("adapter", "base", "difference"):
         for group in (evaluation[kind]["overall"], evaluation[kind]["by_subset"]["receipts"]):
             assert {"cer", "cer_low", "cer_high"} <= set(group)
+    perf = json.loads((clone.root / "metrics/perf.json").read_text())
+    assert perf["whole_run"]["seconds"] > perf["train"]["seconds"] > 0, "one whole run"
+    assert perf["evaluate_base"]["rows"] == evaluation["base"]["overall"]["n"]
     board = (clone.root / "docs/leaderboard/README.md").read_text()
     assert "adapter" in board and "base" in board
     adapter = {p.name for p in (clone.root / "output/adapter").iterdir()}

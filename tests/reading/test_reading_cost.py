@@ -44,7 +44,7 @@ def samples(tmp_path, monkeypatch):
 @pytest.mark.parametrize("model", [Slow(), Cached()])
 def test_rows_are_timed_without_cached_features_and_only_when_read(samples, tmp_path, model):
     reading, cost = predict_and_measure(model, samples, tmp_path, "fingerprint", "slow")
-    assert reading.fresh == cost["rows"] == 20
+    assert reading.fresh == cost["rows"] == cost["timed_rows"] == 20
     assert cost["rows_per_second"] < 100
     assert cost["peak_memory_gib"] > 0.01
     assert "gpu_watts" not in cost and "peak_gpu_memory_gib" not in cost

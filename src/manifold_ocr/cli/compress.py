@@ -34,13 +34,13 @@ def check_predictions(
 ) -> None:
     """Write the report of some prediction files on a manifest below `out`; print a summary."""
     from manifold_ocr.compression.check import run_check
-    from manifold_ocr.compression.optical import costs_of_perf, read_costs, rows_per_page
+    from manifold_ocr.compression.optical import Cost, costs_of_perf, read_costs, rows_per_page
     from manifold_ocr.compression.pages import read_replay
     from manifold_ocr.compression.report import metrics, summary, write_check
     from manifold_ocr.config import CompressConfig, load_section
-    from manifold_ocr.files import distinct_names, read_json, write_json
+    from manifold_ocr.files import distinct_names, write_json
     from manifold_ocr.records import iter_manifest
-    from manifold_ocr.resources import PERF_FILE
+    from manifold_ocr.resources import noted
 
     config = load_section(CompressConfig, "compress")
     names = distinct_names(predictions)
@@ -51,11 +51,10 @@ def check_predictions(
         [sample for path in others for sample in iter_manifest(path)],
     )
     known = read_costs(costs) if costs else {}
-    if PERF_FILE.is_file():  # what evaluate noted of the files it wrote
-        noted = costs_of_perf(read_json(PERF_FILE), rows_per_page(check.pages))
-        for name, path in zip(names, predictions, strict=True):
-            if path.parent == OUR_READINGS:
-                known.setdefault(name, noted[name])
+    ours = costs_of_perf(noted(), rows_per_page(check.pages))  # of the files evaluate wrote
+    for name, path in zip(names, predictions, strict=True):
+        if path.parent == OUR_READINGS and ours[name] != Cost():
+            known.setdefault(name, ours[name])
     write_check(check, out, known, baseline)
     write_json(out / "metrics.json", metrics(check))
     typer.echo(summary(check, out))

@@ -233,11 +233,9 @@ def _groups_of(part: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
 
 def trained_on() -> str:
     """Return a line that says what kind of CPU trained the adapter; empty for a GPU or none."""
-    from manifold_ocr.files import read_json
-    from manifold_ocr.resources import PERF_FILE
+    from manifold_ocr.resources import noted
 
-    perf = read_json(PERF_FILE) if PERF_FILE.is_file() else {}
-    bits = perf.get("train_loop", {}).get("cpu_vector_bits")
+    bits = noted().get("train_loop", {}).get("cpu_vector_bits")
     if bits is None:
         return ""
     return (

@@ -15,11 +15,16 @@ ImageSource = Image.Image | Callable[[], Image.Image]
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """Text read from one image, its confidence in [0, 1] and the vision tokens it cost."""
+    """Text read from one image, its confidence in [0, 1] and the vision tokens it cost.
+
+    `gap_text` is the same reading with spaces at wide gaps too (`decode.spaces: gap`), where a
+    family decodes frames and was not asked for them.
+    """
 
     text: str
     confidence: float | None = None
     vision_tokens: int | None = None
+    gap_text: str | None = None
 
 
 def opened(source: ImageSource) -> Image.Image:

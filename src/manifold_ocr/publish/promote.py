@@ -20,6 +20,7 @@ from manifold_ocr.evaluation.gate import describe, judge, refused
 from manifold_ocr.files import atomic_directory, read_json, read_yaml, sha256_file, write_json
 from manifold_ocr.models.adapter_files import ORIGIN
 from manifold_ocr.publish.model_card import model_card
+from manifold_ocr.resources import noted
 
 ROOT = Path("external/checkpoints")
 HISTORY = ".history"
@@ -141,7 +142,7 @@ def provenance(name: str, version: int, source: Path, reasons: list[str]) -> dic
         "best": _read("metrics/train/metrics.json").get("best", {}),
         "metrics": {system: figures(evaluation, system) for system in ("adapter", "base")},
         "difference": figures(evaluation, "difference"),
-        "cost": _read("metrics/perf.json").get("train", {}),
+        "cost": noted().get("train", {}),
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -33,11 +33,15 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Reading:
-    """Predictions in the order of the samples, how many this process read, and its seconds."""
+    """Predictions in the order of the samples, how many this process read, and its seconds.
+
+    `gap_texts` are the same readings with spaces at wide gaps, where the model decodes frames.
+    """
 
     predictions: list[Prediction]
     fresh: int
     seconds: float
+    gap_texts: list[str | None] = field(default_factory=list)
 
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "onnxruntime", "bitsandbytes", "pillow")
@@ -134,7 +138,7 @@ def predict(
         for sample, key in zip(samples, keys, strict=True)
         for found in [known[key]]
     ]
-    return Reading(predictions, len(missing), seconds)
+    return Reading(predictions, len(missing), seconds, [known[key].gap_text for key in keys])
 
 
 def process_share() -> tuple[int, int]:
@@ -161,7 +165,7 @@ def _load_store(store: Path) -> dict[str, Recognition]:
                 break
             value = json.loads(line)
             known[value["key"]] = Recognition(
-                value["text"], value["confidence"], value["vision_tokens"]
+                value["text"], value["confidence"], value["vision_tokens"], value.get("gap_text")
             )
     return known
 
@@ -186,6 +190,8 @@ def _read_missing(
                 "confidence": result.confidence,
                 "vision_tokens": result.vision_tokens,
             }
+            if result.gap_text is not None:
+                row["gap_text"] = result.gap_text
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             if count % FLUSH_EVERY == 0:
                 file.flush()
@@ -264,8 +270,9 @@ def predict_and_measure(
 ) -> tuple[Reading, dict[str, float]]:
     """Return `inference.predict`'s reading and what it cost; no cost where nothing was read.
 
-    The cost holds `rows` (that were measured), `rows_per_second`, `peak_memory_gib` or
-    `peak_gpu_memory_gib`, and with a GPU `gpu_watts`, `gpu_watt_hours`, `gpu_busy_percent`.
+    The cost holds `rows` (that were read), `timed_rows` (some of them, where features are kept
+    between runs) and their `rows_per_second`, `peak_memory_gib` or `peak_gpu_memory_gib`, and
+    with a GPU `gpu_watts`, `gpu_watt_hours`, `gpu_busy_percent`.
     """
     with CostMeter() as meter:
         reading = predict(model, samples, image_root, fingerprint, name)
@@ -279,7 +286,12 @@ def predict_and_measure(
         seconds = meter.seconds
     if not rows or not seconds:
         return reading, {}
-    return reading, {"rows": rows, "rows_per_second": rows / seconds, **meter.values}
+    return reading, {
+        "rows": reading.fresh,
+        "timed_rows": rows,
+        "rows_per_second": rows / seconds,
+        **meter.values,
+    }
 
 
 def _cuda() -> Any | None:

@@ -11,7 +11,7 @@ from manifold_ocr.compression.optical import compare, costs_of_perf, describe, r
 from manifold_ocr.compression.report import metrics, summary, write_check
 from manifold_ocr.config import CompressConfig, load_section
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import read_json, write_json
+from manifold_ocr.files import write_json
 from manifold_ocr.records import Sample, iter_manifest, read_predictions
 from manifold_ocr.stages.runner import run_stage
 
@@ -52,10 +52,8 @@ def main() -> None:
 
 
 def _record_costs(check: Check) -> None:
-    """Put what a page costs beside the efficiency product into metrics/perf.json, and print it."""
-    if not resources.PERF_FILE.is_file():
-        return
-    costs = costs_of_perf(read_json(resources.PERF_FILE), rows_per_page(check.pages))
+    """Note what a page costs beside the efficiency product, and print it."""
+    costs = costs_of_perf(resources.noted(), rows_per_page(check.pages))
     for row in compare(check.optical, costs):
         print(f"compress_check: {describe(row)}")
         known = {

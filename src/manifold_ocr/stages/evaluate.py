@@ -42,9 +42,11 @@ def main() -> None:
     family = registry.family(model)
     samples, unread = readable(everything, family)
     readings = {
-        name: read(name, model, adapter, samples, config, spaces)
-        for name, (adapter, spaces) in systems(family, decode).items()
+        name: read(name, model, adapter, samples, config, decode.spaces)
+        for name, adapter in (("base", None), ("adapter", ADAPTER))
     }
+    if family == "ctc" and decode.spaces == "model":
+        readings[WITH_GAPS] = with_gaps(readings["base"])
     if process_share()[0]:
         return  # torchrun's first process has all rows and writes
     with atomic_directory(PREDICTIONS) as folder:
@@ -73,19 +75,17 @@ def main() -> None:
     describe(report, readings)
 
 
-def systems(family: str, decode: DecodeConfig) -> dict[str, tuple[Path | None, Spaces]]:
-    """Return {name: (adapter, spaces)}: base, adapter, and the base with its own best decoding.
+def with_gaps(reading: Reading) -> Reading:
+    """Return the base model's reading with its own best decoding, from the same frames.
 
     An adapter that has mostly learned to write spaces is compared with a base that puts them at
     wide gaps, too. Families that generate text have no frames and so no such rule.
     """
-    found: dict[str, tuple[Path | None, Spaces]] = {
-        "base": (None, decode.spaces),
-        "adapter": (ADAPTER, decode.spaces),
-    }
-    if family == "ctc" and decode.spaces == "model":
-        found[WITH_GAPS] = (None, "gap")
-    return found
+    predictions = [
+        found if text is None else replace(found, text=text)
+        for found, text in zip(reading.predictions, reading.gap_texts, strict=True)
+    ]
+    return Reading(predictions, fresh=0, seconds=0.0)
 
 
 def transcription_rows(samples: Sequence[Sample]) -> Counter[str]:

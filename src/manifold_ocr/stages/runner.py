@@ -14,8 +14,8 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
     """Run `stage`; when it cannot finish, print one line and exit with 2 (70: a bug, 130: stopped).
 
     SIGTERM ends it as Ctrl-C does, and so does the end of the dvc that started it: temporary
-    folders are removed, and the status is told. Wall time in seconds and peak memory in GiB go
-    to metrics/perf.json, never to an out.
+    folders are removed, and the status is told. Wall time in seconds and peak memory in GiB are
+    noted (`resources.record`), never in an out.
     """
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, files cleaned up

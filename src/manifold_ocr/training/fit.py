@@ -139,7 +139,7 @@ def _attempt(
     run.folder.update(**speed)
     if not torch.cuda.is_available():
         speed["cpu_vector_bits"] = resources.cpu_kind()["vector_bits"]
-    resources.record("train_loop", speed)
+    resources.record("train_rest" if run.checkpoint else "train_loop", speed)
     return figures
 
 

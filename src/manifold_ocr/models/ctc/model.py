@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,7 +117,11 @@ class CtcModel:
     def read(self, features: np.ndarray) -> Recognition:
         """Return the text of a line from its features (C, T)."""
         best, probability = self.head(features)
-        return decode_frames(best, probability, self.characters, gap_spaces=self.gap_spaces)
+        found = decode_frames(best, probability, self.characters, gap_spaces=self.gap_spaces)
+        if self.gap_spaces:
+            return found
+        spaced = decode_frames(best, probability, self.characters, gap_spaces=True)
+        return replace(found, gap_text=spaced.text)
 
     def vision_tokens(self, size: tuple[int, int]) -> int:
         """Return the CTC frames of an image of (width, height)."""
