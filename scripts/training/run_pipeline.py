@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from manifold_ocr.cli.main import main  # noqa: E402
+from manifold_ocr.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["pipeline"]

@@ -105,3 +105,10 @@ def scratch(root):
     for name in ("data", "output", ".dvc/cache", ".dvc/tmp"):
         shutil.rmtree(root / name)
     return root
+
+
+def rows_by_dvc(root):
+    """Add a stage `manifest` that makes the test rows, as the project's does."""
+    text = (root / "dvc.yaml").read_text()
+    stage = "  manifest:\n    cmd: mkdir -p data/manifest && cp test.jsonl data/manifest/\n"
+    (root / "dvc.yaml").write_text(text + stage)

@@ -17,6 +17,7 @@ from manifold_ocr.files import read_json, sha256_json
 from manifold_ocr.metrics.paired import Comparison, Counts, Key, compare, judge_all, read_sums
 
 HEADLINE = ("cer", "wer", "ned", "token_f1", "exact_match")
+DIGITS = 12  # of intervals: the last of a float differ from one CPU to the next
 OURS = ("adapter", "base", "base+gap")  # others are compared with these in pairs
 
 
@@ -325,9 +326,9 @@ def summary(found: Board) -> dict[str, Any]:
                         "system": a.name,
                         "against": b.name,
                         "documents": item.documents,
-                        "difference": item.change,
-                        "low": item.low,
-                        "high": item.high,
+                        "difference": round(item.change, DIGITS),
+                        "low": round(item.low, DIGITS),
+                        "high": round(item.high, DIGITS),
                         "verdict": item.verdict,
                     }
                     for a, b, item in track.pairs
