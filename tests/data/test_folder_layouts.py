@@ -264,6 +264,14 @@ class TestImageFolder:
                 ("b.png", "missing_label"), ("metadata.csv:3", "missing_image")
             ]  # fmt: skip
 
+    @pytest.mark.parametrize("sign", [";", "\t"])
+    def test_other_separators_are_named(self, tmp_path, sign):
+        image(tmp_path / "a.png")
+        write(tmp_path / "metadata.csv", f"file_name{sign}text\na.png{sign}word\n")
+        rows, rejected = read(tmp_path)
+        assert not rows and ("metadata.csv:1", "broken_row") in reasons(rejected)
+        assert any(f"separated by {sign!r}" in r.detail for r in rejected)
+
     def test_an_open_quote_swallows_no_row_silently(self, tmp_path):
         for name in "ab":
             image(tmp_path / f"{name}.png")
@@ -354,6 +362,30 @@ class TestManifestRows:
         (found,) = read(tmp_path, "manifest")[0]
         assert (found.document, found.subset, found.license, found.tags) == ("12", "7", "5", ("t",))
 
+    @pytest.mark.parametrize(
+        "stated",
+        [
+            "imgs\\mu\u0308.png",
+            "IMGS/m\u00fc.PNG",
+            "file:///data/imgs/m%C3%BC.png",
+            "C:\\x\\imgs\\m\u00fc.png",
+        ],
+    )
+    def test_images_are_found_however_their_path_is_spelled(self, tmp_path, stated):
+        image(tmp_path / "imgs/m\u00fc.png")
+        line = json.dumps({"image": stated, "text": "a"})
+        write(tmp_path / "manifest.jsonl", "\ufeff" + line + "\r\n")
+        rows, rejected = read(tmp_path, "manifest")
+        assert [row.image for row in rows] == ["imgs/m\u00fc.png"] and not rejected
+
+    def test_utf16_is_one_line_with_the_command_that_converts(self, tmp_path):
+        image(tmp_path / "a.png")
+        line = json.dumps({"image": "a.png", "text": "a"}) + "\n"
+        write(tmp_path / "manifest.jsonl", (line * 3).encode("utf-16"))
+        rows, rejected = read(tmp_path, "manifest", parts=2)
+        assert not rows and reasons(rejected) == [("manifest.jsonl", "wrong_encoding")]
+        assert "iconv -f UTF-16" in rejected[0].detail
+
 
 class TestAccounts:
     """Every image without a label is told, later pages of a file as well."""
@@ -438,4 +470,11 @@ def test_unknown_layouts_are_refused_with_those_that_are_read(tmp_path, files):
     for name, content in files.items():
         write(tmp_path / name, content)
     with pytest.raises(UserError, match=r"Label Studio JSON, PaddleOCR label lists or metadata"):
+        read(tmp_path)
+
+
+def test_xml_that_cannot_be_parsed_is_told_as_that(tmp_path):
+    image(tmp_path / "p.png")
+    write(tmp_path / "p.xml", "<PcGts><Page></PcGts>")
+    with pytest.raises(UserError, match=r"p\.xml: not well-formed XML"):
         read(tmp_path)

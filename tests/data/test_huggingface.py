@@ -25,7 +25,7 @@ def fetched(tmp_path, monkeypatch):
 
     def of(**columns):
         source, root = tmp_path / "source", tmp_path / "root"
-        source.mkdir()
+        source.mkdir(exist_ok=True)
         root.mkdir()
         pq.write_table(pa.table(columns), source / "train.parquet")
         options = {"kind": "hf_dataset", "path": str(source)}
@@ -88,3 +88,20 @@ def test_a_damaged_data_set_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"corpora\.mine: .*source, split train: ") as told:
         resolve("mine", options).adapter.fetch(tmp_path / "root", options)
     assert "\n" not in str(told.value) and "disk" not in str(told.value)
+
+
+@pytest.mark.parametrize("as_struct", [True, False])
+def test_paths_are_those_of_the_data_sets_folder_and_lead_nowhere_else(
+    tmp_path, fetched, as_struct
+):
+    """A data set's row could otherwise copy any file of this machine into the corpus."""
+    (tmp_path / "private.png").write_bytes(png())
+    names = ["a.png", "gone.png", "../private.png", str(tmp_path / "private.png")]
+    paths = [{"bytes": None, "path": name} for name in names] if as_struct else names
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.png").write_bytes(png())
+    rows, rejected = fetched(image=paths, text=["one", "two", "three", "four"])
+    assert rows == ["one"]
+    assert "no image 'gone.png'" in rejected[0][1]
+    assert all("outside of the data set's folder" in detail for _, detail in rejected[1:])

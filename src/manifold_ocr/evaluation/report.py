@@ -108,7 +108,7 @@ def _rows(path: Path) -> EvalManifest:
     samples: list[Sample] = []
     rejected: list[Rejection] = []
     options = {"manifest": path.name, "image_root": "."}
-    for row in ManifestCorpus(path.stem).rows(path.parent, options):
+    for row in ManifestCorpus(path.stem, look_up=False).rows(path.parent, options):
         if isinstance(row, Rejection):
             rejected.append(row)
             continue

@@ -130,12 +130,20 @@ def detect_layout(root: Path) -> str:
     for path in _first(root, names, ".json"):
         if layout := _json_layout(path):
             return layout
-    only = f" ({xml[0].name} is neither PAGE-XML nor ALTO)" if xml else ""
+    only = f" ({_why_no_pages(xml[0])})" if xml else ""
     raise UserError(
         f"{root}: images but no text{only}: put NAME.txt or NAME.gt.txt beside each image, or "
         "PAGE-XML, ALTO, COCO-Text, Label Studio JSON, PaddleOCR label lists or metadata.jsonl "
         "(docs/corpora.md shows each layout)"
     )
+
+
+def _why_no_pages(path: Path) -> str:
+    try:
+        xml_pages.parse_xml(path)
+    except ValueError as error:
+        return f"{path.name}: {error}"
+    return f"{path.name} is neither PAGE-XML nor ALTO"
 
 
 def _first(root: Path, names: list[str], suffix: str) -> list[Path]:

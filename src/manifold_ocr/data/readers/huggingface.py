@@ -20,7 +20,7 @@ from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.readers.jsonl import ManifestCorpus
 from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import atomic_write
+from manifold_ocr.files import atomic_write, cache_root
 from manifold_ocr.records import RawRow, Rejection
 from manifold_ocr.resources import progress
 
@@ -74,8 +74,6 @@ def _load(options: HfDatasetOptions, split: str, where: str) -> Any:
     from datasets.exceptions import DatasetsError
     from pyarrow import ArrowException
 
-    from manifold_ocr.files import cache_root
-
     source = options.repo or options.path
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
@@ -111,7 +109,8 @@ def _rows(
         row = loaded[number]
         row = row if isinstance(row, dict) else row.to_pylist()[0]
         try:
-            image = _save(row[options.image_column], destination, f"{split}-{number:07d}")
+            data = _bytes(row[options.image_column], Path(options.path) if options.path else None)
+            image = _save(data, destination, f"{split}-{number:07d}")
             values = _values({key: row[column] for key, column in columns.items() if column})
         except (ValueError, OSError) as error:
             yield {"problem": f"{split} row {number}: {error}"}
@@ -142,36 +141,54 @@ def _values(stated: dict[str, Any]) -> dict[str, Any]:
     return {"text": text or "", **values}
 
 
-def _save(value: Any, destination: Path, name: str) -> str:
-    """Write one image as the data set holds it (its own bytes), with its own suffix.
-
-    Raises:
-        ValueError: there is no image, or there are several.
-    """
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise ValueError(f"a list of {len(value)} images; one image per row is expected")
-        value = value[0]
-    data = value if isinstance(value, bytes) else _bytes(value)
+def _save(data: bytes, destination: Path, name: str) -> str:
+    """Write one image as the data set holds it (its own bytes), with its own suffix."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             suffix = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}.get(image.format or "", "")
             suffix = suffix or (image.format or "png").lower()
-    except OSError:
-        suffix = "png"  # unreadable: the manifest stage will reject it by name
+    except Exception:  # what damaged bytes raise: the manifest stage will reject it by name
+        suffix = "png"
     relative = f"images/{name}.{suffix}"
     (destination / relative).write_bytes(data)
     return relative
 
 
-def _bytes(value: Any) -> bytes:
+def _bytes(value: Any, folder: Path | None) -> bytes:
+    """Return the bytes of a row's image; a path is taken from the data set's folder.
+
+    Raises:
+        ValueError: there is no image, there are several, or the path leads out of the folders
+            of data sets.
+    """
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise ValueError(f"a list of {len(value)} images; one image per row is expected")
+        value = value[0]
     if value is None:
         raise ValueError("the image is null")
+    if isinstance(value, bytes):
+        return value
     if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
         return bytes(value["bytes"])
-    if isinstance(value, dict) and isinstance(value.get("path"), str):
-        return Path(value["path"]).read_bytes()
-    raise ValueError(f"the image is a {type(value).__name__} without bytes and path")
+    stated = value.get("path") if isinstance(value, dict) else value
+    if not isinstance(stated, str):
+        raise ValueError(f"the image is a {type(value).__name__} without bytes and path")
+    path = (folder / stated if folder else Path(stated)).resolve()
+    if not any(path.is_relative_to(root.resolve()) for root in _roots(folder)):
+        raise ValueError(f"the image {stated!r} lies outside of the data set's folder")
+    if not path.is_file():
+        raise ValueError(f"no image {stated!r} in the data set's folder")
+    return path.read_bytes()
+
+
+def _roots(folder: Path | None) -> list[Path]:
+    """Return the folders that a data set's images may lie in: its own and the caches."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    caches = [config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE]
+    return [*([folder] if folder else []), cache_root() / "datasets", *map(Path, caches)]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ where it is a `text_sequence`), `gt_parses` are questions with their answers.
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,6 +72,11 @@ def _read(view: FolderView, name: str) -> Iterator[tuple[int, Any]]:
 def _read_csv(view: FolderView, name: str, text: str) -> Iterator[tuple[int, Any]]:
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
+        columns = list(reader.fieldnames or ())
+        if len(columns) == 1 and (found := re.search("[;\t]", columns[0])):
+            detail = f"its columns are separated by {found[0]!r}, not by commas"
+            yield 1, view.reject(f"{name}:1", "broken_row", detail)
+            return
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:

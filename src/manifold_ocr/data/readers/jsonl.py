@@ -5,6 +5,7 @@ Older rows have `doc_id`, `text` or `text_path`, `image_path` or `source_path`, 
 `metadata/text_manifest.jsonl` and `raw/`, is found by its name.
 """
 
+import codecs
 import json
 import math
 import posixpath
@@ -17,7 +18,8 @@ import orjson
 
 from manifold_ocr.config import Flag, settings
 from manifold_ocr.data.fetch import fetch
-from manifold_ocr.data.formats import EncodingError, read_text, visible
+from manifold_ocr.data.formats import EncodingError, read_text, visible, walk_files
+from manifold_ocr.data.readers.pairs import ImageFinder
 from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import CHUNK
@@ -49,10 +51,11 @@ class ManifestOptions(CommonOptions):
 
 @dataclass(frozen=True)
 class ManifestCorpus:
-    """Rows of somebody's manifest."""
+    """Rows of somebody's manifest; `look_up` finds images whose paths are spelled otherwise."""
 
     name: str
     role: str = "train"
+    look_up: bool = True
 
     def fetch(self, destination: Path, options: Mapping[str, Any]) -> None:
         """Copy, unpack or download the files as the options say (see `fetchers.fetch`)."""
@@ -68,8 +71,16 @@ class ManifestCorpus:
         """Stream share `part` of `parts` of the file; rows of one image are never divided."""
         parsed = corpus_options(ManifestOptions, self.name, options)
         manifest = _find_manifest(root, parsed)
-        reader = _RowReader(self.name, root, _image_root(root, parsed), parsed)
         relative = manifest.relative_to(root).as_posix()
+        images = _Images(root, _image_root(root, parsed), self.look_up)
+        reader = _RowReader(self.name, root, images, parsed)
+        with open(manifest, "rb") as file:
+            utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        if utf16:
+            detail = f"UTF-16, not UTF-8: convert it: iconv -f UTF-16 -t UTF-8 {manifest.name}"
+            if not part:
+                yield reader.reject(relative, "wrong_encoding", detail)
+            return
         for number, line in part_lines(manifest, part, parts):
             if line.strip():
                 yield reader.read(line, f"{relative}:{number}")
@@ -139,7 +150,7 @@ def _image_root(root: Path, options: ManifestOptions) -> str:
 
 def _image_of(line: bytes) -> str:
     try:
-        value = orjson.loads(line)
+        value = orjson.loads(line.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError:
         return ""
     image = _image(value) if isinstance(value, dict) else None
@@ -154,25 +165,25 @@ def _image(value: dict[str, Any]) -> Any:
 class _RowReader:
     corpus: str
     root: Path
-    image_root: str
+    images: "_Images"
     options: ManifestOptions
 
     def read(self, line: bytes, where: str) -> RawRow | Rejection:
         try:
-            value = orjson.loads(line)
+            value = orjson.loads(line.removeprefix(codecs.BOM_UTF8))
         except orjson.JSONDecodeError as error:
-            return self._reject(where, "broken_row", f"not valid UTF-8 JSON: {error}")
+            return self.reject(where, "broken_row", f"not valid UTF-8 JSON: {error}")
         if not isinstance(value, dict):
-            return self._reject(where, "broken_row", "a row must be a JSON object")
+            return self.reject(where, "broken_row", "a row must be a JSON object")
         try:
             return self._row(value, where)
         except EncodingError as problem:
-            return self._reject(where, "wrong_encoding", str(problem))
+            return self.reject(where, "wrong_encoding", str(problem))
         except (KeyError, TypeError, ValueError, UserError, OSError) as error:
             detail = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-            return self._reject(where, "broken_row", detail)
+            return self.reject(where, "broken_row", detail)
 
-    def _reject(self, where: str, reason: str, detail: str) -> Rejection:
+    def reject(self, where: str, reason: str, detail: str) -> Rejection:
         return Rejection(corpus=self.corpus, source=where, reason=reason, detail=detail)
 
     def _row(self, value: dict[str, Any], where: str) -> RawRow:
@@ -187,7 +198,7 @@ class _RowReader:
         box, question = value.get("box"), value.get("question")
         return RawRow(
             document=str(value.get("document") or value.get("doc_id") or image),
-            image=posixpath.normpath(f"{self.image_root}/{image}"),
+            image=self.images.find(image),
             text=self._text(value),
             source=where,
             subset=str(value.get("subset") or "all"),
@@ -211,6 +222,31 @@ class _RowReader:
             stated = "" if text is None else f", not {type(text).__name__}"
             raise ValueError(f"text (or text_path) must be a string{stated}")
         return visible(text)
+
+
+class _Images:
+    """Finds the image that a row names; other spellings of its path are looked up only then."""
+
+    def __init__(self, root: Path, base: str, look_up: bool) -> None:
+        self._root = root
+        self._base = base
+        self._look_up = look_up
+        self._last = ("", "")
+        self._finder: ImageFinder | None = None
+
+    def find(self, stated: str) -> str:
+        """Return the image's path below the root; as it is stated where there is none."""
+        if self._last[0] != stated:  # rows of one image follow each other
+            path = posixpath.normpath(f"{self._base}/{stated}")
+            if self._look_up and "\0" not in path and not (self._root / path).exists():
+                path = self._spelled(stated) or path
+            self._last = (stated, path)
+        return self._last[1]
+
+    def _spelled(self, stated: str) -> str:
+        if self._finder is None:
+            self._finder = ImageFinder(walk_files(self._root))
+        return self._finder.find(stated, f"{self._base}/manifest.jsonl".removeprefix("./"))[0]
 
 
 def _inside(root: Path, name: str) -> Path:
