@@ -172,14 +172,10 @@ def _wait_for(condition, seconds=120):
     raise AssertionError("timed out")
 
 
-@pytest.mark.parametrize("victim", ["trainer", "dvc"])
-def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro, victim):
-    clone, _ = repro
-    seed = {"trainer": 5, "dvc": 6}[victim]
-    steps = {"train.eval_steps": 2, "train.save_steps": 2}
-    clone.set_params({"train.epochs": 3.0, "train.seed": seed, **steps})
+def _kill(clone, victim, *command):
+    """Start `command`, kill the trainer or DVC at the first whole checkpoint; wait for the end."""
     started = time.time()
-    running = clone.start(sys.executable, "-m", "dvc", "repro", "train")
+    running = clone.start(sys.executable, "-m", "dvc", *command)
 
     def checkpoint():
         whole = clone.root.glob("output/cache/training/*/checkpoints/checkpoint-*/complete.json")
@@ -190,12 +186,26 @@ def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro,
     os.kill(trainers[0] if victim == "trainer" else running.pid, signal.SIGKILL)
     running.wait(timeout=60)
     _wait_for(lambda: not _trainers(clone), 30)
-    resumed = clone.dvc("repro", "train").stdout
-    assert re.search(r"run folder .*, from checkpoint-\d+", resumed), resumed
-    after_kill = out_hash(clone, "train", "output/adapter")
+
+
+def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro):
+    clone, _ = repro
+    steps = {"train.epochs": 2.0, "train.eval_steps": 2, "train.save_steps": 2}
+    clone.set_params({"train.seed": 5, **steps})
+    adapters = {}
+    for victim, command in {
+        "trainer": ["repro", "train"],
+        "dvc": ["repro", "-f", "-s", "train"],
+    }.items():
+        shutil.rmtree(clone.root / "output/cache/training", ignore_errors=True)
+        _kill(clone, victim, *command)
+        resumed = clone.dvc("repro", "-s", "train", env={"DVC_NO_RUN_CACHE": "1"}).stdout
+        assert re.search(r"run folder .*, from checkpoint-\d+", resumed), resumed
+        adapters[victim] = out_hash(clone, "train", "output/adapter")
     shutil.rmtree(clone.root / "output/cache/training")
     clone.dvc("repro", "-f", "-s", "train", "-q", env={"DVC_NO_RUN_CACHE": "1"})
-    assert out_hash(clone, "train", "output/adapter") == after_kill
+    adapters["nothing"] = out_hash(clone, "train", "output/adapter")
+    assert len(set(adapters.values())) == 1, adapters
     clone.run("git", "checkout", "-q", ".")
     clone.dvc("checkout", "-q")
 
