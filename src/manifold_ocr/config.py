@@ -84,6 +84,7 @@ class ModelConfig:
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     quantization: Literal["none", "8bit", "4bit"] = "none"
     max_pixels: Count = 0
+    vocabulary: Literal["base", "union", "labels"] = "union"
     trust_remote_code: Flag = False
 
 

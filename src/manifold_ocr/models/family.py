@@ -45,8 +45,10 @@ class TrainingFamily(Protocol):
         """Look at the rows before training; rows that cannot be learned are rejected."""
         ...
 
-    def build(self) -> nn.Module:
+    def build(self, audit: Audit | None = None) -> nn.Module:
         """Return the model to train, on the CPU; torch is seeded before the call.
+
+        `audit` is what another object of the family found of the same rows.
 
         `forward(**batch)` returns a mapping with the scalar `loss`. Only parameters with
         `requires_grad` are optimized. With lora.rank 0 it is a full fine-tuning.

@@ -21,7 +21,9 @@ from manifold_ocr.models.adapter_files import (
     PREFIX,
     is_adapter,
 )
+from manifold_ocr.models.ctc.grown_head import load_grown
 from manifold_ocr.models.ctc.onnx import export_merged
+from manifold_ocr.models.ctc.vocabulary import character_list, read_growth
 from manifold_ocr.models.kernels.lora_linear import fuse_lora_layers
 
 
@@ -136,6 +138,7 @@ def attach(model: nn.Module, adapter: Path, trainable: bool = False) -> Any:
     if not (adapter / ADAPTER_WEIGHTS).is_file():
         raise UserError(f"{adapter / ADAPTER_WEIGHTS}: no such file; train the adapter again")
     try:
+        load_grown(model, adapter, trainable=trainable)
         with without_library_notes():
             return peft.PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -187,6 +190,10 @@ def merge_adapter(model: nn.Module, adapter: Path, base: Path, destination: Path
             kept = path.suffix in {".json", ".txt", ".model", ".jinja"}
             if path.is_file() and kept and not path.name.endswith(".index.json"):
                 shutil.copyfile(path, folder / path.name)
+        if read_growth(adapter):
+            facts = read_json(folder / "preprocessor_config.json")
+            facts["character_list"] = character_list(base, adapter)
+            write_json(folder / "preprocessor_config.json", facts)
         with without_library_notes():
             merged.save_pretrained(folder, safe_serialization=True)
         for path in folder.glob("*.safetensors"):
@@ -210,12 +217,8 @@ def present(model: nn.Module, suffixes: Sequence[str], within: str) -> list[str]
 
     Architectures of one family name their layers differently; `auto` takes what is there.
     """
-    found = {
-        name.rsplit(".", 1)[-1]
-        for name, module in _used_modules(model, within)
-        if hasattr(module, "in_features")
-    }
-    return [suffix for suffix in suffixes if suffix in found]
+    found = [n for n, module in _used_modules(model, within) if hasattr(module, "in_features")]
+    return [suffix for suffix in suffixes if any(f".{n}".endswith(f".{suffix}") for n in found)]
 
 
 def wrap_for_training(

@@ -20,6 +20,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json
 from manifold_ocr.models.adapter_files import is_adapter
 from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.ctc.vocabulary import read_growth
 from manifold_ocr.models.promoted import (
     base_of,
     is_promoted,
@@ -62,7 +63,8 @@ def export_checkpoint(
     base = base_of(folder)
     ours = list(load_promoted(folder).recognize(images))
     if kind in ("hf", "merged"):
-        on_hub = bool(model_config(folder).revision) and is_adapter(folder)
+        alone = is_adapter(folder) and not read_growth(folder)  # PEFT knows no new classes
+        on_hub = bool(model_config(folder).revision) and alone
         if kind == "hf" and on_hub:
             return _export_adapter(folder, out, images, ours)
         return _export_merged(folder, base, out, images, ours)

@@ -41,18 +41,18 @@ def write_onnx(base: Path, adapter: Path, path: Path, *, int8: bool = False) -> 
     operators = {entry.domain: entry.version for entry in joined.opset_import}
     del joined.opset_import[:]  # each graph's own, which tools take for two versions
     joined.opset_import.extend(onnx.helper.make_opsetid(*item) for item in operators.items())
-    add_metadata(joined, base)
+    add_metadata(joined, base, adapter)
     onnx.save(joined, str(path))
     if int8:
         quantize(path)
         small = onnx.load(str(path))
-        add_metadata(small, base)
+        add_metadata(small, base, adapter)
         onnx.save(small, str(path))
 
 
-def add_metadata(model: "onnx.ModelProto", base: Path) -> None:
+def add_metadata(model: "onnx.ModelProto", base: Path, adapter: Path) -> None:
     """Put preparation, decoding rule and vocabulary into the model's own metadata."""
-    from manifold_ocr.models.ctc.model import character_list
+    from manifold_ocr.models.ctc.vocabulary import character_list
 
     facts: dict[str, Any] = {
         "height": decode.HEIGHT, "stride": decode.STRIDE, "max_width": decode.MAX_WIDTH,
@@ -61,7 +61,7 @@ def add_metadata(model: "onnx.ModelProto", base: Path) -> None:
         "decoder": "greedy CTC: repeats joined, class 0 is the blank",
     }  # fmt: skip
     known = {key: str(value) for key, value in facts.items()}
-    known["characters"] = json.dumps(character_list(base), ensure_ascii=False)
+    known["characters"] = json.dumps(character_list(base, adapter), ensure_ascii=False)
     del model.metadata_props[:]
     for key, value in known.items():
         entry = model.metadata_props.add()

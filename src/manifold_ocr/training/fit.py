@@ -173,7 +173,7 @@ def _trainer(
     callbacks = [conductor, *callbacks, TensorBoardCallback(writer)]
     trainer = OcrTrainer(
         family=family,
-        model=family.build(),
+        model=family.build(audit),
         args=args,
         train_samples=audit.kept,
         labels=audit.labels,

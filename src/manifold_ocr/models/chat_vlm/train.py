@@ -141,7 +141,7 @@ class ChatVlmTraining:
         labels = token_ids(self.chat_input.tokenizer, samples)
         return audit_labels(samples, labels, self.limit, unknown)
 
-    def build(self) -> nn.Module:
+    def build(self, audit: Audit | None = None) -> nn.Module:
         """Return the base model with LoRA, or with its own weights free for lora.rank 0."""
         settings = self.settings
         checkpoint, adapter = starting_point(settings)

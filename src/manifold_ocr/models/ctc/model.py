@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from manifold_ocr.code_hash import code_fingerprint
 from manifold_ocr.config import ModelConfig, Spaces
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import read_json, sha256_file, sha256_json
+from manifold_ocr.files import sha256_file, sha256_json
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.adapter_files import is_adapter
 from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.ctc.decode import decode_frames, frame_count, line_pixels
 from manifold_ocr.models.ctc.features import FeatureCache, SampleKeys, round_features
+from manifold_ocr.models.ctc.vocabulary import character_list
 from manifold_ocr.models.device import default_device, weights_dtype
 from manifold_ocr.models.lora import attach, without_library_notes
 from manifold_ocr.records import Sample
@@ -154,7 +155,7 @@ def load(
     """
     from manifold_ocr.models.ctc import onnx
 
-    characters = character_list(base)
+    characters = character_list(base, adapter)
     name = adapter.name if adapter else config.id
     gaps = spaces == "gap" or (spaces == "auto" and adapter is None)
     fast = onnx.has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
@@ -167,19 +168,6 @@ def load(
     return CtcModel(
         name, parts.backbone, parts.head, characters, parts.fingerprint, gap_spaces=gaps
     )
-
-
-def character_list(folder: Path) -> list[str]:
-    """Return the text of each class of a CTC checkpoint, from its preprocessor_config.json.
-
-    Raises:
-        UserError: the file or its `character_list` is missing.
-    """
-    path = folder / "preprocessor_config.json"
-    characters = read_json(path).get("character_list")
-    if not characters:
-        raise UserError(f"{path}: `character_list` is missing; download the base model again")
-    return [str(character) for character in characters]
 
 
 def worker_count() -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_file
 from manifold_ocr.models.adapter_files import is_adapter, load_tensors, merged_weights
+from manifold_ocr.models.ctc.vocabulary import grown_rows, read_growth
 
 if TYPE_CHECKING:
     import onnx
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 BACKBONE, HEAD = "backbone.onnx", "head.onnx"
+LAST = ("head.head.weight", "head.head.bias")  # their first dimension is the classes
 
 
 def has_onnx(base: Path) -> bool:
@@ -110,21 +112,27 @@ def _changed_weights(model: "onnx.ModelProto", adapter: Path) -> dict[str, np.nd
 
     def weight(name: str) -> np.ndarray:
         if name in stored:
-            return numpy_helper.to_array(stored[name])
-        if f"{name}.T" in stored:
-            return numpy_helper.to_array(stored[f"{name}.T"]).T
-        raise UserError(f"{adapter}: adapts {name}, which the head of the base model lacks")
+            found = numpy_helper.to_array(stored[name])
+        elif f"{name}.T" in stored:
+            found = numpy_helper.to_array(stored[f"{name}.T"]).T
+        else:
+            raise UserError(f"{adapter}: adapts {name}, which the head of the base model lacks")
+        return grown_rows(name, found, adapter) if name in LAST else found
 
-    return merged_weights(adapter, weight)
+    grown = {name: weight(name) for name in LAST} if read_growth(adapter) else {}
+    return {**grown, **merged_weights(adapter, weight)}
 
 
 def _replace(model: "onnx.ModelProto", weights: dict[str, np.ndarray]) -> None:
     from onnx import numpy_helper
 
+    del model.graph.value_info[:]  # the shapes between would name the base's classes
     for item in model.graph.initializer:
         value = weights.get(item.name.removesuffix(".T"))
         if value is None:
             continue
         value = value.T if item.name.endswith(".T") else value
-        shaped = np.ascontiguousarray(value.reshape(tuple(item.dims)), dtype=np.float32)
+        known = np.prod(item.dims) == value.size
+        value = value.reshape(tuple(item.dims)) if known else value  # other classes
+        shaped = np.ascontiguousarray(value, dtype=np.float32)
         item.CopyFrom(numpy_helper.from_array(shaped, item.name))

@@ -1,8 +1,7 @@
 """Training of the `ctc` family: the head on cached features, or the whole recognizer."""
 
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json, write_json
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.adapter_files import ctc_scope, is_adapter, write_origin
 from manifold_ocr.models.base import Audit, Recognition, RunSpec
@@ -25,8 +25,16 @@ from manifold_ocr.models.ctc.decode import (
     line_width,
 )
 from manifold_ocr.models.ctc.features import FeatureCache
+from manifold_ocr.models.ctc.grown_head import (
+    grow_head,
+    grown_layer,
+    plain_head,
+    restore_grown,
+    save_grown,
+)
 from manifold_ocr.models.ctc.loss import LineTargets, Workspace, ctc_head_loss
 from manifold_ocr.models.ctc.model import backbone_features, core, head_hidden, load_recognizer
+from manifold_ocr.models.ctc.vocabulary import Growth, character_list, growth_for, read_growth
 from manifold_ocr.models.family import TrainingData
 from manifold_ocr.models.lora import add_lora, attach, restore_adapter, save_adapter
 from manifold_ocr.records import Sample
@@ -189,28 +197,53 @@ class CtcTraining:
         """Load characters and the reader whose features are cached."""
         self.settings = settings
         self.cached = settings.train.freeze == "backbone"
-        self.words = Vocabulary(ctc.character_list(settings.base))
-        self.characters = ctc.character_list(settings.base)
+        self.start = Path(settings.train.init_from) if settings.train.init_from else None
+        if self.start is not None and not self.start.is_dir():
+            raise UserError(f"train.init_from: {self.start} is no folder; name an adapter folder")
+        self.characters = character_list(settings.base, self.start)
+        self.words = Vocabulary(self.characters)
+        self.growth = read_growth(self.start)
+        self._vocabulary_known = self.start is not None  # it is that of the first weights
         self._reader: ctc.CtcModel | None = None
         self._cache: FeatureCache | None = None
         self._keys: dict[str, str] = {}
         self._frames: dict[str, int] = {}
 
     def audit(self, samples: Sequence[Sample]) -> Audit:
-        """Reject rows with unknown characters or too few frames; features are cached here."""
-        self._measure(samples)
-        return audit_labels(samples, [self._frames[s.id] for s in samples], self.words)
+        """Reject rows with unknown characters or too few frames; features are cached here.
 
-    def build(self) -> CtcTrainee:
+        The first rows that are looked at decide the vocabulary: they are the training rows.
+        """
+        self._measure(samples)
+        if not self._vocabulary_known:
+            labels = (label_text(sample.text) for sample in samples)
+            wanted = self.settings.model.vocabulary
+            self._follow(growth_for(wanted, self.characters, labels))
+        frames = [self._frames[sample.id] for sample in samples]
+        audit = audit_labels(samples, frames, self.words)
+        counts = {**audit.counts, "added_characters": len(self.growth.added)}
+        details = {**audit.details, "added_characters": "".join(self.growth.added)}
+        return replace(audit, counts=counts, details=details, labels=self.growth)
+
+    def _follow(self, growth: Growth) -> None:
+        if not self._vocabulary_known:
+            self.characters = growth.characters(self.characters)
+            self.words = Vocabulary(self.characters)
+            self.growth, self._vocabulary_known = growth, True
+
+    def build(self, audit: Audit | None = None) -> CtcTrainee:
         """Return base model with LoRA (or unfrozen weights), or the adapter of `init_from`."""
         settings = self.settings
-        start = Path(settings.train.init_from) if settings.train.init_from else None
-        if start is not None and not start.is_dir():
-            raise UserError(f"train.init_from: {start} is no folder; name an adapter folder")
+        if audit is not None:
+            self._follow(audit.labels)
+        start = self.start
         full = start is not None and not is_adapter(start)
         model: Any = load_recognizer(start if full and start is not None else settings.base)
+        if self.growth and start is None:
+            grow_head(model, self.growth, character_list(settings.base))
         within = "head." if self.cached else ""
         if settings.lora.rank == 0:
+            plain_head(model)
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(name.startswith(within))
         elif start is not None and not full:
@@ -218,6 +251,8 @@ class CtcTraining:
         else:
             targets, within = ctc_scope(freeze_backbone=self.cached)
             model = add_lora(model, settings.lora, targets, within)
+        if (layer := grown_layer(core(model))) is not None:
+            layer.trainable()
         return CtcTrainee(model, self.cached)
 
     def data(self, samples: Sequence[Sample], labels: Any = None) -> TrainingData:
@@ -261,11 +296,13 @@ class CtcTraining:
         trained: Any = model.recognizer
         if self.settings.lora.rank:
             save_adapter(trained, folder, base_name(self.settings), config.revision)
+            if self.growth:
+                save_grown(core(trained), self.growth, folder)
         else:
             trained.save_pretrained(folder, safe_serialization=True)
-            shutil.copyfile(
-                self.settings.base / "preprocessor_config.json", folder / "preprocessor_config.json"
-            )
+            facts = read_json(self.settings.base / "preprocessor_config.json")
+            facts["character_list"] = self.characters
+            write_json(folder / "preprocessor_config.json", facts)
         for path in folder.glob("*.safetensors"):
             path.chmod(0o644)
         origin = {"base_id": config.id, "base_revision": config.revision, "family": self.name}
@@ -276,6 +313,7 @@ class CtcTraining:
         assert isinstance(model, CtcTrainee)
         if self.settings.lora.rank:
             restore_adapter(model.recognizer, folder)
+            restore_grown(core(model.recognizer), folder)
         else:
             from safetensors.torch import load_file
 

@@ -111,7 +111,7 @@ class EncoderDecoderTraining:
         labels = token_ids(self.tokenizer, samples)
         return audit_labels(samples, labels, self.limit, self.tokenizer.unk_token_id)
 
-    def build(self) -> nn.Module:
+    def build(self, audit: Audit | None = None) -> nn.Module:
         """Return the base model with LoRA, or with its own weights free for lora.rank 0."""
         settings = self.settings
         checkpoint, adapter = starting_point(settings)
