@@ -60,7 +60,7 @@ def lines(
 ) -> list[Sample]:
     """Draw `count` lines below `root` and return their rows."""
     rng = random.Random(f"{name}-{seed}")
-    rows = []
+    rows: list[Sample] = []
     while len(rows) < count:
         text = english_line(rng)[:60].strip()
         text = spell(text) if cyrillic else text
