@@ -42,8 +42,10 @@ def smaller(section: dict[str, Any], sizes: dict[str, Any]) -> None:
     for key in section.keys() & sizes.keys():
         section[key] = sizes[key]
     for rope in ("rope_scaling", "rope_parameters"):
-        if isinstance(section.get(rope), dict):
+        if "mrope_section" in (section.get(rope) or {}):
             section[rope]["mrope_section"] = [2, 3, 3]
+    if "layer_types" in section:
+        section["layer_types"] = section["layer_types"][: section["num_hidden_layers"]]
     if isinstance(section.get("image_size"), int):
         section["image_size"] = 32 if "patch_size" in sizes else 112
     elif "image_size" in section:

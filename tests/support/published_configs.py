@@ -1,9 +1,11 @@
 """What published OCR checkpoints write into their JSON files: values only, in their real sizes.
 
-TrOCR's come from the conversion script of transformers; those of GLM-OCR, Qwen3-VL and
-PaddleOCR-VL from public copies of their config.json. Parts of Qwen2-VL, Qwen2.5-VL, Donut,
-manga-ocr, LightOnOCR and of TrOCR-small's preprocessor are the library's defaults or were not
-compared with a copy yet.
+From public copies of the published files: config.json of GLM-OCR, Qwen3-VL, PaddleOCR-VL,
+LightOnOCR-2, Qwen2.5-VL-3B and trocr-small-printed, generation_config.json of Qwen2.5-VL-3B,
+preprocessor_config.json of trocr-small-printed. The other sizes of TrOCR come from the conversion
+script of transformers. No copy was found of the files of Qwen2-VL-2B-Instruct, donut-base and
+manga-ocr-base, nor of the preprocessors of Qwen2.5-VL and LightOnOCR-2: those values are from the
+conversion scripts, the library's defaults or memory, and not confirmed.
 """
 
 from typing import Any
@@ -74,8 +76,9 @@ TROCR_IMAGE = {
     **HALF, "resample": 2, "size": 384,
 }  # fmt: skip
 SMALL_IMAGE = {
-    "crop_size": {"height": 384, "width": 384}, "do_center_crop": False,
-    **TROCR_IMAGE, "feature_extractor_type": "DeiTFeatureExtractor", "resample": 3,
+    "crop_size": 224, "do_center_crop": False, **TROCR_IMAGE,
+    "feature_extractor_type": "DeiTFeatureExtractor", "processor_class": "TrOCRProcessor",
+    "resample": 3,
 }  # fmt: skip
 
 
@@ -166,7 +169,7 @@ QWEN_IDS = {
 }  # fmt: skip
 
 
-def _qwen2_text(width: int, inner: int, layers: int, heads: int) -> Json:
+def _qwen2_text(width: int, inner: int, layers: int, heads: int, **other: Any) -> Json:
     return {
         "attention_dropout": 0.0, "bos_token_id": 151643, "eos_token_id": 151645,
         "hidden_act": "silu", "hidden_size": width, "initializer_range": 0.02,
@@ -175,7 +178,7 @@ def _qwen2_text(width: int, inner: int, layers: int, heads: int) -> Json:
         "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 32768,
         "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True,
         "use_sliding_window": False, "vocab_size": 151936,
-        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}, **other,
     }  # fmt: skip
 
 
@@ -205,7 +208,8 @@ QWEN2_5_VL: Json = {
     "id": "Qwen/Qwen2.5-VL-3B-Instruct",
     "config": {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl",
-        **_qwen2_text(2048, 11008, 36, 16), **QWEN_IDS, "vision_token_id": 151654,
+        **_qwen2_text(2048, 11008, 36, 16, max_position_embeddings=128000, max_window_layers=70),
+        **QWEN_IDS, "vision_token_id": 151654,
         "vision_config": {
             "depth": 32, "hidden_act": "silu", "hidden_size": 1280, "intermediate_size": 3420,
             "num_heads": 16, "in_chans": 3, "out_hidden_size": 2048, "patch_size": 14,
@@ -357,20 +361,28 @@ LIGHTON_OCR_2: Json = {
     "template": "chat_template.jinja",
     "config": {
         "architectures": ["LightOnOCRForConditionalGeneration"], "model_type": "mistral3",
-        "image_token_id": 151655, "spatial_merge_size": 2, "tie_word_embeddings": True,
+        "dtype": "bfloat16", "eos_token_id": 151645, "image_token_id": 151655,
+        "multimodal_projector_bias": False, "pad_token_id": 151643,
+        "projector_hidden_act": "gelu", "spatial_merge_size": 2, "use_cache": False,
+        "vision_feature_layer": -1,
         "text_config": {
-            "attention_bias": False, "attention_dropout": 0.0, "head_dim": 128,
-            "hidden_act": "silu", "hidden_size": 1024, "initializer_range": 0.02,
-            "intermediate_size": 3072, "max_position_embeddings": 40960, "model_type": "qwen3",
-            "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8,
-            "rms_norm_eps": 1e-06, "rope_theta": 1000000, "sliding_window": None,
-            "use_cache": True, "vocab_size": 151936, "eos_token_id": 151645,
+            "architectures": ["Qwen3ForCausalLM"], "attention_bias": False,
+            "attention_dropout": 0, "dtype": "bfloat16", "head_dim": 128, "hidden_act": "silu",
+            "hidden_size": 1024, "initializer_range": 0.02, "intermediate_size": 3072,
+            "layer_types": ["full_attention"] * 28, "max_position_embeddings": 16384,
+            "max_window_layers": 28, "model_type": "qwen3", "num_attention_heads": 16,
+            "num_hidden_layers": 28, "num_key_value_heads": 8, "rms_norm_eps": 1e-06,
+            "rope_parameters": {"rope_theta": 1000000, "rope_type": "default"},
+            "rope_theta": 1000000, "sliding_window": None, "use_cache": True,
+            "use_sliding_window": False, "tie_word_embeddings": True, "vocab_size": 151936,
+            "use_qk_norm": True,
         },
         "vision_config": {
-            "attention_dropout": 0.0, "head_dim": 64, "hidden_act": "silu", "hidden_size": 1024,
-            "image_size": 1540, "initializer_range": 0.02, "intermediate_size": 4096,
-            "model_type": "pixtral", "num_attention_heads": 16, "num_channels": 3,
-            "num_hidden_layers": 24, "patch_size": 14, "rope_theta": 10000,
+            "attention_dropout": 0, "dtype": "bfloat16", "head_dim": 64, "hidden_act": "silu",
+            "hidden_size": 1024, "image_size": 1540, "initializer_range": 0.02,
+            "intermediate_size": 8192, "model_type": "pixtral", "num_attention_heads": 16,
+            "num_channels": 3, "num_hidden_layers": 24, "patch_size": 14,
+            "rope_parameters": {"rope_theta": 10000, "rope_type": "default"}, "rope_theta": 10000,
         },
     },
     "preprocessor": {
