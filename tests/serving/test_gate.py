@@ -4,71 +4,31 @@ import base64
 import io
 import itertools
 import json
-import shutil
-import signal
-import socket
-import subprocess
 import threading
 import time
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
 from drawn_pages import draw_page, page_of_rows
+from gate_server import CODEC, TEXT, Server, make_archive, span_of
 
-from manifold_ocr.compression.archive import build, payload
-from manifold_ocr.compression.signatures import Codec
+from manifold_ocr.compression.archive import payload
 from manifold_ocr.compression.verify import Verifier, VerifierSettings
 from manifold_ocr.errors import UserError
 from manifold_ocr.serving.gate.spans import PoisonError, SpanReader, decode_signature
 from manifold_ocr.serving.gate.worker import GROUP, GateSettings, GateWorker
 
-CODEC = Codec()
-TEXT = " ".join(
-    f"Item {n} of the invoice costs {n * 7 % 90}.{n % 100:02d} euros." for n in range(40)
-)
 ROWS = [TEXT[start : start + 60] for start in range(0, len(TEXT), 60)]
 
 
 @pytest.fixture(scope="module")
 def archive():
-    return build([("invoice-7", TEXT.encode())], CODEC, keep="fast")
+    return make_archive()
 
 
 @pytest.fixture
 def server(tmp_path):
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        pytest.skip("no redis-server or valkey-server is installed: apt install redis-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    class Server:
-        url = f"redis://:secret@127.0.0.1:{port}/0"
-
-        def start(self):
-            import redis
-
-            command = [program, "--port", str(port), "--requirepass", "secret", "--dir",
-                       str(tmp_path), "--appendonly", "yes", "--appendfsync", "always",
-                       "--save", ""]  # fmt: skip
-            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            self.base = redis.Redis.from_url(self.url)
-            until = time.monotonic() + 20
-            while time.monotonic() < until:
-                try:
-                    self.base.ping()
-                    return
-                except redis.ConnectionError:
-                    time.sleep(0.05)
-            raise AssertionError("the server did not start")
-
-        def kill(self):
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
-
-    started = Server()
-    started.start()
+    started = Server(tmp_path).start()
     yield started
     started.kill()
 
@@ -80,17 +40,6 @@ class Reader:
 
     def read(self, image, mode="auto"):
         return self.page
-
-
-def span_of(archive, number=0, **changes):
-    """A published span: a window of the text with its signature as the archive packs it."""
-    entry = archive.documents[0].entries[number]
-    span = {
-        "id": f"span-{number}", "kind": "text", "text": entry.span.decode(),
-        "signature": payload(entry, CODEC).hex(), "hazard": round(entry.hazard, 3),
-        "repetitions": entry.count,
-    }  # fmt: skip
-    return {**span, **changes}
 
 
 def spans_reader(archive):
@@ -237,6 +186,30 @@ def test_a_killed_server_and_two_workers_lose_and_double_nothing(server, archive
     assert len(ids) == len(set(ids)) == total and all(row["verified"] for row in results(server))
 
 
+def test_a_result_that_cannot_be_written_costs_no_span(server, archive):
+    """Commands of a script are not rolled back: the acknowledgment must not come first."""
+    base = server.base
+    base.rpush("gate:ocr:BAD", "a list in the place of the hash")
+    for number, instrument in enumerate(("BAD", "GOOD")):
+        base.xadd(f"gate:last:{instrument}", {"span": json.dumps(span_of(archive, number))})
+    one = worker(server, archive, idle=0.1, deliveries=2)
+    work(one, lambda: base.xlen("gate:dead") == 1 and base.xlen("gate:ocr") == 1)
+    assert [row["instrument"] for row in results(server)] == ["GOOD"]
+    assert json.loads(base.xrange("gate:dead")[0][1][b"span"])["id"] == "span-0"
+
+
 def test_a_wrong_url_is_said():
     with pytest.raises(UserError, match="--url"):
         GateWorker(GateSettings(url="http://x"), spans_reader(None))
+
+
+def test_what_waiting_cannot_help_is_said(server, archive):
+    """A wrong password, and a user who may not do what the gate does."""
+    wrong = GateSettings(url=server.url.replace("secret", "guess"))
+    with pytest.raises(UserError, match="refuses the user or password"):
+        GateWorker(wrong, spans_reader(archive)).run()
+    server.base.acl_setuser("reader", enabled=True, passwords=["+secret"], keys=["*"],
+                            commands=["+@read"])  # fmt: skip
+    weak = GateSettings(url=server.url.replace("//:", "//reader:"))
+    with pytest.raises(UserError, match="a right that this user lacks"):
+        GateWorker(weak, spans_reader(archive)).run()

@@ -10,6 +10,7 @@ another takes them over. What cannot be processed goes to the stream `gate:dead`
 import json
 import logging
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -25,25 +26,32 @@ LOG = logging.getLogger("manifold_ocr.gate")
 LAST, OCR, RESULTS, DEAD, INBOX = "gate:last:", "gate:ocr:", "gate:ocr", "gate:dead", "gate:inbox"
 GROUP = "ocr"
 
+# A script is not rolled back where a command in it fails (a key of another type, no memory), so
+# what may fail comes first and the acknowledgment last: nothing is lost.
 # KEYS: stream, done mark, result hash, result stream. ARGV: group, entry, seconds, published,
 # instrument, id, verified, JSON, longest stream.
 COMMIT = """
-redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
-if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'EX', ARGV[3]) then return 0 end
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+  return 0
+end
 local known = redis.call('HGET', KEYS[3], 'published')
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[9], '*', 'instrument', ARGV[5], 'id', ARGV[6],
+           'verified', ARGV[7], 'data', ARGV[8])
 if not known or tonumber(known) <= tonumber(ARGV[4]) then
   redis.call('HSET', KEYS[3], 'id', ARGV[6], 'published', ARGV[4], 'verified', ARGV[7],
              'data', ARGV[8])
 end
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[9], '*', 'instrument', ARGV[5], 'id', ARGV[6],
-           'verified', ARGV[7], 'data', ARGV[8])
+redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
 # KEYS: stream, dead stream. ARGV: group, entry, instrument, reason, span, longest stream.
 BURY = """
-if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then return 0 end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[6], '*', 'instrument', ARGV[3],
            'reason', ARGV[4], 'span', ARGV[5], 'from', KEYS[1], 'entry', ARGV[2])
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
 # KEYS: mark of the last span taken up, inbox. ARGV: digest, instrument, span.
@@ -108,23 +116,49 @@ class GateWorker:
         )
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Work until `stop` or `until`; a lost server is waited for, ever longer."""
+        """Work until `stop` or `until`; a lost server is waited for, ever longer.
+
+        Raises:
+            UserError: the server refuses the user, the password or what they may do, or its
+                certificate cannot be verified; waiting would not help.
+        """
         backoff = 0.1
         while not self._stop.is_set() and not until():
             try:
                 self.step()
                 backoff = 0.1
             except (self._lib.ConnectionError, self._lib.TimeoutError) as error:
+                self._refuse_if_hopeless(error)
                 LOG.warning("server lost: %s", type(error).__name__)
                 self._streams.clear()  # a server that lost its data lost the groups too
                 self._looked = 0.0
                 self._stop.wait(backoff * (0.5 + random.random()))
                 backoff = min(self.settings.most_backoff, 2 * backoff)
             except self._lib.ResponseError as error:
+                self._refuse_if_hopeless(error)
                 if "NOGROUP" not in str(error):
-                    raise
+                    LOG.warning("server refuses: %s", error)
+                    self._stop.wait(backoff * (0.5 + random.random()))
+                    backoff = min(self.settings.most_backoff, 2 * backoff)
                 self._streams.clear()
                 self._looked = 0.0
+
+    def _refuse_if_hopeless(self, error: Exception) -> None:
+        """Raise where only another --url can help."""
+        causes: list[BaseException] = [error]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+            causes.append(cause)
+        known = (self._lib.AuthenticationError, self._lib.exceptions.AuthorizationError)
+        if any(isinstance(cause, known) for cause in causes):
+            raise UserError(f"--url: the server refuses the user or password ({error})") from error
+        if isinstance(error, self._lib.exceptions.NoPermissionError):
+            raise UserError(f"--url: the gate needs a right that this user lacks ({error})")
+        untrusted = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
+        if untrusted is not None:
+            raise UserError(
+                f"--url: the server's certificate is not trusted ({untrusted.verify_message}); "
+                "name its authority: rediss://...?ssl_ca_certs=FILE"
+            ) from error
 
     def stop(self) -> None:
         """End after the span at hand."""
@@ -198,27 +232,32 @@ class GateWorker:
         instrument = _text(fields.get(b"instrument", b"")) or stream.removeprefix(LAST)
         try:
             span = self.spans.parse(_text(fields.get(b"span", b"")))
-            result = self.spans.process(span, self._base.get)
+            result = {"instrument": instrument, **self.spans.process(span, self._base.get)}
+            first = self._write(stream, entry, span, result)
         except PoisonError as error:
             self._dead(stream, entry, fields, str(error))
             return
-        except (self._lib.ConnectionError, self._lib.TimeoutError):
+        except (self._lib.ConnectionError, self._lib.TimeoutError, self._lib.exceptions.NoPermissionError):
             raise
         except Exception as error:
             LOG.warning("span %s of %s waits: %s", entry, stream, error)
             self.counts.labels("retried").inc()
             return
-        result = {"instrument": instrument, **result}
-        published = float(span.get("published", int(entry.split("-", maxsplit=1)[0]) / 1000))
-        first = self._commit(
-            keys=[stream, f"gate:done:{instrument}:{span['id']}", OCR + instrument, RESULTS],
-            args=[GROUP, entry, self.settings.remember, published, instrument, span["id"],
-                  int(result["verified"]), json.dumps(result, ensure_ascii=False),
-                  self.settings.longest],
-        )  # fmt: skip
         verified = "verified" if result["verified"] else "not verified"
         self.counts.labels(verified if first else "duplicate").inc()
         self.seconds.observe(time.monotonic() - begun)
+
+    def _write(self, stream: str, entry: str, span: dict[str, Any], result: dict[str, Any]) -> bool:
+        """Write a result and acknowledge its span; return False for a duplicate."""
+        instrument, when = result["instrument"], int(entry.split("-", maxsplit=1)[0]) / 1000
+        return bool(
+            self._commit(
+                keys=[stream, f"gate:done:{instrument}:{span['id']}", OCR + instrument, RESULTS],
+                args=[GROUP, entry, self.settings.remember, float(span.get("published", when)),
+                      instrument, span["id"], int(result["verified"]),
+                      json.dumps(result, ensure_ascii=False), self.settings.longest],
+            )
+        )  # fmt: skip
 
     def _dead(self, stream: str, entry: str, fields: dict[bytes, bytes], reason: str) -> None:
         instrument = _text(fields.get(b"instrument", b"")) or stream.removeprefix(LAST)
