@@ -131,7 +131,8 @@ def rate(server: Server, archive: Manifold, spans: list[dict[str, Any]], what: s
     seconds, cpu = time.monotonic() - begun, time.process_time() - cpu
     good = sum(row[b"verified"] == b"1" for _, row in server.base.xrange("gate:ocr"))
     print(f"{what}: {len(spans) / seconds:,.1f} spans per second, {len(spans) / cpu:,.1f} per "
-          f"second of its CPU, {good} of {len(spans)} verified, dead {server.base.xlen('gate:dead')}",
+          f"second of its CPU, {good} of {len(spans)} verified, "
+          f"dead {server.base.xlen('gate:dead')}",
           flush=True)  # fmt: skip
 
 
