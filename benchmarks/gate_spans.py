@@ -2,7 +2,7 @@
 
 Starts a server (redis-server or valkey-server, every write on disk before it is answered).
 First one worker takes up text spans and verifies them against an archive of --pages pages, on
-an idle server; then --images spans with the picture of a line are read with our model. Then
+an idle server; then --images spans with the picture of a window's dozen lines are read with our model. Then
 --workers worker processes take up the same number of spans while the server is killed and started
 again --kills times and a worker is killed as often; what is lost, what has two results and
 what is not verified is counted.
@@ -94,10 +94,11 @@ def spans_of(archive: Manifold, count: int, prefix: str) -> list[dict[str, Any]]
 
 
 def as_image(span: dict[str, Any]) -> dict[str, Any]:
-    """Return a span that has the picture of its text in the place of the text."""
-    font, text = ImageFont.load_default(size=26), " ".join(span["text"].split())
-    image = Image.new("RGB", (round(font.getlength(text)) + 24, 44), "white")
-    ImageDraw.Draw(image).text((12, 6), text, fill="black", font=font)
+    """Return a span that has a page with its text in the place of the text."""
+    font, rows = ImageFont.load_default(size=30), span["text"].split("\n")
+    image = Image.new("RGB", (1000, 60 * len(rows) + 120), "white")
+    for number, row in enumerate(rows):
+        ImageDraw.Draw(image).text((60, 60 + 60 * number), row, fill="black", font=font)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     kept = {key: value for key, value in span.items() if key != "text"}
@@ -181,7 +182,7 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spans", type=int, default=5000)
-    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--pages", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=5)
@@ -195,7 +196,7 @@ def main() -> None:
                   options.kills)  # fmt: skip
             if options.images:
                 images = [as_image(span) for span in spans_of(archive, options.images, "i")]
-                rate(server, archive, images, "image spans of a line, our model")
+                rate(server, archive, images, "image spans, our model")
         finally:
             server.kill()
 

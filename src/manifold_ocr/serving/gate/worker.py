@@ -96,7 +96,7 @@ class GateWorker:
         except ModuleNotFoundError as error:
             raise UserError("the gate needs redis: pip install 'manifold-ocr[serve]'") from error
         self.settings, self.spans = settings, spans
-        self._lib = redis
+        self._lib, self._errors = redis, redis.exceptions
         try:
             self._base: Any = redis.Redis.from_url(settings.url, socket_timeout=30, protocol=2)
         except ValueError as error:
@@ -148,10 +148,10 @@ class GateWorker:
         causes: list[BaseException] = [error]
         while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
             causes.append(cause)
-        known = (self._lib.AuthenticationError, self._lib.exceptions.AuthorizationError)
+        known = (self._errors.AuthenticationError, self._errors.AuthorizationError)
         if any(isinstance(cause, known) for cause in causes):
             raise UserError(f"--url: the server refuses the user or password ({error})") from error
-        if isinstance(error, self._lib.exceptions.NoPermissionError):
+        if isinstance(error, self._errors.NoPermissionError):
             raise UserError(f"--url: the gate needs a right that this user lacks ({error})")
         untrusted = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
         if untrusted is not None:
@@ -237,8 +237,8 @@ class GateWorker:
         except PoisonError as error:
             self._dead(stream, entry, fields, str(error))
             return
-        except (self._lib.ConnectionError, self._lib.TimeoutError, self._lib.exceptions.NoPermissionError):
-            raise
+        except (self._lib.ConnectionError, self._lib.TimeoutError, self._errors.NoPermissionError):
+            raise  # of the server, not of the span
         except Exception as error:
             LOG.warning("span %s of %s waits: %s", entry, stream, error)
             self.counts.labels("retried").inc()
