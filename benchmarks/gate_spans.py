@@ -1,11 +1,10 @@
 """Spans per second at the gate, and kills: `python benchmarks/gate_spans.py --spans 5000`.
 
-Starts a server (redis-server or valkey-server, every write on disk before it is answered).
-First one worker takes up text spans and verifies them against an archive of --pages pages, on
-an idle server; then --images spans with the picture of a window's dozen lines are read with our model. Then
---workers worker processes take up the same number of spans while the server is killed and started
-again --kills times and a worker is killed as often; what is lost, what has two results and
-what is not verified is counted.
+Starts a server (redis-server or valkey-server, every write on disk before it is answered). One
+worker verifies text spans against an archive of --pages pages. Then --workers processes take
+up as many spans while the server is killed and started again --kills times and a worker is
+killed as often; what is lost, has two results or is not verified is counted. Last, one worker
+reads --images spans, each the picture of about a dozen lines, with our model.
 """
 
 import argparse
