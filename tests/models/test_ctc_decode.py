@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold_ocr.models.ctc.decode import decode_frames
+from manifold_ocr.models.ctc.decode import decode_frames, label_text
 
 CHARACTERS = ["", "a", "b", "1", "汉", "，", " "]
 
@@ -77,3 +77,25 @@ def test_the_rule_written_out(parts):
     frames = [label for label, count in parts for _ in range(count)]
     assert read(frames, gap_spaces=True).text == plainly(frames)
     assert read(frames).text == read([*frames, 0, 0]).text
+
+
+# logical order, order of print: UAX 9, resolved by hand for a right-to-left paragraph
+RIGHT_TO_LEFT = [
+    ("\u05e9\u05dc\u05d5\u05dd", "\u05dd\u05d5\u05dc\u05e9"),
+    ("(\u05e9\u05dc) 12.50", "12.50 (\u05dc\u05e9)"),  # N0 and L4: brackets turn with their text
+    ("\u05d0 abc \u05d1", "\u05d1 abc \u05d0"),
+    ("\u0633\u0639\u0631 \u0661\u0662", "\u0661\u0662 \u0631\u0639\u0633"),  # Arabic digits: L2
+]
+
+
+@pytest.mark.parametrize(("logical", "printed"), RIGHT_TO_LEFT)
+def test_a_line_from_right_to_left_is_learned_as_printed_and_read_back(logical, printed):
+    assert label_text(logical) == printed
+    characters = ["blank", *sorted(set(printed))]
+    frames = [index for c in printed for index in (0, characters.index(c))]
+    found = decode_frames(np.array(frames), np.full(len(frames), 0.5), characters)
+    assert found.text == logical
+
+
+def test_a_line_with_fewer_letters_from_right_to_left_than_others_stays():
+    assert label_text("the word \u05e9\u05dc\u05d5\u05dd") == "the word \u05e9\u05dc\u05d5\u05dd"

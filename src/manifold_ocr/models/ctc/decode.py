@@ -72,7 +72,7 @@ def decode_frames(
         ends = np.append(starts[1:], len(best)) - 1
         for i in reversed(wide_gaps(written, starts[kept], ends[kept])):
             written.insert(i, " ")
-    text = "".join(written)
+    text = other_order("".join(written))
     return Recognition(text, float(np.mean(peaks[kept], dtype=np.float64)), len(best))
 
 
@@ -95,8 +95,25 @@ UNKNOWN, TOO_LONG, EMPTY = "unknown_character", "label_longer_than_frames", "emp
 
 
 def label_text(text: str) -> str:
-    """Return the text as it is learned: NFC, white space folded to single spaces."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """Return the text as it is learned: NFC, white space folded, in the order of the frames.
+
+    Frames go from left to right; a line in Hebrew or Arabic is learned as it is printed.
+    """
+    return other_order(" ".join(unicodedata.normalize("NFC", text).split()))
+
+
+def other_order(text: str) -> str:
+    """Return a line from right to left in the order of print, or print in the order of reading.
+
+    The Unicode bidirectional algorithm (UAX 9) with a right-to-left paragraph; mostly its own
+    inverse. A line without a right-to-left character, or with fewer than others, stays.
+    """
+    kinds = Counter(unicodedata.bidirectional(character) for character in text)
+    if not (kinds["R"] + kinds["AL"]) or kinds["R"] + kinds["AL"] < kinds["L"]:
+        return text
+    from bidi.algorithm import get_display  # few lines need it
+
+    return str(get_display(text, base_dir="R"))
 
 
 class Vocabulary:
