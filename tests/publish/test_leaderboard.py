@@ -8,8 +8,16 @@ import pytest
 from manifold_ocr.config import GateConfig, MonitorConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.metrics.paired import Key
-from manifold_ocr.publish.leaderboard import html, page, plot
-from manifold_ocr.publish.ranking import About, board, engine_entries, entries_of, summary
+from manifold_ocr.publish.leaderboard import page
+from manifold_ocr.publish.leaderboard_html import even_ticks, html, plot, short, ticks
+from manifold_ocr.publish.ranking import (
+    About,
+    board,
+    engine_entries,
+    entries_of,
+    lend_costs,
+    summary,
+)
 
 RULE = MonitorConfig()
 RUN = {"base": {"overall": {"n": 20, "cer": 0.1}}, "adapter": {}, "difference": {}}
@@ -90,7 +98,11 @@ def test_retracted_results_stay_listed_and_contaminated_ones_are_marked():
     assert summary(found)["retracted"] == [{"name": "gone", "reason": "wrong labels"}]
     text = page("t", found, RUN, {}, [], GateConfig())
     assert "- gone: wrong labels" in text and "seen (contaminated: trained on Fox)" in text
-    assert 'title="trained on Fox">contaminated' in html("t", found, "")
+    site = html("t", found, "", {})
+    assert '<small class="flag">contaminated: trained on Fox</small>' in site
+    (row,) = [part for part in site.split("<tr") if 'data-sort="gone"' in part]
+    assert 'class="gone"' in row and "retracted: wrong labels" in row
+    assert f">{sum(a) / len(a):.2f}<" in row
 
 
 def test_engine_files_of_other_rows_or_without_sums_are_apart(tmp_path):
@@ -110,9 +122,9 @@ def test_engine_files_of_other_rows_or_without_sums_are_apart(tmp_path):
 def test_the_page_is_sortable_and_escapes_what_a_system_says():
     entries = entry("a <b>", noisy(10, 1), about=About(seconds=0.1, license="<i>x</i>"))
     entries += entry("b", noisy(5, 2), about=About(seconds=2.0, url="javascript:alert(1)"))
-    site = html("t", board(entries, RULE), "gate: passed")
+    site = html("t", board(entries, RULE), "gate: passed", {})
     assert "a &lt;b&gt;" in site and "<i>" not in site and "javascript:alert" not in site
-    assert site.count("<th scope") == 14 and 'data-sort="0.1"' in site
+    assert site.count("<th scope") == 13 and 'data-sort="0.1"' in site
     assert site.count("<circle") == 2 and "seconds per row (logarithmic)" in site
 
 
@@ -124,6 +136,49 @@ def test_the_front_holds_what_no_other_beats():
     drawn = plot(board(entries, RULE).tracks[0])
     assert {p["name"] for p in drawn["points"] if p["front"]} == {"cheap", "good"}
     assert plot(board(entry("a", [1] * 6) + entry("b", [1] * 6), RULE).tracks[0]) is None
+
+
+def test_names_of_near_points_do_not_overlap_and_axes_have_round_numbers():
+    entries = []
+    for n in range(5):
+        errors = [10 + (n == k) for k in range(10)]
+        entries += entry(f"system-{n}", errors, about=About(seconds=1 + n / 1000))
+    places = [p["text"][1] for p in plot(board(entries, RULE).tracks[0])["points"]]
+    gaps = [b - a for a, b in zip(sorted(places), sorted(places)[1:], strict=False)]
+    assert min(gaps) >= 15
+    assert ticks(0.3, 30) == [0.5, 1, 2, 5, 10, 20] and ticks(1.1, 1.4) == [1.1, 1.4]
+    assert ticks(0.78, 1.9) == [0.8, 0.9, 1, 1.2, 1.5] and even_ticks(5.1) == [0, 1, 2, 3, 4, 5]
+    assert [short(v) for v in (5_275_238, 0.0123, 12_500, 7e9)] == [
+        "5.28 M", "0.0123", "12.5 k", "7 B",
+    ]  # fmt: skip
+
+
+def test_equal_costs_are_no_plot_and_each_track_draws_its_own():
+    same = About(parameters=10)
+    entries = entry("a", noisy(9, 1), about=same) + entry("b", noisy(9, 2), about=same)
+    assert plot(board(entries, RULE).tracks[0]) is None
+    entries += entry("a", [3] * 6, granularity="page", about=About(seconds=1))
+    entries += entry("b", [4] * 6, granularity="page", about=About(seconds=2, parameters=1))
+    site = html("t", board(entries, RULE), "gate: passed", {})
+    lines, pages = site.split("<h2>")[1:3]
+    assert "No plot: no known cost" in lines and pages.count("<circle") == 2
+
+
+def test_what_reading_took_is_lent_to_our_own_rows_of_the_same_reading(tmp_path):
+    errors = noisy(10, 1)
+    own = entry("adapter", errors, kind="adapter", about=About(parameters=7))
+    took = {"line": {"seconds": 0.02, "memory_gib": 0.7, "hardware": "2 CPU cores"}}
+    again = value(errors, name="adapter", manifest_sha256="x", about=took)
+    (tmp_path / "adapter.json").write_text(json.dumps(again))
+    engines, _ = engine_entries(tmp_path, "x")
+    entries, apart = lend_costs(own, engines)
+    assert [(e.name, e.kind) for e in entries] == [("adapter", "adapter")] and apart == []
+    assert entries[0].about == About(
+        parameters=7, seconds=0.02, memory_gib=0.7, hardware="2 CPU cores"
+    )
+    other = entry("adapter", [1] * 20, about=About(seconds=1))
+    entries, apart = lend_costs(own, other)
+    assert entries == own and apart[0][0] == "adapter" and "eval --engine" in apart[0][1]
 
 
 def test_values_fall_back_to_the_sums_where_scores_are_of_other_rows():

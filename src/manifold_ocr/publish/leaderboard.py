@@ -1,6 +1,5 @@
-"""The leaderboard's pages, Markdown and HTML, from the board and the metrics files alone."""
+"""The leaderboard's page in Markdown, from the board and the metrics files alone."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,13 +30,6 @@ COSTS = (
     ("vision_tokens", "Vision tokens per row", "{:,.0f}"),
     ("cost_usd", "USD per 1,000 rows", "{:.2f}"),
 )
-AXES = {  # the first that two systems of a track have is drawn
-    "seconds": "seconds per row",
-    "vision_tokens": "vision tokens per row",
-    "parameters": "parameters",
-}
-PLOT = (640, 320)  # pixels
-MARGIN = 48
 Rows = list[tuple[str, ...]]
 
 
@@ -66,15 +58,8 @@ def page(
         ],
         gate=describe(verdicts, gate),
         size_titles=[heading for _, heading in SIZES],
-        size_rows=[
-            (
-                name,
-                whole(values.get("pages", 0)),
-                *(digits(values[key], ".2f") + "x" if key in values else "-" for key, _ in SIZES),
-            )
-            for name, values in sorted(compress.get("reference", {}).get("by_corpus", {}).items())
-        ],
-        efficiency_rows=_efficiency(compress),
+        size_rows=sizes(compress),
+        efficiency_rows=efficiency(compress),
         apart=board.apart,
         retracted=[(entry.name, entry.about.retracted) for entry in board.retracted],
     )
@@ -157,7 +142,19 @@ def _headline(entry: Entry) -> tuple[str, ...]:
     return tuple(interval(entry.values, key) for key in HEADLINE)
 
 
-def _efficiency(compress: Mapping[str, Any]) -> Rows:
+def sizes(compress: Mapping[str, Any]) -> Rows:
+    """Return (corpus, pages, ratios in the order of SIZES) of the compression check."""
+    return [
+        (
+            name,
+            whole(values.get("pages", 0)),
+            *(digits(values[key], ".2f") + "x" if key in values else "-" for key, _ in SIZES),
+        )
+        for name, values in sorted(compress.get("reference", {}).get("by_corpus", {}).items())
+    ]
+
+
+def efficiency(compress: Mapping[str, Any]) -> Rows:
     """Return what the compression check measured of our systems' readings, page by page."""
     keys = ("optical_ratio", "vision_tokens_per_page", "accuracy_times_compression")
     found: Rows = []
@@ -190,102 +187,3 @@ def _group(part: Mapping[str, Any], name: str) -> Mapping[str, float]:
         part.get("overall", {}) if name == "overall" else part.get("by_subset", {}).get(name, {})
     )
     return found
-
-
-def html(title: str, board: Board, gate_line: str) -> str:
-    """Return the sortable page with a Pareto plot per track; it needs no network."""
-    return render(
-        "publish/templates/leaderboard.html.j2",
-        title=title,
-        gate=gate_line,
-        tracks=[
-            {
-                "track": track,
-                "page_set": track.page_set[:12],
-                "columns": [heading for _, heading, _ in COSTS],
-                "rows": [_html_row(position, entry) for position, entry in track.ranked]
-                + [_html_row(None, entry) for entry in track.partial],
-                "plot": plot(track),
-            }
-            for track in board.tracks
-        ],
-        apart=board.apart,
-        retracted=[(entry.name, entry.about.retracted) for entry in board.retracted],
-    )
-
-
-def _html_row(position: int | None, entry: Entry) -> dict[str, Any]:
-    """Return the cells of one system: what is shown, and the number to sort by."""
-    shares = [(interval(entry.values, key), entry.values.get(key)) for key in HEADLINE]
-    costs = [
-        ("-" if (value := getattr(entry.about, key)) is None else form.format(value), value)
-        for key, _, form in COSTS
-    ]
-    return {
-        "name": entry.name,
-        "url": entry.about.url if entry.about.url.startswith("https://") else "",
-        "kind": entry.kind,
-        "license": entry.about.license or "-",
-        "contaminated": entry.about.contaminated,
-        "cells": [(position or "part", position), (whole(entry.rows), entry.rows), *shares, *costs],
-    }
-
-
-def plot(track: Track) -> dict[str, Any] | None:
-    """Return points of CER against a cost, and those that no other beats; None without a cost.
-
-    The CER axis starts at zero, the cost is on a logarithmic axis.
-    """
-    entries = [entry for _, entry in track.ranked]
-    axis = next(
-        (a for a in AXES if sum(getattr(e.about, a) is not None for e in entries) > 1), None
-    )
-    if axis is None:
-        return None
-    known = [(e, float(getattr(e.about, axis))) for e in entries if getattr(e.about, axis)]
-    left, right = min(cost for _, cost in known) / 1.5, max(cost for _, cost in known) * 1.5
-    top = 1.15 * max(entry.cer for entry, _ in known) or 0.01
-    width, height = PLOT[0] - 2 * MARGIN, PLOT[1] - 2 * MARGIN
-    at = [
-        (
-            round(MARGIN + width * math.log(cost / left) / math.log(right / left), 1),
-            round(PLOT[1] - MARGIN - height * entry.cer / top, 1),
-        )
-        for entry, cost in known
-    ]
-    front = [_unbeaten(entry, cost, known) for entry, cost in known]
-    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
-    return {
-        "width": PLOT[0],
-        "height": PLOT[1],
-        "margin": MARGIN,
-        "points": [
-            {
-                "name": entry.name,
-                "at": place,
-                "label": f"{entry.name}: CER {100 * entry.cer:.2f} %, {AXES[axis]} {cost:.3g}",
-                "front": best,
-            }
-            for (entry, cost), place, best in zip(known, at, front, strict=True)
-        ],
-        "front": " ".join(
-            f"{x},{y}" for (x, y), best in sorted(zip(at, front, strict=True)) if best
-        ),
-        "x_title": f"{AXES[axis]} (logarithmic)",
-        "x_ticks": [
-            (round(MARGIN + width * share, 1), f"{left * (right / left) ** share:.2g}")
-            for share in shares
-        ],
-        "y_ticks": [
-            (round(PLOT[1] - MARGIN - height * share, 1), f"{100 * top * share:.1f}")
-            for share in shares
-        ],
-    }
-
-
-def _unbeaten(entry: Entry, cost: float, known: Sequence[tuple[Entry, float]]) -> bool:
-    """Tell whether no other is as good in error and cost, and better in one."""
-    return not any(
-        other.cer <= entry.cer and price <= cost and (other.cer, price) != (entry.cer, cost)
-        for other, price in known
-    )

@@ -22,7 +22,7 @@ from manifold_ocr.evaluation.past_runs import EVALUATION, git_show
 from manifold_ocr.files import parse_yaml, read_yaml
 from manifold_ocr.metrics.paired import Comparison, compare
 from manifold_ocr.publish.pull_request_plots import draw_changes, draw_learning
-from manifold_ocr.publish.ranking import board, engine_entries, own_entries
+from manifold_ocr.publish.ranking import board, engine_entries, lend_costs, own_entries
 from manifold_ocr.publish.stale import Stale, stale_stages
 from manifold_ocr.publish.submissions import Checked, Refused, judge_folder
 
@@ -208,8 +208,8 @@ def _submissions(
 ) -> tuple[list[Checked | Refused], dict[str, str]]:
     """Return what became of each submission, and the ranks of those of the present test rows."""
     test_sha256 = str(now.get("test_sha256", ""))
-    entries, apart = engine_entries(Path(ENGINES), test_sha256)
-    entries = [*own_entries(now, {}), *entries] if now else entries
+    engines, apart = engine_entries(Path(ENGINES), test_sha256)
+    entries, _ = lend_costs(own_entries(now, {}) if now else [], engines)
     taken = {entry.name.casefold(): entry.source for entry in entries}
     section = read_yaml("params.yaml").get("evaluate") or {}
     config = build(EvaluateConfig, section, "params.yaml: evaluate")

@@ -212,6 +212,32 @@ def engine_entries(folder: Path, test_sha256: str) -> tuple[list[Entry], list[tu
     return entries, apart
 
 
+def lend_costs(
+    own: Sequence[Entry], engines: Sequence[Entry]
+) -> tuple[list[Entry], list[tuple[str, str]]]:
+    """Return all entries, and what is apart: an engine's result with the name of one of ours.
+
+    The evaluate stage keeps no times, since its outs are the same on every machine. A result of
+    `manifold-ocr eval --engine checkpoint --label adapter` on the same rows, with the same errors,
+    lends them; with other errors it is of another adapter.
+    """
+    entries, apart = list(own), []
+    for entry in engines:
+        key = (entry.name, entry.corpus, entry.granularity)
+        place = next(
+            (n for n, e in enumerate(own) if (e.name, e.corpus, e.granularity) == key), None
+        )
+        if place is None:
+            entries.append(entry)
+        elif own[place].sums == entry.sums:
+            known = {k: v for k, v in vars(entry.about).items() if v not in (None, "")}
+            entries[place] = replace(own[place], about=replace(own[place].about, **known))
+        else:
+            reason = "its times are of another reading: run `manifold-ocr eval --engine` again"
+            apart.append((entry.name, reason))
+    return entries, apart
+
+
 def board(
     entries: Iterable[Entry], rule: MonitorConfig, apart: Sequence[tuple[str, str]] = ()
 ) -> Board:

@@ -13,8 +13,16 @@ from manifold_ocr.config import (
 )
 from manifold_ocr.evaluation.gate import describe, judge, refused
 from manifold_ocr.files import atomic_write, read_json, write_json
-from manifold_ocr.publish.leaderboard import html, page
-from manifold_ocr.publish.ranking import About, board, engine_entries, own_entries, summary
+from manifold_ocr.publish.leaderboard import page
+from manifold_ocr.publish.leaderboard_html import html
+from manifold_ocr.publish.ranking import (
+    About,
+    board,
+    engine_entries,
+    lend_costs,
+    own_entries,
+    summary,
+)
 from manifold_ocr.publish.submissions import check_folder
 from manifold_ocr.stages.runner import run_stage
 
@@ -34,8 +42,9 @@ def main() -> None:
     rule = load_section(MonitorConfig, "monitor")
     evaluation, compress = read_json("metrics/evaluate.json"), read_json("metrics/compress.json")
     test_sha256 = str(evaluation.get("test_sha256", ""))
-    entries, apart = engine_entries(ENGINES, test_sha256)
-    entries = [*own_entries(evaluation, known_of_ours(compress)), *entries]
+    engines, apart = engine_entries(ENGINES, test_sha256)
+    entries, others = lend_costs(own_entries(evaluation, known_of_ours(compress)), engines)
+    apart += others
     taken = {entry.name.casefold(): entry.source for entry in entries}
     manifest = TEST if TEST.exists() else None
     submissions = check_folder(
@@ -48,7 +57,7 @@ def main() -> None:
             apart.append((item.entries[0].name, "read other test rows"))
     found, verdicts = board(entries, rule, apart), judge(evaluation, rule)
     text = page(config.title, found, evaluation, compress, verdicts, gate)
-    site = html(config.title, found, describe(verdicts, gate))
+    site = html(config.title, found, describe(verdicts, gate), compress)
     passed = not refused(verdicts, gate)
     write_json(
         BOARD / "summary.json",
