@@ -34,8 +34,8 @@ def test_boxes_and_text_show_the_confidence(shown):
     drawn = panels.with_boxes(shown)
     x0, y0 = (round(value) for value in shown.page.lines[0].box[:2])
     assert drawn.getpixel((x0, y0)) != shown.image.getpixel((x0, y0))
-    html = ET.fromstring(panels.shaded_text(shown.page))
-    spans = list(html.iter("span"))
+    html = ET.fromstring(f"<div>{panels.shaded_text(shown.page)}</div>")
+    spans = list(html.find("div").iter("span"))
     assert ["".join(span.itertext()) for span in spans] == ROWS  # escaped, not interpreted
     assert {span.get("class") for span in spans} == {"fair"} and "85 %" in spans[0].get("title")
     assert [panels.level(value) for value in (0.99, 0.9, 0.5, None)] == [
@@ -45,12 +45,22 @@ def test_boxes_and_text_show_the_confidence(shown):
 
 def test_comparison_agrees_with_jiwer_and_marks_what_differs():
     truth, read = "the quick brown fox", "the quikc brown <fox"
-    scores, html = panels.compare(truth, read)
-    assert dict(scores)["CER"] == f"{100 * jiwer.cer(truth, read):.2f} %"
-    root = ET.fromstring(html)
+    assert dict(panels.scores(truth, read))["CER"] == f"{100 * jiwer.cer(truth, read):.2f} %"
+    root = ET.fromstring(panels.difference(truth, read))
     assert "".join(e.text for e in root.iter("ins")).count("<") == 1
     with pytest.raises(UserError, match="true text"):
-        panels.compare("  ", read)
+        panels.compare("  ", [("base", read)])
+
+
+def test_two_readings_are_compared_with_the_truth_or_with_each_other():
+    readings = [("base", "the quick"), ("mine", "the quack")]
+    root = ET.fromstring(f"<div>{panels.compare('the quack', readings)}</div>")
+    rows = [[cell.text for cell in row] for row in root.iter("tr")]
+    assert rows[0] == ["measure", "base", "mine"] and rows[1] == ["CER", "11.11 %", "0.00 %"]
+    assert root.find(".//ins").text == "i" and root.find(".//del").text == "a"
+    root = ET.fromstring(f"<div>{panels.compare('', readings)}</div>")
+    assert root.find("table") is None
+    assert root.find(".//ins").text == "a" and root.find(".//del").text == "i"
 
 
 def test_sizes_count_what_decodes(shown):
@@ -70,7 +80,8 @@ def test_corrections_become_a_corpus_that_is_read_back(shown, tmp_path):
 
     second = ShownPage("b.png", *(shown.image, shown.page))
     rows = panels.line_rows([shown, second])
-    rows[1][2], rows[2][2] = "Beta  gamma!", ""
+    assert [row[0] for row in rows] == ["1-1", "1-2", "1-3", "2-1", "2-2", "2-3"]
+    rows[1][1], rows[2][1] = "Beta  gamma!", ""
     assert panels.save_corrections([shown, second], rows, tmp_path, "scan") == (2, 2)
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == [
@@ -105,8 +116,8 @@ def test_files_are_read_page_by_page_and_every_format_can_be_downloaded(shown, t
     assert [p.label for p in pages] == [
         "invoice.pdf, page 1", "invoice.pdf, page 2", "invoice.pdf, page 3", "receipt.png"
     ]  # fmt: skip
-    assert len(told) == 4 and len(problems) == 1 and problems[0].startswith("broken.pdf")
-    written = write_downloads(files, pages)
+    assert len(told) == 5 and len(problems) == 1 and problems[0].startswith("broken.pdf")
+    written = write_downloads(files, pages, session.folder())
     assert [name.rsplit("/", 1)[1].split(".", 1)[1] for name in written] == [
         "txt", "md", "jsonl", "hocr", "alto.xml", "ocr.pdf", "ocr.pdf"
     ]  # fmt: skip
@@ -119,7 +130,8 @@ def test_models_are_offered_by_name(tmp_path):
     for name in ("adapter", "promoted/mine"):
         (tmp_path / name / "adapter_model.safetensors").write_bytes(b"")
     settings = DemoSettings(adapter=tmp_path / "adapter", promoted=tmp_path / "promoted")
-    assert list(Session(settings).choices()) == ["base model", "trained adapter", "mine"]
+    assert list(Session(settings).choices()) == ["base model", "trained adapter", "mine (promoted)"]
+    assert Session(settings).preferred() == "base model"
 
 
 def test_the_page_asks_no_other_host_for_anything(shown, tmp_path):

@@ -172,12 +172,16 @@ class LockedModel:
         return self._model.vision_tokens(size)
 
 
-def load_reader(model: Path | None = None, threads: int = 0) -> PageReader:
-    """Return a reader of pages that several threads may use: base model or a checkpoint."""
+def load_reader(model: Path | None = None, threads: int = 0, *, shipped: bool = True) -> PageReader:
+    """Return a reader of pages that several threads may use, of a checkpoint.
+
+    Without `model` it is the promoted checkpoint that comes with the project, or the base model
+    where there is none or `shipped` is False.
+    """
     from manifold_ocr.reading.engines.checkpoint import reader_model
 
     detector = PerThreadDetector(DetectionConfig(threads=threads))
-    return PageReader(detector, LockedModel(reader_model(model)))
+    return PageReader(detector, LockedModel(reader_model(model, shipped=shipped)))
 
 
 def page_state(page: PageText) -> dict[str, Any]:

@@ -45,17 +45,19 @@ def decoding(params: Path) -> DecodeConfig:
     return load_section(DecodeConfig, "decode", params)
 
 
-def reader_model(folder: Path | None, params: Path = Path("params.yaml")) -> OcrModel:
+def reader_model(
+    folder: Path | None, params: Path = Path("params.yaml"), *, shipped: bool = True
+) -> OcrModel:
     """Like `load_checkpoint`, but the embedded recognizer of rapidocr stands in for the base.
 
     The embedded default is the same network, so reading works before `dvc repro` imported it.
     The promoted checkpoint that comes with the project is read before either, where it belongs
-    to the base model of `params`.
+    to the base model of `params`; `shipped` False leaves it out.
     """
     if folder is None:
         known = params.is_file()
         config = load_section(ModelConfig, "model", params) if known else ModelConfig(id=EMBEDDED)
-        if is_promoted(SHIPPED) and origin_of(SHIPPED).get("base_id") == config.id:
+        if shipped and is_promoted(SHIPPED) and origin_of(SHIPPED).get("base_id") == config.id:
             return load_promoted(SHIPPED)
         try:
             base_path(config)

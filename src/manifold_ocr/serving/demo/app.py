@@ -1,6 +1,9 @@
 """The demo: upload, read, compare, compress, extract, correct, download; nothing leaves it."""
 
+import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +32,8 @@ from manifold_ocr.serving.processors import KINDS, extract_fields
 
 BOUNDS = Bounds(bytes=64 << 20, pages=100, pixels=50_000_000)
 BASE = "base model"
-CSS = """
-.reading {background: #fff; color: #111; padding: 0.6em 0.8em; border: 1px solid #bbb;
-  border-radius: 6px; max-height: 75vh; overflow: auto; line-height: 1.5; overflow-wrap: anywhere}
-.reading p {margin: 0 0 0.8em}
-.reading .fair {background: #ffe9b8} .reading .doubtful {background: #ffc9c9}
-.difference {white-space: pre-wrap} .difference del {background: #ffc9c9}
-.difference ins {background: #c5efcf; text-decoration: none}
-.gradio-container {max-width: 1400px !important}
-"""
+CSS = (Path(__file__).parent / "demo.css").read_text(encoding="utf-8")
+KEPT_SECONDS = 3600  # of files to download
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +55,10 @@ class Session:
     def __init__(self, settings: DemoSettings, load: Load | None = None) -> None:
         """Load nothing yet."""
         self.settings = settings
-        self._load = load or (lambda model: load_reader(model, settings.threads))
+        self._load = load or (lambda model: load_reader(model, settings.threads, shipped=False))
         self._readers: dict[str, PageReader] = {}
+        self._lock = threading.Lock()
+        self._written = tempfile.TemporaryDirectory(prefix="manifold-ocr-")
 
     def choices(self) -> dict[str, Path | None]:
         """Return the models by name: the base, the trained adapter, promoted checkpoints."""
@@ -69,41 +67,55 @@ class Session:
             found["trained adapter"] = self.settings.adapter
         for folder in sorted(self.settings.promoted.glob("*")):
             if any(folder.glob("*.safetensors")):
-                found[folder.name] = folder
+                found[f"{folder.name} (promoted)"] = folder
         return found
+
+    def preferred(self) -> str:
+        """Return the model chosen at first: the one that comes with the project, or the base."""
+        shipped = "default (promoted)"
+        return shipped if shipped in self.choices() else BASE
 
     def reader(self, name: str) -> PageReader:
         """Return the reader of a model."""
-        if name not in self._readers:
-            self._readers[name] = self._load(self.choices().get(name))
-        return self._readers[name]
+        with self._lock:
+            if name not in self._readers:
+                self._readers[name] = self._load(self.choices().get(name))
+            return self._readers[name]
+
+    def folder(self) -> Path:
+        """Return a new folder for files to download; those of an hour ago are deleted."""
+        root, old = Path(self._written.name), time.time() - KEPT_SECONDS
+        for path in root.iterdir():
+            if path.stat().st_mtime < old:
+                shutil.rmtree(path, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=root))
 
 
 def read_files(
     session: Session, files: Sequence[str], model: str, mode: str, progress: Any
 ) -> tuple[list[ShownPage], list[str]]:
     """Return the pages of the files in order, and a line for each that could not be read."""
+    progress(0, desc=f"loading {model}")
     reader, shown, problems = session.reader(model), list[ShownPage](), list[str]()
     for path in map(Path, files):
         try:
             with open_document(path, BOUNDS) as document:
                 total = len(document)
                 for opened in pages_of(document, bounds=BOUNDS):
-                    progress((opened.number - 1, total), desc=f"{path.name}", unit="pages")
+                    progress((opened.number, total), desc=f"reading {path.name}", unit="pages")
                     if opened.image is None:
                         problems.append(opened.error.replace(str(path), path.name))
                         continue
                     page = reader.read(opened.image, mode)  # type: ignore[arg-type]
                     label = f"{path.name}, page {opened.number}" if total > 1 else path.name
-                    shown.append(ShownPage(label, opened.image, page))
+                    shown.append(ShownPage(label, opened.image, page, model))
         except UserError as error:
             problems.append(str(error).replace(str(path), path.name))
     return shown, problems
 
 
-def write_downloads(files: Sequence[str], pages: Sequence[ShownPage]) -> list[str]:
-    """Write every format of what was read; return the paths."""
-    folder = Path(tempfile.mkdtemp(prefix="manifold-ocr-"))
+def write_downloads(files: Sequence[str], pages: Sequence[ShownPage], folder: Path) -> list[str]:
+    """Write every format of what was read to a folder; return the paths."""
     name = Path(files[0]).stem if len(files) == 1 else "documents"
     states = [{"page": n, **page_state(shown.page)} for n, shown in enumerate(pages, 1)]
     written = []
@@ -146,31 +158,29 @@ def _told(function: Callable[..., Any]) -> Callable[..., Any]:
 def build_demo(settings: DemoSettings, load: Load | None = None) -> Any:
     """Return the page; nothing is loaded before the first document."""
     session = Session(settings, load)
-    with gr.Blocks(title="manifold-ocr", analytics_enabled=False) as demo:
+    cache = (KEPT_SECONDS, KEPT_SECONDS)
+    with gr.Blocks(title="manifold-ocr", analytics_enabled=False, delete_cache=cache) as demo:
         gr.Markdown("# manifold-ocr\nUpload scans or PDFs; they are read on this machine.")
         pages = gr.State([])
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 files = gr.File(label="Images or PDFs", file_count="multiple", elem_id="files")
-                choices = list(session.choices())
-                model = gr.Dropdown(choices, value=choices[0], label="Model", elem_id="model")
+                model = gr.Dropdown(
+                    list(session.choices()), value=session.preferred(), label="Model",
+                    elem_id="model",
+                )  # fmt: skip
                 mode = gr.Radio(["auto", "line", "page"], value="auto", label="Read as")
                 button = gr.Button("Read", variant="primary", elem_id="read")
-                status = gr.Markdown(elem_id="status")
-                drawn = write_examples(Path(tempfile.mkdtemp(prefix="manifold-ocr-examples-")))
+                status = gr.Markdown(elem_id="status", min_height=60)
+                drawn = write_examples(session.folder())
                 gr.Examples([[[str(path)]] for path in drawn], [files], label="Examples")
             with gr.Column(scale=3, min_width=320):
-                number = gr.Slider(1, 2, value=1, step=1, label="Page", visible=False)
+                number = gr.Slider(
+                    1, 2, value=1, step=1, label="Page", visible=False, elem_id="page"
+                )
                 with gr.Tabs():
-                    with gr.Tab("Text"), gr.Row():
-                        with gr.Column(min_width=300):
-                            image = gr.Image(
-                                label="Lines found", interactive=False, elem_id="boxes",
-                                buttons=["fullscreen", "download"],
-                            )  # fmt: skip
-                        with gr.Column(min_width=300):
-                            text = gr.HTML(elem_id="text")
-                    _compare_tab(pages, number)
+                    image, text = _text_tab()
+                    _compare_tab(session, pages, number, mode)
                     _compression_tab(session, pages, model)
                     _fields_tab(pages)
                     table = _corrections_tab(settings, files, pages)
@@ -180,10 +190,10 @@ def build_demo(settings: DemoSettings, load: Load | None = None) -> Any:
             if not names:
                 raise UserError("choose a file or an example first")
             found, problems = read_files(session, names, chosen, how, progress)
-            note = f"{len(found)} pages read with {chosen}." + "".join(f"\n\n{p}" for p in problems)
-            several = len(found) > 1
-            slider = gr.update(maximum=max(2, len(found)), value=1, visible=several)
-            written = write_downloads(names, found) if found else None
+            note = f"{len(found)} page{'s' * (len(found) != 1)} read with {chosen}."
+            note += "".join(f"\n\n{problem}" for problem in problems)
+            slider = gr.update(maximum=max(2, len(found)), value=1, visible=len(found) > 1)
+            written = write_downloads(names, found, session.folder()) if found else None
             rows = panels.line_rows(found)
             return found, note, slider, *_show(found, 1), rows, written
 
@@ -198,9 +208,21 @@ def build_demo(settings: DemoSettings, load: Load | None = None) -> Any:
             return told(names, chosen, how, progress)
 
         outputs = [pages, status, number, image, text, table, downloads]
-        button.click(with_progress, [files, model, mode], outputs)
-        number.change(_show, [pages, number], [image, text])
+        button.click(with_progress, [files, model, mode], outputs, show_progress_on=[status])
+        number.change(_show, [pages, number], [image, text], show_progress="hidden")
     return demo
+
+
+def _text_tab() -> tuple[Any, Any]:
+    with gr.Tab("Text"), gr.Row():
+        with gr.Column(min_width=300):
+            image = gr.Image(
+                label="Lines found", interactive=False, elem_id="boxes",
+                buttons=["fullscreen", "download"],
+            )  # fmt: skip
+        with gr.Column(min_width=300):
+            text = gr.HTML(elem_id="text")
+    return image, text
 
 
 def _show(found: list[ShownPage], chosen: float) -> tuple[Any, str]:
@@ -215,32 +237,45 @@ def _downloads_tab() -> Any:
         return gr.File(label="All formats", interactive=False, elem_id="downloads")
 
 
-def _compare_tab(pages: Any, number: Any) -> None:
+NO_OTHER = "no other model"
+
+
+def _compare_tab(session: Session, pages: Any, number: Any, mode: Any) -> None:
     with gr.Tab("Compare"):
         reference = gr.Textbox(label="True text of the page shown", lines=6, elem_id="reference")
+        other = gr.Dropdown(
+            [NO_OTHER, *session.choices()], value=NO_OTHER, elem_id="other",
+            label="Read the page with a second model too, for example the base",
+        )  # fmt: skip
         button = gr.Button("Compare", elem_id="compare")
-        scores = gr.Dataframe(headers=["measure", "value"], interactive=False, elem_id="scores")
-        difference = gr.HTML(elem_id="difference")
+        found_difference = gr.HTML(elem_id="difference")
 
-        def run(truth: str, found: list[ShownPage], chosen: float) -> Any:
+        def run(truth: str, second: str, found: list[ShownPage], chosen: float, how: str) -> str:
             if not found:
                 raise UserError("read a document first")
-            return panels.compare(truth, found[int(chosen) - 1].page.text)
+            shown = found[int(chosen) - 1]
+            readings = [(shown.model, shown.page.text)]
+            if second != NO_OTHER:
+                page = session.reader(second).read(shown.image, how)  # type: ignore[arg-type]
+                readings.append((second, page.text))
+            return panels.compare(truth, readings)
 
-        button.click(_told(run), [reference, pages, number], [scores, difference])
+        inputs = [reference, other, pages, number, mode]
+        button.click(_told(run), inputs, [found_difference])
 
 
 def _compression_tab(session: Session, pages: Any, model: Any) -> None:
     with gr.Tab("Compression"):
         button = gr.Button("Measure", elem_id="measure")
-        table = gr.Dataframe(headers=["what", "value"], interactive=False, elem_id="sizes")
-        plot = gr.Plot(label="Bytes and tokens", elem_id="plot")
+        table = gr.HTML(elem_id="sizes")
+        plot = gr.Plot(show_label=False, elem_id="plot")
 
         def run(found: list[ShownPage], chosen: str) -> Any:
             if not found:
                 raise UserError("read a document first")
             recognizer = session.reader(chosen).recognizer
-            return panels.sizes([shown.page for shown in found], recognizer)
+            rows, figure = panels.sizes([shown.page for shown in found], recognizer)
+            return panels.table(["of all pages", ""], rows), figure
 
         button.click(_told(run), [pages, model], [table, plot])
 
@@ -249,8 +284,7 @@ def _fields_tab(pages: Any) -> None:
     with gr.Tab("Fields"):
         kind = gr.Radio(list(KINDS), value=KINDS[0], label="Kind (receipt is for invoices too)")
         button = gr.Button("Extract", elem_id="extract")
-        headers = ["field", "value", "confidence", "page"]
-        table = gr.Dataframe(headers=headers, interactive=False, elem_id="fields", wrap=True)
+        table = gr.HTML(elem_id="fields")
         flags = gr.Markdown(elem_id="flags")
 
         def run(found: list[ShownPage], chosen: str) -> Any:
@@ -259,7 +293,8 @@ def _fields_tab(pages: Any) -> None:
             numbered = [(n, shown.page) for n, shown in enumerate(found, 1)]
             result = extract_fields(numbered, chosen).as_json()
             notes = [f"- check: {flag}" for flag in result["flags"]]
-            return panels.field_rows(result), "\n".join(notes) or "No contradiction was found."
+            rows = panels.table(["field", "value", "sure", "page"], panels.field_rows(result))
+            return rows, "\n".join(notes) or "No contradiction was found."
 
         button.click(_told(run), [pages, kind], [table, flags])
 
@@ -268,11 +303,13 @@ def _corrections_tab(settings: DemoSettings, files: Any, pages: Any) -> Any:
     with gr.Tab("Corrections"):
         gr.Markdown(
             "Edit the text of lines that are wrong, then save: the pages that you changed become "
-            "labeled lines for training."
+            "labeled lines for training. Lines are named page-line, as numbered on the page; an "
+            "emptied text leaves its line out."
         )
         table = gr.Dataframe(
-            headers=["page", "line", "text", "confidence %"], interactive=True, wrap=True,
-            column_count=4, static_columns=[0, 1, 3], type="array", elem_id="lines",
+            headers=["line", "text", "sure %"], interactive=True, wrap=True, column_count=3,
+            column_widths=["18%", "60%", "22%"], static_columns=[0, 2], type="array",
+            elem_id="lines",
         )  # fmt: skip
         button = gr.Button("Save corrections", elem_id="save")
         note = gr.Markdown(elem_id="saved")
@@ -282,8 +319,9 @@ def _corrections_tab(settings: DemoSettings, files: Any, pages: Any) -> Any:
                 raise UserError("read a document first")
             name = "-".join(Path(names[0]).stem.split()) or "document"
             written, changed = panels.save_corrections(found, rows, settings.corrections, name)
+            lines = "line" if changed == 1 else "lines"
             return (
-                f"{changed} lines corrected; {written} lines of those pages are in "
+                f"{changed} {lines} corrected; {written} lines of those pages are in "
                 f"`{settings.corrections}`. In params.yaml: `corpora: {{mine: {{kind: folder, "
                 f"path: {settings.corrections}, document_pattern: '^(.*)-\\d{{4}}\\.png$'}}}}`, "
                 "then `dvc repro`."
@@ -293,11 +331,19 @@ def _corrections_tab(settings: DemoSettings, files: Any, pages: Any) -> Any:
     return table
 
 
-def launch_demo(settings: DemoSettings, host: str, port: int) -> None:
-    """Serve the page until it is interrupted; it loads nothing from the network."""
+def launch_demo(
+    settings: DemoSettings, host: str, port: int, load: Load | None = None, *, wait: bool = True
+) -> Any:
+    """Serve the page until it is interrupted; it loads nothing from the network.
+
+    `wait` False returns the running page at once: its `close()` ends it.
+    """
     font = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(font=font, font_mono=["ui-monospace", "monospace"])
-    build_demo(settings).queue(max_size=32).launch(
+    demo = build_demo(settings, load).queue(max_size=32)
+    demo.launch(
         server_name=host, server_port=port, share=False, max_file_size=BOUNDS.bytes,
-        theme=theme, css=CSS, footer_links=[], show_error=True,
+        theme=theme, css=CSS, footer_links=[], show_error=True, prevent_thread_lock=not wait,
+        quiet=not wait,
     )  # fmt: skip
+    return demo

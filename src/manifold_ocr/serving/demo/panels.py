@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from rapidfuzz.distance import Levenshtein
 
 from manifold_ocr.compression.archive import build_document
@@ -23,16 +23,21 @@ from manifold_ocr.reading.page import PageText
 
 Row = list[Any]
 SURE, DOUBTFUL = 0.95, 0.8  # confidence from which a line is green, below which it is red
+LEGEND = (
+    "<p class='legend'>Shading: <span>95 % sure or more</span> "
+    "<span class='fair'>80 to 95 %</span> <span class='doubtful'>below 80 %</span></p>"
+)
 COLORS = {"sure": (22, 130, 60), "fair": (200, 130, 0), "doubtful": (200, 30, 40)}
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPage:
-    """A page in the demo: its label, its image and what was read from it."""
+    """A page in the demo: its label, its image, what was read from it and by which model."""
 
     label: str
     image: Image.Image
     page: PageText
+    model: str = "this reading"
 
 
 def level(confidence: float | None) -> str:
@@ -42,13 +47,16 @@ def level(confidence: float | None) -> str:
 
 
 def with_boxes(shown: ShownPage) -> Image.Image:
-    """Return the page with a numbered box per line, colored by confidence."""
+    """Return the page with a box per line, colored by confidence and numbered from 1."""
     image = shown.image.convert("RGB")
     draw = ImageDraw.Draw(image, "RGBA")
     width = max(1, round(max(image.size) / 700))
-    for line in shown.page.lines:
+    font = ImageFont.load_default(size=max(9, max(image.size) / 110))
+    for number, line in enumerate(shown.page.lines, 1):
         color = COLORS[level(line.confidence)]
         draw.rectangle(line.box, outline=color, width=width, fill=(*color, 28))
+        place = (line.box[0] - 2 * width, line.box[1])
+        draw.text(place, str(number), fill=color, font=font, anchor="ra")
     return image
 
 
@@ -67,36 +75,69 @@ def shaded_text(page: PageText) -> str:
             )
             rows.append(" ".join(pieces))
         parts.append("<p>" + "<br>".join(rows) + "</p>")
-    return "<div class='reading' tabindex='0'>" + "".join(parts) + "</div>"
+    return LEGEND + "<div class='reading' tabindex='0'>" + "".join(parts) + "</div>"
 
 
-def compare(reference: str, text: str) -> tuple[list[Row], str]:
-    """Return scores of a text against its reference, and the difference as HTML.
+def table(headers: Sequence[str], rows: Sequence[Row]) -> str:
+    """Return an HTML table; numbers of the last columns need no scrolling on a phone."""
+    head = "".join(f"<th scope='col'>{escape(str(name))}</th>" for name in headers)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table class='figures'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
-    CER and F1 are those of `evaluate`: NFC and white-space folded characters; F1 is over
-    words in any order.
+
+def compare(reference: str, readings: Sequence[tuple[str, str]]) -> str:
+    """Return as HTML how readings (name, text) of a page differ from its true text.
+
+    Without a true text, two readings are compared with each other.
 
     Raises:
-        UserError: the reference is empty.
+        UserError: there is nothing to compare with.
     """
-    if not reference.strip():
-        raise UserError("give the page's true text to compare with")
+    names = [name for name, _ in readings]
+    if reference.strip():
+        scored = [scores(reference, text) for _, text in readings]
+        rows = [[row[0], *(each[n][1] for each in scored)] for n, row in enumerate(scored[0])]
+        parts = [table(["measure", *names], rows)]
+        pairs = [(f"{name}: what differs from the true text", reference, text)
+                 for name, text in readings]  # fmt: skip
+    elif len(readings) == 2:
+        parts = []
+        pairs = [(f"What {names[1]} reads differently from {names[0]}",
+                  readings[0][1], readings[1][1])]  # fmt: skip
+    else:
+        raise UserError("give the page's true text to compare with, or choose a second model")
+    for title, before, after in pairs:
+        parts.append(f"<h4>{escape(title)}</h4>{difference(before, after)}")
+    return "".join(parts)
+
+
+def scores(reference: str, text: str) -> list[Row]:
+    """Return CER and word F1 of a text.
+
+    They are those of `evaluate`: NFC and white-space folded characters; F1 is over words in
+    any order.
+    """
     truth, read = normalize(reference), normalize(text)
     rate = cer(units(reference), units(text))
     wanted, found = truth.split(), read.split()
     common = bag_overlap(wanted, found)
     precision, recall, f1 = precision_recall_f1(common, len(wanted), len(found))
-    scores: list[Row] = [
+    return [
         ["CER", f"{100 * (rate or 0):.2f} %"],
         ["word F1", f"{f1:.4f}"],
         ["word precision", f"{precision:.4f}"],
         ["word recall", f"{recall:.4f}"],
     ]
-    return scores, _difference(truth, read)
 
 
-def _difference(truth: str, read: str) -> str:
-    parts = []
+def difference(before: str, after: str) -> str:
+    """Return the second text as HTML, with what it lacks and what it adds to the first."""
+    truth, read, parts = normalize(before), normalize(after), list[str]()
+    if truth == read:
+        return "<p class='reading'>No difference.</p>"
     for op in Levenshtein.opcodes(truth, read):
         old = escape(truth[op.src_start : op.src_end])
         new = escape(read[op.dest_start : op.dest_end])
@@ -163,9 +204,9 @@ def _plot(in_bytes: dict[str, int], in_tokens: dict[str, int]) -> Any:
 
 
 def line_rows(pages: Sequence[ShownPage]) -> list[Row]:
-    """Return the lines for correction: page, line, text, confidence in percent."""
+    """Return the lines for correction: PAGE-LINE, text, confidence in percent."""
     return [
-        [number, place, line.text, round(100 * (line.confidence or 0))]
+        [f"{number}-{place}", line.text, round(100 * (line.confidence or 0))]
         for number, shown in enumerate(pages, 1)
         for place, line in enumerate(shown.page.lines, 1)
     ]
@@ -188,7 +229,7 @@ def save_corrections(
         for number, shown in enumerate(pages, 1)
         for place, line in enumerate(shown.page.lines, 1)
     }
-    texts = {(int(row[0]), int(row[1])): " ".join(str(row[2]).split()) for row in rows}
+    texts = {_place(row[0]): " ".join(str(row[1]).split()) for row in rows}
     changed = {key for key, text in texts.items() if key in lines and text != lines[key][1].text}
     if not changed:
         raise UserError("no text was changed; edit the column `text` first")
@@ -204,6 +245,11 @@ def save_corrections(
             file.write(text + "\n")
         written += 1
     return written, len(changed)
+
+
+def _place(label: Any) -> tuple[int, int]:
+    number, _, place = str(label).partition("-")
+    return int(number), int(place)
 
 
 def field_rows(extraction: dict[str, Any]) -> list[Row]:
