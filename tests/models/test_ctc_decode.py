@@ -83,7 +83,7 @@ def test_the_rule_written_out(parts):
 RIGHT_TO_LEFT = [
     ("\u05e9\u05dc\u05d5\u05dd", "\u05dd\u05d5\u05dc\u05e9"),
     ("(\u05e9\u05dc) 12.50", "12.50 (\u05dc\u05e9)"),  # N0 and L4: brackets turn with their text
-    ("\u05d0 abc \u05d1", "\u05d1 abc \u05d0"),
+    ("\u05d0\u05d5 abc \u05d1\u05d5", "\u05d5\u05d1 abc \u05d5\u05d0"),
     ("\u0633\u0639\u0631 \u0661\u0662", "\u0661\u0662 \u0631\u0639\u0633"),  # Arabic digits: L2
 ]
 
