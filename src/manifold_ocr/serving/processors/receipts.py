@@ -36,6 +36,10 @@ SUFFIX = re.compile(
 LEGAL = ("SDN BHD", "SDN. BHD.", "LIMITED", "GMBH")
 EDGE = re.compile(r"^[#*\W]*\d{3,}\s+|\s+(?:POSTED|COPY|ORIGINAL)$|^[^\w(]+", re.IGNORECASE)
 POSTCODE = re.compile(r"\b\d{5}\b")
+POSTCODE_END = re.compile(  # "SHAH ALAM 40170", "57000 KL": an address, no registration
+    r"^(?!.*\b(?:REG|NO\s?:|ROC|GST|SST|SSM|ID)\b)(?:.*[^\d\W].*\W)?\d{5}(?:\s+[A-Z]{2})?\W*$",
+    re.IGNORECASE,
+)
 NOT_A_NAME = re.compile(
     r"\b(?:TEL|FAX|PHONE|GST|INVOICE|RECEIPT|DATE|CASHIER|JALAN|JLN|LOT|NO\.?\s?\d|REG|CO\.?\s?NO|"
     r"WWW|E-?MAIL|COMPANY\s*NO|WELCOME|THANK|TAX|BILL|ROC|SST)\b|@|://",
@@ -143,6 +147,12 @@ def _company(rows: Sequence[VisualRow]) -> tuple[int, Field | None]:
     rest = re.sub(r"\([^)]*\)|\bCO\b\.?", "", SUFFIX.sub("", row.text))
     if sum(sign.isalpha() for sign in rest) < 3 and (n - 1, rows[n - 1]) in names:
         parts.insert(0, rows[n - 1])  # a name that runs over two rows
+    for below, following in names:  # the legal form, or the rest of a bracket, on a row of its own
+        if below == n + 1 and len(parts) < 3:
+            text = parts[-1].text
+            if SUFFIX.match(following.text) or text.count("(") > text.count(")"):
+                parts.append(following)
+                n = below
     text, box, confidence = joined(parts)
     value = EDGE.sub("", REGISTRATION.sub("", text)).strip(" -:")
     return n + 1, Field("company", value or text, sure * confidence, row.page, box)
@@ -153,17 +163,20 @@ def _address(rows: Sequence[VisualRow], start: int) -> Field | None:
     chosen: list[VisualRow] = []
     for row in rows[start : start + 9]:
         text = row.text
-        if ADDRESS_END.search(text) and not (chosen == [] and REGISTRATION.search(text)):
+        registered = REGISTRATION.search(text) and not POSTCODE_END.search(text)
+        if ADDRESS_END.search(text) and not (chosen == [] and registered):
             if chosen:
                 break
             continue
-        if REGISTRATION.search(text) and not re.search(r"[a-zA-Z]{4,}.*,", text):
+        if registered and not re.search(r"[a-zA-Z]{4,}.*,", text):
             if chosen:
                 break
             continue
         if not chosen and not ADDRESS_SIGN.search(text):
             continue
-        if chosen and (re.fullmatch(r"[\W\d]*", text) or _ends_before(chosen, text)):
+        if chosen and (
+            re.fullmatch(r"[\W\d]*", text) or amounts(text) or _ends_before(chosen, text)
+        ):
             break
         chosen.append(row)
         if len(chosen) == 6:
@@ -178,7 +191,7 @@ def _address(rows: Sequence[VisualRow], start: int) -> Field | None:
 def _ends_before(chosen: Sequence[VisualRow], text: str) -> bool:
     """Tell whether an address has ended: its postcode was there and `text` is no region."""
     last = chosen[-1].text.rstrip()
-    region = len(text.split()) <= 3 and not re.search(r"\d", text)
+    region = len(text.split()) <= 5 and not re.search(r"\d", text)
     known = len(chosen) > 1 and POSTCODE.search(last) and not last.endswith(",")
     return bool(known) and not region
 
@@ -242,13 +255,23 @@ def _total(rows: Sequence[VisualRow]) -> Field | None:
 
 
 def _rounded(rows: Sequence[VisualRow], total: Field) -> Field:
-    """Return what is paid in cash: the amount beside "rounding" that is within 5 cents."""
+    """Return what is paid in cash: within 5 cents of `total`, beside or below "rounding"."""
     value = amount_value(total.value)
-    for row in rows:
-        near = amounts(row.text) if ROUNDING.search(row.text) else []
-        if near and 0 < abs(amount_value(near[-1][0]) - value) <= CASH_STEP:
-            return _field("total", near[-1][0].strip(), 0.9, row)
+    for n, row in enumerate(rows):
+        if not ROUNDING.search(row.text):
+            continue
+        after = [k for k in range(n + 1, min(n + 4, len(rows))) if _says_total(rows[k].text)]
+        for k in (n, *after):
+            near = _value_near(rows, k)
+            if near and 0 < abs(amount_value(near[1]) - value) <= CASH_STEP:
+                return _field("total", near[1], 0.9, near[0])
     return total
+
+
+def _says_total(text: str) -> bool:
+    if NOT_THE_TOTAL.search(text):
+        return False
+    return any(re.search(label, text, re.IGNORECASE) for label, _ in TOTALS)
 
 
 def _labeled(
