@@ -50,6 +50,69 @@ def test_a_receipts_fields_are_found_as_printed():
     assert total.box == (10.0, 520.0, 700.0, 550.0) and 0 < total.confidence <= 0.9
 
 
+UBL = [  # amounts, names and dates of UBL-Invoice-2.1-Example.xml of the UBL 2.1 standard
+    "Salescompany ltd.", "Main street, Big city 54321", "VAT No: DK12345",
+    "INVOICE DATE: 2009-12-15",
+    "DESCRIPTION QTY AMOUNT (EUR)", "Labtop computer 1 1,273.00",
+    'Returned "Advanced computing" book -1 -3.96', '"Computing for dummies" book 2 4.96',
+    "Returned IBM 5150 desktop -1 -25.00", "Network cable 250 187.50", "SUBTOTAL 1,436.50",
+    "VAT 292.20", "ROUNDING 0.30", "PREPAID 1,000.00", "AMOUNT DUE EUR 729.00",
+]  # fmt: skip
+
+
+def test_the_example_invoice_of_the_ubl_standard_adds_up():
+    found = extract_fields([(1, page_of(UBL))], "receipt")
+    values = {field.name: field.value for field in found.fields}
+    assert values == {
+        "company": "Salescompany ltd.", "address": "Main street, Big city 54321",
+        "date": "2009-12-15", "total": "EUR 729.00", "subtotal": "1,436.50", "tax": "292.20",
+        "rounding": "0.30", "prepaid": "1,000.00", "currency": "EUR",
+    }  # fmt: skip
+    assert [item.amount for item in found.items] == [
+        "1,273.00",
+        "-3.96",
+        "4.96",
+        "-25.00",
+        "187.50",
+    ]
+    assert found.flags == ()
+    changed = [row.replace("187.50", "287.50") for row in UBL]
+    flags = extract_fields([(1, page_of(changed))], "receipt").flags
+    assert flags == ("items add up to 1536.50, the total is 729.00",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "total"),
+    [
+        (["TOTAL (INCLUSIVE OF GST): 65.72", "ROUNDING ADJ: -0.02", "TOTAL : 65.70"], "65.70"),
+        (["GRAND TOTAL : 87.08", "ROUNDING ADJUSTMENT: 0.02", "NET TOTAL : 87.10"], "87.10"),
+        (["TOTAL 12.50", "ROUNDING 0.00", "CASH 12.50"], "12.50"),
+    ],
+)
+def test_the_total_is_what_is_paid_after_rounding(rows, total):
+    """The last lines of receipts 595 and 409 of SROIE, with the totals of their key files."""
+    head = ["ACME SDN BHD", "NO. 7, JALAN MERDEKA", "DATE: 05/02/2019"]
+    found = extract_fields([(1, page_of([*head, *rows]))], "receipt")
+    assert found.value("total") == total
+
+
+@pytest.mark.parametrize(
+    ("rows", "company", "address"),
+    [
+        (["AIK HUAT HARDWARE", "ENTERPRISE (SETIA", "ALAM) SDN BHD", "822737-X",
+          "NO. 17-G, JALAN SETIA INDAH"],
+         "AIK HUAT HARDWARE ENTERPRISE (SETIA ALAM) SDN BHD", "NO. 17-G, JALAN SETIA INDAH"),
+        (["RESTAURANT JIAWEI", "002693074-K", "13, JLN TASIK UTAMA 8",
+          "MEDAN NIAGA DAMAI SG BESI", "57000 KL", "TEL: 03-1"],
+         "RESTAURANT JIAWEI", "13, JLN TASIK UTAMA 8 MEDAN NIAGA DAMAI SG BESI 57000 KL"),
+    ],
+)  # fmt: skip
+def test_names_and_addresses_over_several_rows(rows, company, address):
+    """The first lines of receipts 512 and 065 of SROIE."""
+    found = extract_fields([(1, page_of([*rows, "DATE: 05/02/2019", "TOTAL 9.90"]))], "receipt")
+    assert (found.value("company"), found.value("address")) == (company, address)
+
+
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_a_receipt_that_lies_turned_has_the_same_fields(turn):
     """The same scan turned clockwise: the reader says how many turns set it upright."""

@@ -18,7 +18,8 @@ CURRENCIES = {
 }  # fmt: skip
 SIGN = r"(?:US\$|S\$|RM|MYR|USD|EUR|GBP|CNY|RMB|JPY|SGD|CHF|INR|AUD|CAD|[$€£¥₹])"
 AMOUNT = re.compile(
-    rf"(?<![\w.,/:-])(?P<sign>{SIGN})?\s?(?P<value>-?\d{{1,3}}(?:[,.' ]\d{{3}})+[.,]\d{{2}}"
+    rf"(?<![\w.,/:-])(?P<sign>{SIGN})?\s?(?P<value>-?\d{{1,3}}(?:[,.']\d{{3}})+[.,]\d{{2}}"
+    r"|-?\d{1,3}(?: \d{3})+,\d{2}"  # "250 187.50" is a quantity and an amount
     r"|-?\d+\s?[.,]\s?\d{2})(?![\d/:]|[.,]\d)(?!\s?%)",
     re.IGNORECASE,
 )

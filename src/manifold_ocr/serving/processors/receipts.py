@@ -85,6 +85,7 @@ NOT_TAX = re.compile(
 )
 ROUNDING = re.compile(r"ROUND\w*(?!.*TOTAL)", re.IGNORECASE)
 PAID = re.compile(r"^\W*(?:CASH|TENDER\w*|PAID|VISA|MASTER|CARD|AMOUNT\s*PAID)\b", re.IGNORECASE)
+PREPAID = re.compile(r"\bPRE-?\s?PAID|\bDEPOSIT|ADVANCE\s*PAY|PAID\s*IN\s*ADVANCE", re.IGNORECASE)
 CHANGE = re.compile(r"\bCHANGE\b", re.IGNORECASE)
 HEADER = re.compile(
     r"DESC|\bITEM\b|QTY|U/?P(?:RICE)?\b|AMOUNT|AMT|PRICE|DISC|\bRM\b", re.IGNORECASE
@@ -105,7 +106,8 @@ def extract_receipt(rows: Sequence[VisualRow]) -> Extraction:
         "subtotal": _labeled(rows, SUBTOTAL, "subtotal", 0.9),
         "tax": _labeled(rows, TAX, "tax", 0.8, NOT_TAX),
         "rounding": _labeled(rows, ROUNDING, "rounding", 0.9),
-        "paid": _labeled(rows, PAID, "paid", 0.8),
+        "prepaid": _labeled(rows, PREPAID, "prepaid", 0.8),
+        "paid": _labeled(rows, PAID, "paid", 0.8, PREPAID),
         "change": _labeled(rows, CHANGE, "change", 0.9),
         "currency": _currency(rows, total),
     }
@@ -336,17 +338,23 @@ def _items(rows: Sequence[VisualRow]) -> list[Item]:
 
 
 def _flags(values: dict[str, str], items: Sequence[Item]) -> list[str]:
-    """Return contradictions between amounts; nothing is altered."""
-    known = {
-        name: amount_value(values[name])
-        for name in ("total", "subtotal", "tax", "rounding", "paid", "change")
-        if name in values
-    }
+    """Return contradictions between amounts; nothing is altered.
+
+    The sums are those of EN 16931: lines add up to the net total (BR-CO-10), with tax to the gross
+    one (BR-CO-15), less what was prepaid plus rounding to the amount due (BR-CO-16).
+    """
+    names = ("total", "subtotal", "tax", "rounding", "prepaid", "paid", "change")
+    known = {name: amount_value(values[name]) for name in names if name in values}
     total, flags = known.get("total"), []
     if total is None:
         return ["no total was found"]
-    extra = [Decimal(0), known.get("tax", Decimal(0)), known.get("rounding", Decimal(0))]
-    sums = {extra[0], extra[1], extra[2], extra[1] + extra[2]}
+    none = Decimal(0)
+    sums = {
+        tax + rounding - prepaid
+        for tax in (none, known.get("tax", none))
+        for rounding in (none, known.get("rounding", none))
+        for prepaid in (none, known.get("prepaid", none))
+    }
 
     def explains(base: Decimal) -> bool:
         return any(abs(base + more - total) <= CASH_STEP for more in sums)
