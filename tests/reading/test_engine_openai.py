@@ -23,6 +23,8 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, status, value):
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
+        for key, text in self.server.headers:
+            self.send_header(key, text)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -49,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setattr(openai.time, "sleep", lambda _: None)
     held = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    held.seen, held.answers = [], []
+    held.seen, held.answers, held.headers = [], [], []
     thread = threading.Thread(target=held.serve_forever, daemon=True)
     thread.start()
     held.url = f"http://127.0.0.1:{held.server_port}/v1"
@@ -103,6 +105,33 @@ def test_answers_of_another_form_are_refused(server, answer, problem):
     server.answers[:] = [(200, answer)]
     with pytest.raises(UserError, match=problem):
         list(engine.recognize(images(5)))
+
+
+def test_a_server_says_how_long_to_wait_and_cannot_answer_without_end(server, monkeypatch):
+    waits = []
+    monkeypatch.setattr(openai.time, "sleep", waits.append)
+    engine = openai.OpenAiServer(server.url, "m")
+    server.headers = [("Retry-After", "7")]
+    server.answers[:] = [(429, {}), (429, {})]
+    assert [r.text for r in engine.recognize(images(5))]
+    server.headers = [("Retry-After", "86400")]
+    server.answers[:] = [(503, {})]
+    assert [r.text for r in engine.recognize(images(5))]
+    assert waits == [7.0, 7.0, 60.0]
+    monkeypatch.setattr(openai, "LIMIT", 100)
+    server.answers[:] = [(200, {"choices": [{"message": {"content": "x" * 200}}]})]
+    with pytest.raises(UserError, match="over 100 bytes"):
+        list(engine.recognize(images(5)))
+
+
+def test_the_key_does_not_follow_a_redirect(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    engine = openai.OpenAiServer(server.url, "m")
+    server.headers = [("Location", server.url + "/elsewhere")]
+    server.answers[:] = [(307, {})]
+    with pytest.raises(UserError, match="status 307"):
+        list(engine.recognize(images(5)))
+    assert len(server.seen) == 1
 
 
 def test_no_content_is_an_empty_reading_and_addresses_are_checked(server, monkeypatch):

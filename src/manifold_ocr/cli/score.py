@@ -24,7 +24,7 @@ Engine = Annotated[
     str,
     typer.Option(
         help="Score for the leaderboard (metrics/engines): tesseract, rapidocr, "
-        "openai, checkpoint or predictions."
+        "faster-paddle, openai, checkpoint or predictions."
     ),
 ]
 Report = Annotated[
@@ -54,7 +54,9 @@ def register_eval(app: typer.Typer) -> None:
         url: Annotated[
             str, typer.Option(help="Of a server (openai), such as http://localhost:8000/v1.")
         ] = "",
-        served: Annotated[str, typer.Option(help="Model of the server; default: its first.")] = "",
+        served: Annotated[
+            str, typer.Option(help="Model of the server [its first], or faster-paddle's size.")
+        ] = "",
         prompt: Annotated[str, typer.Option(help="What a server is asked about an image.")] = "",
         metrics: Annotated[Path, typer.Option(help="Folder of an engine's scores.")] = Path(
             "metrics/engines"

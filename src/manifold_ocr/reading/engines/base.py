@@ -16,6 +16,7 @@ BLANK = (64, 48)  # stands in for an image that cannot be read, so that results 
 ENGINES = {
     "tesseract": "Tesseract's command line; --languages as Tesseract writes them (eng+chi_sim)",
     "rapidocr": "RapidOCR out of the box: whole pages by its own pipeline, lines by its recognizer",
+    "faster-paddle": "PP-OCRv6 in Rust (pip install faster-paddle); --served tiny, small, medium",
     "checkpoint": "a checkpoint or adapter folder (--model); pages through line detection",
     "openai": "a server that speaks OpenAI's chat completions (--url, --served)",
     "predictions": "a file or folder of what another system read (--predictions)",
@@ -49,6 +50,10 @@ def load_engine(name: str, options: EngineOptions) -> OcrModel:
         from manifold_ocr.reading.engines.rapidocr import RapidOcr
 
         return RapidOcr(options.granularity, options.threads)
+    if name == "faster-paddle":
+        from manifold_ocr.reading.engines.faster_paddle import FasterPaddle
+
+        return FasterPaddle(options.served, options.threads)
     if name == "openai":
         from manifold_ocr.reading.engines.openai import OpenAiServer
 

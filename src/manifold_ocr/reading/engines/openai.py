@@ -6,6 +6,7 @@ from the environment (`OPENAI_API_KEY`), goes to the one address given, and is n
 
 import base64
 import io
+import json
 import os
 import time
 from collections import deque
@@ -23,6 +24,8 @@ PROMPT = "Transcribe all text in this image exactly, in reading order. Answer wi
 KEY = "OPENAI_API_KEY"
 TIMEOUT = (10, 600)  # seconds to connect, and for an answer
 TRIES = 4
+LIMIT = 16 << 20  # bytes of an answer
+LONGEST_WAIT = 60.0  # seconds that a server may ask for between two tries
 AGAIN = (408, 409, 429, 500, 502, 503, 504)  # statuses that a server means for a while
 
 
@@ -114,25 +117,50 @@ class OpenAiServer:
         Raises:
             UserError: the server cannot be reached, refuses, or answers with something else.
         """
-        problem = ""
+        problem, wait = "", 0.0
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(2.0**attempt / 2)
+                time.sleep(max(wait, 2.0**attempt / 2))
             try:
-                answer = requests.request(
-                    method, self.url + path, json=body, headers=self.headers, timeout=TIMEOUT
-                )
+                status, text, wait = self._once(method, path, body)
             except requests.RequestException as error:
-                problem = type(error).__name__  # its text may hold the request
+                problem, wait = type(error).__name__, 0.0  # its text may hold the request
                 continue
-            if answer.status_code in AGAIN:
-                problem = f"status {answer.status_code}"
+            if status in AGAIN:
+                problem = f"status {status}"
                 continue
-            if not answer.ok:
-                said = " ".join(answer.text.split())[:200]
-                raise UserError(f"{self.url}{path}: status {answer.status_code}: {said}")
+            if status != 200:
+                said = " ".join(text.decode("utf-8", "replace").split())[:200]
+                raise UserError(f"{self.url}{path}: status {status}: {said}")
+            if len(text) > LIMIT:
+                raise UserError(f"{self.url}{path}: the answer has over {LIMIT:,} bytes")
             try:
-                return answer.json()
-            except ValueError as error:
+                return json.loads(text)
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{self.url}{path}: the answer is not JSON") from error
         raise UserError(f"{self.url}{path}: no answer after {TRIES} tries ({problem})")
+
+    def _once(
+        self, method: str, path: str, body: dict[str, Any] | None
+    ) -> tuple[int, bytes, float]:
+        """Return status, bytes up to the limit and one, and the seconds asked to wait.
+
+        Redirects are not followed: the key is for the address given.
+        """
+        with requests.request(
+            method,
+            self.url + path,
+            json=body,
+            headers=self.headers,
+            timeout=TIMEOUT,
+            stream=True,
+            allow_redirects=False,
+        ) as answer:
+            text = bytearray()
+            for piece in answer.iter_content(1 << 16):
+                text += piece
+                if len(text) > LIMIT:
+                    break
+            asked = answer.headers.get("Retry-After", "")
+            wait = min(float(asked), LONGEST_WAIT) if asked.isdecimal() else 0.0
+            return answer.status_code, bytes(text), wait
