@@ -153,3 +153,19 @@ def test_the_detector_of_the_wheel_finds_lines_at_any_resolution():
     small = page.resize((233, 107), Image.Resampling.LANCZOS)
     assert len(detector.detect(small)) == 4
     assert detector.detect(Image.new("RGB", (300, 200), "white")) == []
+
+
+@pytest.mark.parametrize(("gray", "left_out"), [(200, True), (60, False)])
+def test_a_pale_word_askew_behind_the_text_is_a_watermark_and_a_dark_one_a_stamp(gray, left_out):
+    page = Image.new("RGB", (400, 400), "white")
+    slanted = ((60.0, 300.0), (240.0, 150.0), (266.0, 181.0), (86.0, 331.0))
+    ImageDraw.Draw(page).line([*slanted, slanted[0]], fill=(gray, gray, gray), width=5)
+    for top in (20, 60):
+        ImageDraw.Draw(page).rectangle((14, top + 4, 186, top + 12), fill="black")
+    lines = [quad(10, 20, 190, 40), quad(10, 60, 190, 80), DetectedLine(slanted, 0.9)]
+    found = PageReader(Boxes(lines), Widths()).read(page, "page")
+    assert [line.note for line in found.watermarks] == ["watermark"] * left_out
+    assert len(found.lines) == 3 - left_out
+    assert [value["note"] for value in found.as_json()["watermarks"]] == ["watermark"] * left_out
+    alone = PageReader(Boxes(lines[2:]), Widths()).read(page, "page")
+    assert not alone.watermarks and len(alone.lines) == 1

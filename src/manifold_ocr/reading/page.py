@@ -19,6 +19,7 @@ from manifold_ocr.reading.detect import (
 from manifold_ocr.reading.gutters import cut_joined_columns
 from manifold_ocr.reading.layout.lines import Line, Paragraph, Row
 from manifold_ocr.reading.layout.order import arrange
+from manifold_ocr.reading.lone_letters import with_the_case_of_their_row
 from manifold_ocr.reading.straighten import (
     is_line_image,
     is_upside_down,
@@ -30,8 +31,10 @@ from manifold_ocr.reading.straighten import (
     turn_lines,
     ways_up,
 )
+from manifold_ocr.reading.watermarks import watermarks
 
 UNREADABLE = "unreadable script"
+WATERMARK = "watermark"
 LEAST_CONFIDENCE = 0.6  # below, the recognizer has not made out what the detector is sure of
 SURE_TEXT = 0.6  # the detector's score from which it is sure of text
 
@@ -53,7 +56,8 @@ class PageText:
 
     `mode` says whether the image was read as one `line` or as a `page`. The page is upright
     after `turn` quarter turns counter-clockwise and level after `skew` degrees more. Boxes are
-    those of the image as it came. `unreadable` are lines that the model cannot read.
+    those of the image as it came. `unreadable` are lines that the model cannot read, and
+    `watermarks` those behind the text; both say so in their note.
     """
 
     paragraphs: tuple[Paragraph, ...]
@@ -62,6 +66,7 @@ class PageText:
     turn: int = 0
     skew: float = 0.0
     unreadable: tuple[Line, ...] = ()
+    watermarks: tuple[Line, ...] = ()
 
     @property
     def lines(self) -> list[Line]:
@@ -98,6 +103,7 @@ class PageText:
             "turned": 90 * self.turn,
             "skew": self.skew,
             "unreadable": [_line_json(line) for line in self.unreadable],
+            "watermarks": [_line_json(line) for line in self.watermarks],
             "paragraphs": [
                 {
                     "box": [round(value, 1) for value in part.box],
@@ -130,6 +136,11 @@ class ReadLine:
     straight: Line
     line: Line
     crop: Image.Image
+
+    @property
+    def behind(self) -> bool:
+        """Whether it is a watermark."""
+        return self.straight.note == WATERMARK
 
 
 class PageReader:
@@ -176,7 +187,7 @@ class PageReader:
         if not turn and is_upside_down(image, found, _confidence(lines) or 0.0, self._confidences):
             turn = 2
             lines, skew = self._read_turned(image, found, turn)
-        written = [line for line in lines if line.straight.text.strip()]
+        written = [line for line in lines if line.straight.text.strip() and not line.behind]
         originals = {id(line.straight): line for line in written}
         paragraphs, crops = [], []
         for part in arrange([line.straight for line in written]):
@@ -184,8 +195,17 @@ class PageReader:
             crops += [line.crop for row in pieces for line in row]
             rows = (Row(tuple(line.line for line in row)) for row in pieces)
             paragraphs.append(Paragraph(tuple(rows)))
-        unreadable = tuple(line.line for line in lines if line.line.note)
-        text = PageText(tuple(paragraphs), image.size, "page", turn, round(skew, 2), unreadable)
+        noted = {note: tuple(line.line for line in lines if line.line.note == note)
+                 for note in (UNREADABLE, WATERMARK)}  # fmt: skip
+        text = PageText(
+            tuple(paragraphs),
+            image.size,
+            "page",
+            turn,
+            round(skew, 2),
+            noted[UNREADABLE],
+            noted[WATERMARK],
+        )
         return text, crops
 
     def _read_turned(
@@ -200,6 +220,10 @@ class PageReader:
         if not skew:
             missed = missed_beside_numbers(page, lines, [line.straight.text for line in read])
             read += self._read_lines(page, missed, skew)
+            cased = with_the_case_of_their_row(
+                page, [line.straight for line in read], self.recognizer
+            )
+            read = [replace(line, straight=to) for line, to in zip(read, cased, strict=True)]
         back = turn_lines([line.found for line in read], page.size, -turn)
         boxes = zip(read, back, strict=True)
         return [replace(r, line=replace(r.straight, box=b.box)) for r, b in boxes], skew
@@ -215,10 +239,11 @@ class PageReader:
         ]
         results = iter(list(self.recognizer.recognize(crop for way in ways for crop in way)))
         read = []
-        for line, crops in zip(lines, ways, strict=True):
+        behind = watermarks(lines, [crops[0] for crops in ways], skew)
+        for line, crops, mark in zip(lines, ways, behind, strict=True):
             tried = [(next(results), crop) for crop in crops]
             best, crop = max(tried, key=lambda pair: pair[0].confidence or 0.0)
-            note = UNREADABLE if is_unreadable(best, line) else ""
+            note = WATERMARK if mark else UNREADABLE if is_unreadable(best, line) else ""
             straight = Line(straight_box(line, skew), best.text, best.confidence, note)
             read.append(ReadLine(line, straight, straight, crop))
         return read
@@ -280,6 +305,8 @@ def read_document(
                 note(f"{label}: turned by {90 * text.turn} degrees counter-clockwise")
             if text.unreadable:
                 note(f"{label}: {len(text.unreadable)} line(s) of {UNREADABLE}")
+            if mark := " ".join(line.text for line in text.watermarks if line.text):
+                note(f"{label}: left out the watermark {mark!r}")
             yield label, text
 
 

@@ -192,6 +192,7 @@ def page_state(page: PageText) -> dict[str, Any]:
         "turn": page.turn,
         "skew": page.skew,
         "unreadable": [_line_state(line) for line in page.unreadable],
+        "watermarks": [_line_state(line) for line in page.watermarks],
         "paragraphs": [
             [[_line_state(line) for line in row.pieces] for row in part.rows]
             for part in page.paragraphs
@@ -220,6 +221,7 @@ def page_of(state: dict[str, Any]) -> PageText:
         turn=state["turn"],
         skew=state["skew"],
         unreadable=tuple(map(_line_of, state["unreadable"])),
+        watermarks=tuple(map(_line_of, state.get("watermarks", ()))),
     )
 
 

@@ -30,7 +30,8 @@ class PageOut(BaseModel):
     """A page in reading order, or why it could not be read.
 
     It is upright after `turned` degrees counter-clockwise and level after `skew` degrees more;
-    `unreadable` are lines in a script that the model cannot write.
+    `unreadable` are lines in a script that the model cannot write, `watermarks` pale words
+    behind the text, which are no part of it.
     """
 
     page: int
@@ -42,6 +43,7 @@ class PageOut(BaseModel):
     turned: int = 0
     skew: float = 0.0
     unreadable: list[LineOut] = Field(default_factory=list)
+    watermarks: list[LineOut] = Field(default_factory=list)
     paragraphs: list[ParagraphOut] = Field(default_factory=list)
     error: str | None = None
 
