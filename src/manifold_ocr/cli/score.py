@@ -250,7 +250,9 @@ def systems_to_read_with(model: list[Path] | None, base: bool) -> dict[str, Any]
 def _register_curve(app: typer.Typer) -> None:
     @app.command("curve", rich_help_panel="Read and evaluate")
     def curve(
-        runs: Annotated[list[str], typer.Argument(help="Commits, branches, DVC experiments.")],
+        runs: Annotated[
+            list[str] | None, typer.Argument(help="Commits, branches, DVC experiments.")
+        ] = None,
         x: Annotated[str, typer.Option(help="FILE:key.key of the horizontal axis.")] = TRAINED_ROWS,
         y: Annotated[
             list[str] | None,
@@ -262,12 +264,61 @@ def _register_curve(app: typer.Typer) -> None:
         out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path(
             "metrics/curves/learning.csv"
         ),
+        documents: Annotated[
+            str,
+            typer.Option(
+                help="Train on so many documents of the manifest instead, such as 10,20,50,100: "
+                "how many to label."
+            ),
+        ] = "",
     ) -> None:
-        """Plot values of past runs against another: a learning curve over experiments."""
+        """Draw a learning curve: of past runs, or of trainings on more and more documents."""
+        from manifold_ocr.errors import UserError
+
+        if bool(runs) == bool(documents):
+            raise UserError("name past runs, or numbers with --documents: one of the two")
+        if documents:
+            _train_curve(documents, out)
+            return
         from manifold_ocr.evaluation.past_runs import curve_rows, write_curve
 
-        rows = curve_rows(runs, x, y or ERRORS)
+        rows = curve_rows(runs or [], x, y or ERRORS)
         write_curve(out, rows)
         for row in rows:
             typer.echo(f"{row['series']}, {row['run']}: {row['x']:g} -> {row['y']:.4g}")
-        typer.echo(f"{out}: {len(runs)} runs")
+        typer.echo(f"{out}: {len(runs or [])} runs")
+
+
+def _train_curve(documents: str, out: Path) -> None:
+    from manifold_ocr.config import EvaluateConfig, load_section
+    from manifold_ocr.errors import UserError
+    from manifold_ocr.evaluation.label_curve import (
+        advice,
+        checked_sizes,
+        forecast,
+        label_curve,
+        table,
+    )
+    from manifold_ocr.evaluation.past_runs import write_curve
+    from manifold_ocr.models.registry import family_of, granularities
+    from manifold_ocr.records import iter_manifest
+    from manifold_ocr.stages.evaluate import TEST
+    from manifold_ocr.stages.train import TRAIN, VAL, run_settings
+
+    numbers = [part.strip() for part in documents.split(",")]
+    if not all(number.isdecimal() for number in numbers):
+        raise UserError(f"--documents {documents}: give whole numbers, such as 10,20,50")
+    settings, config, points = run_settings(), load_section(EvaluateConfig, "evaluate"), []
+    kinds = granularities(family_of(settings.base))
+    paths = {"train": TRAIN, "val": VAL, "test": TEST}
+    rows = {
+        name: [row for row in iter_manifest(path) if row.granularity in kinds]
+        for name, path in paths.items()
+    }
+    sizes = checked_sizes([int(number) for number in numbers], rows["train"])
+    for point in label_curve(sizes, settings, rows, config, Path("output/label_curve")):
+        points.append(point)
+        typer.echo(str(point))
+    write_curve(out, table(points))
+    typer.echo(advice(points, forecast(points, config)))
+    typer.echo(f"{out}: {len(points)} points; `dvc plots show` draws them")

@@ -20,25 +20,30 @@ METRICS = Path("metrics/train")
 
 def main() -> None:
     """Write output/adapter and metrics/train."""
-    model = load_section(ModelConfig, "model")
     train = load_section(TrainConfig, "train")
     if (processes := locking.processes_to_start(train.gpus, rows_per_step(train))) > 1:
         print(f"train: {processes} GPUs, a process for each")
         raise SystemExit(locking.start_processes(processes, "manifold_ocr.stages.train"))
+    settings = run_settings()
+    rows = {"train": iter_manifest(TRAIN), "val": iter_manifest(VAL)}
+    figures = run.train(settings, rows, ADAPTER, METRICS)
+    if run.is_main_process():
+        describe(settings.train, figures)
+
+
+def run_settings() -> RunSpec:
+    """Return what params.yaml says of a training run."""
+    model = load_section(ModelConfig, "model")
     scoring = load_section(EvaluateConfig, "evaluate")
-    settings = RunSpec(
+    return RunSpec(
         model=model,
         lora=load_section(LoraConfig, "lora"),
-        train=train,
+        train=load_section(TrainConfig, "train"),
         base=base_path(model),
         image_root=IMAGE_ROOT,
         profile=scoring.profile,
         metric_tokenizer=scoring.metric_tokenizer,
     )
-    rows = {"train": iter_manifest(TRAIN), "val": iter_manifest(VAL)}
-    figures = run.train(settings, rows, ADAPTER, METRICS)
-    if run.is_main_process():
-        describe(settings.train, figures)
 
 
 def describe(config: TrainConfig, figures: dict[str, Any]) -> None:
