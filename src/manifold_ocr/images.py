@@ -223,6 +223,8 @@ class _Pdf:
             if "password" in str(error).lower():
                 hint = "the password is wrong" if password else "give its --password"
                 raise UserError(f"{path}: a PDF with a password; {hint}") from error
+            if "Success" in str(error):  # PDFium's word for a file in order but for its pages
+                raise UserError(f"{path}: a PDF without any page that can be read") from error
             raise UserError(f"{path}: not a PDF that can be read ({error})") from error
         with contextlib.suppress(self._error):
             self._file.init_forms()

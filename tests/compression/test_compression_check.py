@@ -252,7 +252,7 @@ def test_predictions_of_pages_are_found_by_image_name(tmp_path):
         '{"image_path": "a", "answer": "read as this", "image_tokens": 100}\n'
         '{"image_path": "forms/b.png", "answer": "and this"}\n'
     )
-    pages = gather_system("other", rows, read_replay(path, 73)).pages
+    pages = gather_system("other", rows, read_replay(path, 73)[0]).pages
     assert [(p.reading, p.vision_tokens) for p in pages[:3]] == [
         ("read as this", 100), ("and this", 73), ("", None),
     ]  # fmt: skip
@@ -272,7 +272,7 @@ def test_a_broken_prediction_row_is_named(tmp_path, line, problem):
     path = tmp_path / "p.jsonl"
     path.write_text('{"id": "x", "text": "y"}\n' + line + "\n")
     with pytest.raises(UserError, match=f"p.jsonl:2.*{problem}"):
-        list(read_replay(path))
+        read_replay(path)
 
 
 def test_predictions_of_another_manifest_are_refused():

@@ -31,6 +31,7 @@ def check_predictions(
     tokens: int | None,
     costs: Path | None = None,
     baseline: str = "",
+    text_key: str | None = None,
 ) -> None:
     """Write the report of some prediction files on a manifest below `out`; print a summary."""
     from manifold_ocr.compression.check import run_check
@@ -44,10 +45,15 @@ def check_predictions(
 
     config = load_section(CompressConfig, "compress")
     names = distinct_names(predictions)
+    read = {}
+    for name, path in zip(names, predictions, strict=True):
+        read[name], repeated = read_replay(path, tokens, text_key)
+        if repeated:
+            typer.echo(f"{path}: {repeated} rows repeat another; the last one counts", err=True)
     check = run_check(
         config,
         list(iter_manifest(manifest)),
-        {name: read_replay(path, tokens) for name, path in zip(names, predictions, strict=True)},
+        read,
         [sample for path in others for sample in iter_manifest(path)],
     )
     known = read_costs(costs) if costs else {}
@@ -130,6 +136,9 @@ def register_compress(app: typer.Typer) -> None:
             list[Path] | None,
             typer.Option(help="Prediction rows of any system (JSON Lines); may be repeated."),
         ] = None,
+        text_key: Annotated[
+            str | None, typer.Option(help="Key of the readings where a row has several texts.")
+        ] = None,
         manifest: Annotated[Path, typer.Option(help="The manifest they answer.")] = Path(
             "data/manifest/test.jsonl"
         ),
@@ -167,7 +176,10 @@ def register_compress(app: typer.Typer) -> None:
         elif predictions:
             tokens = vision_tokens_of(vision_tokens)
             folder = out or Path("output/compress_replay")
-            check_predictions(predictions, manifest, other or [], folder, tokens, costs, baseline)
+            others = other or []
+            check_predictions(
+                predictions, manifest, others, folder, tokens, costs, baseline, text_key
+            )
         else:
             raise UserError("give --predictions FILE or --build FOLDER")
 

@@ -18,6 +18,9 @@ def register_submit(app: typer.Typer) -> None:
             Path | None, typer.Argument(help="What the system read: a file or folder, as for eval.")
         ] = None,
         name: Annotated[str, typer.Option(help="Of the system, on the leaderboard.")] = "",
+        text_key: Annotated[
+            str | None, typer.Option(help="Key of the readings where a row has several texts.")
+        ] = None,
         check: Annotated[
             bool, typer.Option("--check", help="Only check and rescore the submissions there are.")
         ] = False,
@@ -59,7 +62,7 @@ def register_submit(app: typer.Typer) -> None:
             cost_usd=cost_usd or None,
             contaminated=contaminated,
         )
-        prepare_one(folder, name, predictions, manifest, granularity, config, about)
+        prepare_one(folder, name, predictions, manifest, granularity, config, about, text_key)
 
 
 def prepare_one(
@@ -70,6 +73,7 @@ def prepare_one(
     granularity: str,
     config: Any,
     about: Any,
+    text_key: str | None = None,
 ) -> None:
     """Join the predictions to the test rows, write the submission, and check it at once."""
     from manifold_ocr.evaluation.engine_scores import import_file
@@ -78,7 +82,7 @@ def prepare_one(
 
     loaded = load_manifest(manifest, granularity)
     samples = [sample for sample in loaded.samples if sample.task == "transcribe"]
-    reading = import_file(predictions, samples)
+    reading = import_file(predictions, samples, text_key)
     for line in reading.notes:
         typer.echo(line, err=True)
     path = prepare(folder, name, samples, reading.predictions, loaded.sha256, config, about)

@@ -100,6 +100,9 @@ def register_explore(app: typer.Typer) -> None:
         max_megabytes: Annotated[float, typer.Option(help="Of all images together.")] = 80.0,
         quality: Annotated[int, typer.Option(min=20, max=95, help="Of the JPEG images.")] = 60,
         profile: Annotated[str, typer.Option(help="Normalization profile.")] = "nfc_ws",
+        text_key: Annotated[
+            str | None, typer.Option(help="Key of the readings where a row has several texts.")
+        ] = None,
     ) -> None:
         """Write a self-contained page: images, differences, filters, confusions."""
         from manifold_ocr.errors import UserError
@@ -115,11 +118,13 @@ def register_explore(app: typer.Typer) -> None:
             quality=quality,
             profile=profile,
         )
-        samples, systems = joined_systems(paths, manifest, profile)
+        samples, systems = joined_systems(paths, manifest, profile, text_key)
         typer.echo(describe(write_explorer(out, samples, systems, image_root, config), out))
 
 
-def joined_systems(paths: list[Path], manifest: Path, profile: str) -> tuple[Any, list[Any]]:
+def joined_systems(
+    paths: list[Path], manifest: Path, profile: str, text_key: str | None = None
+) -> tuple[Any, list[Any]]:
     """Return the rows that were read and each file's readings of them; say what did not fit."""
     from manifold_ocr.evaluation.explorer.build import build_system
     from manifold_ocr.evaluation.limitations import of_granularities_read
@@ -129,7 +134,7 @@ def joined_systems(paths: list[Path], manifest: Path, profile: str) -> tuple[Any
 
     paths = list(dict.fromkeys(paths))
     samples = load_manifest(manifest).samples
-    joined = {path: import_predictions(path, samples).joined for path in paths}
+    joined = {path: import_predictions(path, samples, text_key).joined for path in paths}
     read = [row for found in joined.values() for row in found.found.values()]
     samples = tuple(of_granularities_read(samples, read))
     systems = []
@@ -157,6 +162,9 @@ def register_limitations(app: typer.Typer) -> None:
         predictions: Annotated[
             Path | None, typer.Option(help="Default: output/predictions/SYSTEM.jsonl.")
         ] = None,
+        text_key: Annotated[
+            str | None, typer.Option(help="Key of the readings where a row has several texts.")
+        ] = None,
         manifest: Annotated[Path, typer.Option(help="The rows that were read.")] = Path(
             "data/manifest/test.jsonl"
         ),
@@ -173,12 +181,14 @@ def register_limitations(app: typer.Typer) -> None:
         """Report the worst groups, confusions and failures; real images stay under output/."""
         from manifold_ocr.evaluation.engine_scores import evaluate_config
         from manifold_ocr.evaluation.limitations import find, of_granularities_read, write
+        from manifold_ocr.evaluation.report import load_manifest
         from manifold_ocr.files import read_json
-        from manifold_ocr.records import read_predictions, read_samples
+        from manifold_ocr.reading.engines.predictions import import_predictions
 
         path = predictions or Path("output/predictions") / f"{system}.jsonl"
-        read = list(read_predictions(path))
-        rows = of_granularities_read(list(read_samples(manifest)), read)
+        samples = load_manifest(manifest).samples
+        read = list(import_predictions(path, samples, text_key).joined.found.values())
+        rows = of_granularities_read(samples, read)
         config = evaluate_config(Path("params.yaml"))
         found = find(read_json(evaluation), system, rows, read, config)
         own, kept = write(found, image_root, document, private)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.reading.engines.rows import read_candidates
+from manifold_ocr.reading.engines.rows import compared_name, read_candidates
 from manifold_ocr.records import Prediction, Sample, iter_manifest
 
 TRANSCRIBE = "transcribe"
@@ -176,17 +176,23 @@ def read_text_file(path: Path) -> bytes:
     return data
 
 
-def read_replay(path: Path, vision_tokens: int | None = None) -> Iterator[Prediction]:
-    """Stream the predictions of a file of this program or of another, as the importer reads it.
+def read_replay(
+    path: Path, vision_tokens: int | None = None, text_key: str | None = None
+) -> tuple[list[Prediction], int]:
+    """Return the predictions of a file of any program, and how many rows a later one replaced.
 
-    `vision_tokens` fills in for rows that carry none.
+    `vision_tokens` fills in for rows that carry none; see `read_candidates` for the rules.
 
     Raises:
         UserError: missing file, not UTF-8, a broken row, or one without id or text.
     """
-    for row in read_candidates(path):
+    rows: dict[str, Prediction] = {}
+    repeated = 0
+    for row in read_candidates(path, text_key):
+        repeated += row.keys[0] in rows
         tokens = vision_tokens if row.vision_tokens is None else row.vision_tokens
-        yield Prediction(id=row.keys[0], text=row.text, vision_tokens=tokens)
+        rows[row.keys[0]] = Prediction(id=row.keys[0], text=row.text, vision_tokens=tokens)
+    return list(rows.values()), repeated
 
 
 def gather_system(name: str, samples: Sequence[Sample], rows: Iterable[Prediction]) -> Pages:
@@ -199,10 +205,12 @@ def gather_system(name: str, samples: Sequence[Sample], rows: Iterable[Predictio
         UserError: no prediction names a row or a page of the manifest, or one id twice.
     """
     answers: dict[str, Prediction] = {}
+    ours = {compared_name(sample.id): sample.id for sample in samples}
     for row in rows:
-        if row.id in answers:
+        own = ours.get(compared_name(row.id), row.id)
+        if own in answers:
             raise UserError(f"the predictions of {name} answer {row.id!r} twice; remove one")
-        answers[row.id] = row
+        answers[own] = dataclasses.replace(row, id=own)
     if any(sample.id in answers for sample in samples):
         return gather(samples, answers.values())
     references = gather(samples, None)
