@@ -114,6 +114,11 @@ def test_engine_files_of_other_rows_or_without_sums_are_apart(tmp_path):
     entries, apart = engine_entries(tmp_path, "x")
     assert [(e.name, e.about.seconds) for e in entries] == [("good", 0.5)]
     assert [name for name, _ in apart] == ["old", "other"]
+    odd = {**good, "about": {"line": {"second": 1}}}
+    (tmp_path / "odd.json").write_text(json.dumps(odd))
+    with pytest.raises(UserError, match=r"odd\.json: about\.line: unknown key; did you mean 'sec"):
+        engine_entries(tmp_path, "x")
+    (tmp_path / "odd.json").unlink()
     (tmp_path / "bad.json").write_text("[]")
     with pytest.raises(UserError, match=r"bad\.json: needs `name` and `overall`"):
         engine_entries(tmp_path, "x")

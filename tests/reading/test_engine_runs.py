@@ -7,7 +7,7 @@ import pytest
 
 from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
-from manifold_ocr.evaluation.engine_scores import some_documents
+from manifold_ocr.evaluation.engine_scores import some_documents, with_about
 from manifold_ocr.metrics.paired import document_sums
 from manifold_ocr.metrics.score import score_rows
 from manifold_ocr.reading.engines.predictions import read_runs
@@ -175,3 +175,17 @@ def test_a_manifest_in_shards_is_read_and_named_like_a_file(tmp_path):
     assert load_manifest(shards).samples == load_manifest(one).samples == tuple(SAMPLES)
     assert load_manifest(shards).sha256 == manifest_sha256(shards) != manifest_sha256(one)
     assert len(load_manifest(one).sha256) == 64
+
+
+def test_times_are_kept_with_the_predictions_they_were_measured_on(tmp_path):
+    before = tmp_path / "x.json"
+    values = {"predictions_sha256": "a", "about": {}}
+    assert with_about(values, before, {}, ["line"])["about"] == {}
+    took = {"line": {"seconds": 0.5}}
+    before.write_text(json.dumps({"predictions_sha256": "a", "about": took}))
+    assert with_about(values, before, {}, ["line"])["about"] == took
+    other = {"predictions_sha256": "b", "about": {}}
+    assert with_about(other, before, {}, ["line"])["about"] == {}
+    stated = {"license": "MIT", "parameters": 0, "contaminated": ""}
+    found = with_about(values, before, stated, {"line", "page"})["about"]
+    assert found == {"line": {"seconds": 0.5, "license": "MIT"}, "page": {"license": "MIT"}}

@@ -58,6 +58,14 @@ def register_eval(app: typer.Typer) -> None:
             str, typer.Option(help="Model of the server [its first], or faster-paddle's size.")
         ] = "",
         prompt: Annotated[str, typer.Option(help="What a server is asked about an image.")] = "",
+        license: Annotated[str, typer.Option(help="Of an engine's weights.")] = "",
+        parameters: Annotated[int, typer.Option(help="Of an engine's model; 0: not stated.")] = 0,
+        cost_usd: Annotated[
+            float, typer.Option(help="Of an engine per 1,000 rows; 0: not stated.")
+        ] = 0.0,
+        contaminated: Annotated[
+            str, typer.Option(help="Why an engine's training data may hold these pages.")
+        ] = "",
         metrics: Annotated[Path, typer.Option(help="Folder of an engine's scores.")] = Path(
             "metrics/engines"
         ),
@@ -79,7 +87,9 @@ def register_eval(app: typer.Typer) -> None:
             reading = reading_of(engine, samples, image_root, predictions, options, text_key)
             name = label or (reading.name if engine == "predictions" else engine)
             shown = label or reading.name
-            score_engine(name, shown, loaded, reading, config, out, metrics)
+            stated = {"license": license, "parameters": parameters, "cost_usd": cost_usd}
+            stated |= {"contaminated": contaminated}
+            score_engine(name, shown, loaded, reading, config, out, metrics, stated)
         else:
             report_on(loaded, manifest, image_root, model, predictions, config, out, text_key)
 
@@ -118,9 +128,10 @@ def score_engine(
     config: Any,
     out: Path | None,
     metrics: Path,
+    stated: dict[str, Any],
 ) -> None:
     """Write an engine's predictions and the metrics file that the leaderboard reads."""
-    from manifold_ocr.evaluation.engine_scores import claim, scores_of, slug
+    from manifold_ocr.evaluation.engine_scores import claim, scores_of, slug, with_about
     from manifold_ocr.files import write_json
     from manifold_ocr.records import write_rows
 
@@ -129,6 +140,8 @@ def score_engine(
     target = out or Path("output/engines") / f"{key}.jsonl"
     write_rows(target, reading.predictions)
     values = scores_of(shown, loaded, loaded.samples, reading, config)
+    kinds = {sample.granularity for sample in loaded.samples}
+    values = with_about(values, metrics / f"{key}.json", stated, kinds)
     write_json(metrics / f"{key}.json", values)
     for line in reading.notes:
         typer.echo(line, err=True)

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from manifold_ocr.config import EvaluateConfig, load_section
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.report import EvalManifest
-from manifold_ocr.files import read_json, sha256_text
+from manifold_ocr.files import read_json, sha256_json, sha256_text
 from manifold_ocr.metrics.paired import document_sums
 from manifold_ocr.metrics.score import score_rows, summarize
 from manifold_ocr.models.conventions import applied, read_conventions
@@ -129,6 +129,25 @@ def claim(path: Path, name: str) -> None:
         raise UserError(f"{path} is the result of {held!r}; give {name!r} another --label")
 
 
+def with_about(
+    values: dict[str, Any], before: Path, stated: Mapping[str, Any], kinds: Iterable[str]
+) -> dict[str, Any]:
+    """Return a result with what is known of its system beside the scores.
+
+    Times that were measured when these very predictions were read (`before`, the result that
+    will be replaced) are kept: importing predictions again measures none. `stated` is what no
+    run measures, such as the license; it is added for each of `kinds` (line, page).
+    """
+    held = read_json(before) if before.is_file() else {}
+    about = values["about"]
+    if not about and held.get("predictions_sha256") == values["predictions_sha256"]:
+        about = held.get("about") or {}
+    known = {key: value for key, value in stated.items() if value}
+    if known:
+        about = {kind: {**about.get(kind, {}), **known} for kind in sorted(kinds)}
+    return {**values, "about": about}
+
+
 def some_documents(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
     """Return all samples of `count` documents (0: of all), chosen by hash within each subset.
 
@@ -168,6 +187,7 @@ def scores_of(
         "manifest_sha256": manifest.sha256,
         "import": reading.counts or {},
         "unreadable_images": len(reading.failures),
+        "predictions_sha256": sha256_json([[p.id, p.text] for p in reading.predictions]),
         "about": reading.about,
         "documents": document_sums(rows),
         **summarize(rows, config),

@@ -7,12 +7,12 @@ a system opens a new rank where it is worse than the best of the rank before.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import MonitorConfig
-from manifold_ocr.errors import UserError
+from manifold_ocr.config import MonitorConfig, settings
+from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import read_json, sha256_json
 from manifold_ocr.metrics.paired import Comparison, Counts, Key, compare, judge_all, read_sums
 
@@ -21,7 +21,7 @@ DIGITS = 12  # of intervals: the last of a float differ from one CPU to the next
 OURS = ("adapter", "base", "base+gap")  # others are compared with these in pairs
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class About:
     """What is known of a system beside its errors; None: not known.
 
@@ -32,7 +32,7 @@ class About:
     url: str = ""
     license: str = ""
     hardware: str = ""
-    parameters: float | None = None
+    parameters: int | None = None
     seconds: float | None = None
     memory_gib: float | None = None
     vision_tokens: float | None = None
@@ -207,7 +207,10 @@ def engine_entries(folder: Path, test_sha256: str) -> tuple[list[Entry], list[tu
                 (name, "no sums per document: run `manifold-ocr eval --engine NAME` again")
             )
         else:
-            known = {kind: About(**taken) for kind, taken in value.get("about", {}).items()}
+            known = {
+                kind: build(About, taken, f"{path}: about.{kind}")
+                for kind, taken in value.get("about", {}).items()
+            }
             entries += entries_of(name, "engine", path.as_posix(), value, known)
     return entries, apart
 
@@ -230,7 +233,7 @@ def lend_costs(
         if place is None:
             entries.append(entry)
         elif own[place].sums == entry.sums:
-            known = {k: v for k, v in vars(entry.about).items() if v not in (None, "")}
+            known = {k: v for k, v in asdict(entry.about).items() if v not in (None, "")}
             entries[place] = replace(own[place], about=replace(own[place].about, **known))
         else:
             reason = "its times are of another reading: run `manifold-ocr eval --engine` again"
@@ -325,7 +328,7 @@ def summary(found: Board) -> dict[str, Any]:
     """Return the machine-readable board: tracks with their entries in rank order, and the rest."""
 
     def body(entry: Entry) -> dict[str, Any]:
-        known = {k: v for k, v in vars(entry.about).items() if v not in (None, "")}
+        known = {k: v for k, v in asdict(entry.about).items() if v not in (None, "")}
         keep = {k: v for k, v in entry.values.items() if isinstance(v, (int, float))}
         return {
             "name": entry.name,
