@@ -48,6 +48,57 @@ class JobStatus:
         return self.state in ("done", "failed", "cancelled")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A field: its value as printed, a confidence in [0, 1], page and box in pixels."""
+
+    name: str
+    value: str
+    confidence: float
+    page: int
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A line item of a receipt or invoice."""
+
+    description: str
+    amount: str
+    page: int
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """The fields of a document; `flags` are contradictions between them."""
+
+    kind: str
+    fields: list[Found]
+    items: list[Item]
+    flags: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The archived document that has a text, or None; all candidates, best first."""
+
+    match: str | None
+    candidates: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """Whether a server takes work, and if not why."""
+
+    ready: bool
+    model: str
+    waiting: int
+    running: int
+    drift: str | None
+    reason: str | None
+
+
 class Client:
     """Calls one server.
 
@@ -105,17 +156,54 @@ class Client:
             time.sleep(every)
         return found
 
+    def result(self, job_id: str, format: str = "text") -> bytes:
+        """Return a finished job as json, text, markdown, jsonl, hocr, alto or pdf."""
+        route = f"/api/jobs/{job_id}/result"
+        return bytes(self._call("GET", route, params={"format": format}).content)
+
     def delete(self, job_id: str) -> None:
         """Cancel a job, or forget a finished one."""
         self._call("DELETE", f"/api/jobs/{job_id}")
 
-    def extract(self, path: Path, kind: str = "receipt") -> dict[str, Any]:
+    def extract(
+        self, path: Path, kind: str = "receipt", *, pages: str = "", dpi: int = 200
+    ) -> Extraction:
         """Return the fields of a receipt, invoice or contract."""
-        return dict(self._post_file("/api/extract", path, {"kind": kind}).json())
+        data = {"kind": kind, "pages": pages, "dpi": str(dpi)}
+        value = self._post_file("/api/extract", path, data).json()
+        return Extraction(
+            kind=value["kind"],
+            fields=[Found(**_known(Found, found)) for found in value["fields"]],
+            items=[Item(**_known(Item, item)) for item in value["items"]],
+            flags=value["flags"],
+        )
 
-    def verify(self, text: str) -> dict[str, Any]:
+    def verify(self, text: str) -> Verification:
         """Say which document of the server's archive has this text."""
-        return dict(self._call("POST", "/api/verify", json={"text": text}).json())
+        value = self._call("POST", "/api/verify", json={"text": text}).json()
+        return Verification(match=value["match"], candidates=value["candidates"])
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the last evaluation, the gate's line and the drift of the server's project."""
+        return dict(self._call("GET", "/api/metrics").json())
+
+    def prometheus(self) -> str:
+        """Return the server's figures in the text format of Prometheus."""
+        return str(self._call("GET", "/metrics").text)
+
+    def live(self) -> bool:
+        """Say whether a server answers at all."""
+        try:
+            return bool(self._http.get("/api/health/live").is_success)
+        except self._lib.HTTPError:
+            return False
+
+    def ready(self) -> Readiness:
+        """Say whether the server takes work; a server that does not is no error here."""
+        answer = self._send("GET", "/api/health/ready")
+        if answer.status_code not in (200, 503):
+            raise _refused("GET", "/api/health/ready", answer)
+        return Readiness(**_known(Readiness, answer.json()))
 
     def _post_file(self, route: str, path: Path, data: dict[str, str]) -> Any:
         try:
@@ -126,29 +214,41 @@ class Client:
 
     def _call(self, method: str, route: str, **options: Any) -> Any:
         for attempt in range(TRIES):
-            try:
-                answer = self._http.request(method, route, **options)
-            except self._lib.HTTPError as error:
-                raise UserError(
-                    f"{self._http.base_url}: {error or type(error).__name__}"
-                ) from error
-            if answer.status_code != 429 or attempt == TRIES - 1:
+            answer = self._send(method, route, **options)
+            wait = answer.headers.get("retry-after")
+            if answer.status_code not in (429, 503) or wait is None or attempt == TRIES - 1:
                 break
-            time.sleep(min(LONGEST_WAIT, float(answer.headers.get("retry-after", "1"))))
+            time.sleep(min(LONGEST_WAIT, float(wait) if wait.isdecimal() else 1.0))
         if answer.is_success:
             return answer
+        raise _refused(method, route, answer)
+
+    def _send(self, method: str, route: str, **options: Any) -> Any:
         try:
-            detail = answer.json()["detail"]
-        except (ValueError, KeyError, TypeError):
-            detail = answer.text[:200]
-        raise UserError(f"{method} {route}: {answer.status_code}: {detail}")
+            return self._http.request(method, route, **options)
+        except self._lib.HTTPError as error:
+            raise UserError(f"{self._http.base_url}: {error or type(error).__name__}") from error
+
+
+def _refused(method: str, route: str, answer: Any) -> UserError:
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = answer.text[:200]
+    return UserError(f"{method} {route}: {answer.status_code}: {detail}")
+
+
+def _known(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that a class of this version knows: servers may be newer."""
+    return {
+        name: tuple(found) if name == "box" else found
+        for name, found in value.items()
+        if name in kind.__dataclass_fields__
+    }
 
 
 def _status(value: dict[str, Any]) -> JobStatus:
-    results = [
-        Page(**{k: v for k, v in page.items() if k in Page.__dataclass_fields__})
-        for page in value.get("results") or []
-    ]
+    results = [Page(**_known(Page, page)) for page in value.get("results") or []]
     return JobStatus(
         id=value["id"],
         state=value["state"],

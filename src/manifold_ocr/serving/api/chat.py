@@ -95,7 +95,7 @@ class ChatIn(BaseModel):
     )
     model: str = Field(max_length=500)
     messages: list[Message] = Field(min_length=1, max_length=1000)
-    stream: bool = False
+    stream: bool = Field(default=False, strict=True)
 
 
 class AnswerOut(BaseModel):
