@@ -92,7 +92,7 @@ def test_variables_count_where_no_flag_is_given(project):
     assert params["manifest"]["train_corpora"] == params["download"]["corpora"] == ["synthetic"]
     assert params["model"]["precision"] == "bf16"
     assert params["evaluate"]["metric_tokenizer"] == "whitespace"
-    assert project == [("repro", "manifest")]
+    assert project == [("repro", "manifest", "augment")]
 
 
 def test_download_adds_corpora_under_the_playbooks_names(project):
@@ -100,7 +100,7 @@ def test_download_adds_corpora_under_the_playbooks_names(project):
     assert read_yaml("params.yaml")["download"]["corpora"] == ["synthetic", "fox", "omnidocbench"]
     (asked,) = project
     assert asked[1:] == (
-        "download_base", "download@synthetic", "download@fox", "download@omnidocbench"
+        "download_base", "manifest", "download@synthetic", "download@fox", "download@omnidocbench"
     )  # fmt: skip
 
 

@@ -17,14 +17,13 @@ import typer
 from manifold_ocr.errors import UserError, nearest
 
 STEPS = {
-    "download": ("download", "download_base"),
-    "prepare": ("manifest",),
+    "download": ("download", "download_base", "manifest"),
+    "prepare": ("manifest", "augment"),
     "train": ("train",),
     "all": (),
 }
 CORPORA = {"omnidoc": "omnidocbench"}  # other names that the playbook uses
 MOUNT = Path("data/benchmark_corpus")
-MARK = ".linked"  # in a folder that `linked` made
 
 
 def _words(text: str) -> list[str]:
@@ -109,7 +108,7 @@ def parsed(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, li
             continue
         given = [value] if equals else []
         while position < len(words) and not words[position].startswith("--"):
-            if given and flag not in ("--datasets", "--lora-target-modules"):
+            if given and flag not in (*LISTS, "--lora-target-modules"):
                 raise UserError(f"{words[position]!r} follows {flag} {given[0]}: one value only")
             given.append(words[position])
             position += 1
@@ -129,16 +128,17 @@ def linked(name: str, place: str) -> None:
     Raises:
         UserError: no such manifest or folder, or a folder of that name that was not made here.
     """
+    from manifold_ocr.data.fetch import LINKED
     from manifold_ocr.files import atomic_directory
 
     manifest, colon, images = place.partition(":")
     if not colon or not Path(manifest).is_file() or not Path(images).is_dir():
         raise UserError(f"{name}={place}: must be NAME=MANIFEST_FILE:IMAGE_FOLDER")
     target = MOUNT / name
-    if target.exists() and not (target / MARK).is_file():
+    if target.exists() and not (target / LINKED).is_file():
         raise UserError(f"{target}: is there already and was not linked; choose another name")
     with atomic_directory(target) as folder:
-        (folder / MARK).write_text(place, encoding="utf-8")
+        (folder / LINKED).write_text(place, encoding="utf-8")
         _link(Path(manifest), folder / "metadata/text_manifest.jsonl")
         for path in sorted(Path(images).rglob("*")):
             if path.is_file():
@@ -236,7 +236,6 @@ def register_pipeline(app: typer.Typer) -> None:
 
 def run_step(step: str, words: Sequence[str], environment: Mapping[str, str]) -> None:
     """Set the params that flags and variables mean, say so, and let DVC run the step."""
-    from manifold_ocr.cli.pipeline import run_dvc
     from manifold_ocr.files import read_yaml
 
     if step not in STEPS:
@@ -254,12 +253,28 @@ def run_step(step: str, words: Sequence[str], environment: Mapping[str, str]) ->
         if flag in found and name != "OUTPUT_DIR":
             variable = "MANIFOLD_OCR_RUN_NAME" if name == "RUN_NAME" else name
             os.environ[variable] = found[flag][0]
-    stages = [name for name in STEPS[step] if name != "download"]
-    if "download" in STEPS[step]:
-        stages += [f"download@{name}" for name in params.get("download.corpora", selected)]
-    run_dvc("repro", *stages)
+    run_stages(step, params.get("download.corpora", selected), resume="--resume-from" in found)
     if "--output-dir" in found and step in ("train", "all"):
         copy_adapter(Path(found["--output-dir"][0]))
+
+
+def run_stages(step: str, corpora: Sequence[str], *, resume: bool) -> None:
+    """Let DVC run what a step needs; it cannot know of edited local files, nor of checkpoints."""
+    from manifold_ocr.cli.pipeline import run_dvc
+    from manifold_ocr.data.fetch import changed
+    from manifold_ocr.files import read_yaml
+
+    options = read_yaml("params.yaml").get("corpora") or {}
+    for name in corpora:
+        if changed(name, options.get(name) or {}):
+            run_dvc("repro", "--force", f"download@{name}")
+    if resume and step in ("train", "all"):
+        run_dvc("repro", "augment", "download_base")
+        run_dvc("repro", "--single-item", "--force", "train")
+    stages = [name for name in STEPS[step] if name != "download"]
+    if "download" in STEPS[step]:
+        stages += [f"download@{name}" for name in corpora]
+    run_dvc("repro", *stages)
 
 
 def copy_adapter(target: Path, adapter: Path = Path("output/adapter")) -> None:
