@@ -97,7 +97,9 @@ def test_variables_count_where_no_flag_is_given(project):
 
 def test_download_adds_corpora_under_the_playbooks_names(project):
     playbook.run_step("download", ["--datasets", "fox", "omnidoc"], {})
-    assert read_yaml("params.yaml")["download"]["corpora"] == ["synthetic", "fox", "omnidocbench"]
+    params = read_yaml("params.yaml")
+    assert params["download"]["corpora"] == ["synthetic", "fox", "omnidocbench"]
+    assert params["corpora"]["fox"] == params["corpora"]["omnidocbench"] == {}
     (asked,) = project
     assert asked[1:] == (
         "download_base", "manifest", "download@synthetic", "download@fox", "download@omnidocbench"

@@ -1,12 +1,17 @@
 """`manifold-ocr compress`: the compression report for any predictions; archives."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from manifold_ocr.errors import UserError
 
+if TYPE_CHECKING:
+    from manifold_ocr.config import CompressConfig
+
+PARAMS = Path("params.yaml")
 OUR_READINGS = Path("output/predictions")  # what they cost stands in metrics/perf.json
 
 
@@ -23,6 +28,13 @@ def vision_tokens_of(value: str) -> int | None:
     raise UserError(f"--vision-tokens {value}: a number or one of {', '.join(modes())}")
 
 
+def compress_config() -> "CompressConfig":
+    """Return section `compress` of params.yaml, the defaults outside a project."""
+    from manifold_ocr.config import CompressConfig, load_section
+
+    return load_section(CompressConfig, "compress") if PARAMS.is_file() else CompressConfig()
+
+
 def check_predictions(
     predictions: list[Path],
     manifest: Path,
@@ -32,18 +44,20 @@ def check_predictions(
     costs: Path | None = None,
     baseline: str = "",
     text_key: str | None = None,
-) -> None:
-    """Write the report of some prediction files on a manifest below `out`; print a summary."""
+) -> dict[str, Any]:
+    """Write the report of some prediction files on a manifest below `out`; print a summary.
+
+    Returns what metrics.json holds.
+    """
     from manifold_ocr.compression.check import run_check
     from manifold_ocr.compression.optical import Cost, costs_of_perf, read_costs, rows_per_page
     from manifold_ocr.compression.pages import read_replay
     from manifold_ocr.compression.report import metrics, summary, write_check
-    from manifold_ocr.config import CompressConfig, load_section
     from manifold_ocr.files import distinct_names, write_json
     from manifold_ocr.records import iter_manifest
     from manifold_ocr.resources import noted
 
-    config = load_section(CompressConfig, "compress")
+    config = compress_config()
     names = distinct_names(predictions)
     read = {}
     for name, path in zip(names, predictions, strict=True):
@@ -62,10 +76,12 @@ def check_predictions(
         if path.parent == OUR_READINGS and ours[name] != Cost():
             known.setdefault(name, ours[name])
     write_check(check, out, known, baseline)
-    write_json(out / "metrics.json", metrics(check))
+    values = metrics(check)
+    write_json(out / "metrics.json", values)
     typer.echo(summary(check, out))
     if config.enforce and check.failed:
         raise typer.Exit(1)
+    return values
 
 
 def register_optical(app: typer.Typer) -> None:
@@ -80,7 +96,7 @@ def register_optical(app: typer.Typer) -> None:
         image_root: Annotated[Path, typer.Option(help="Folder that image paths start from.")] = (
             Path("data/raw")
         ),
-        out: Annotated[Path, typer.Option(help="Folder of predictions and report.")] = Path(
+        out: Annotated[Path, typer.Option(help="Folder of predictions.jsonl and report/.")] = Path(
             "output/optical"
         ),
         vision_tokens: Annotated[
@@ -97,7 +113,22 @@ def register_optical(app: typer.Typer) -> None:
             typer.echo(line, err=True)
         target = out / "predictions.jsonl"
         write_rows(target, reading.predictions)
-        check_predictions([target], manifest, [], out, tokens)
+        values = check_predictions([target], manifest, [], out / "report", tokens)
+        typer.echo(read_line(values["predictions"]["overall"]))
+
+
+def read_line(overall: Mapping[str, float]) -> str:
+    """Return how well pages were read, and at what ratio, in one line; `-` where undefined."""
+
+    def shown(key: str, form: str) -> str:
+        return format(overall[key], form) if key in overall else "-"
+
+    return (
+        f"optical: {shown('pages', '.0f')} pages, token accuracy {shown('token_accuracy', '.2%')}, "
+        f"token F1 {shown('token_f1', '.2%')} (precision {shown('token_precision', '.2%')}, recall "
+        f"{shown('token_recall', '.2%')}), NED {shown('ned', '.2%')}, "
+        f"{shown('optical_ratio', '.2f')} text tokens per vision token"
+    )
 
 
 def build_archive(source: Path, output: Path, effort: str) -> None:
@@ -105,14 +136,11 @@ def build_archive(source: Path, output: Path, effort: str) -> None:
     from manifold_ocr.compression.archive import build, save
     from manifold_ocr.compression.pages import read_texts
     from manifold_ocr.compression.signatures import Codec
-    from manifold_ocr.config import CompressConfig, load_section
     from manifold_ocr.resources import progress
 
     if effort not in ("fast", "best"):
         raise UserError(f"--effort {effort}: fast or best")
-    config = CompressConfig()
-    if Path("params.yaml").is_file():
-        config = load_section(CompressConfig, "compress")
+    config = compress_config()
     texts = list(read_texts(source))
     archive = build(
         progress(texts, "archiving", len(texts), "text"),

@@ -246,6 +246,9 @@ def run_step(step: str, words: Sequence[str], environment: Mapping[str, str]) ->
     params = overrides(found, selected)
     if model["revision"] and params.get("model.id", model["id"]) != model["id"]:
         params["model.revision"] = ""  # a commit of the other model
+    for name in params.get("download.corpora", ()):
+        if name not in present["corpora"]:  # DVC wants an entry of each
+            params.setdefault(f"corpora.{name}", {})
     if params:
         typer.echo(f"pipeline: this equals dvc exp run {' '.join(options_of(params))}")
         write_params(params)
