@@ -64,9 +64,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        _swap_in(temporary, path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
@@ -76,6 +74,17 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _swap_in(new: Path, path: Path) -> None:
+    """Rename `new` to `path`; what was there goes afterwards, so that a kill leaves one whole."""
+    if not path.exists():
+        new.replace(path)
+        return
+    former = Path(tempfile.mkdtemp(TEMPORARY, f".{path.name}.", path.parent))
+    path.replace(former)
+    new.replace(path)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def canonical_json(value: Any) -> str:

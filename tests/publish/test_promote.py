@@ -1,7 +1,10 @@
 """Promotion: gates, contamination, history, rollback, and a folder that is read anywhere."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,25 @@ def test_a_failure_while_writing_leaves_the_old_version(
         promote("receipts")
     assert json.loads((folder / "provenance.json").read_text())["version"] == 1
     assert sorted(p.name for p in folder.parent.iterdir()) == [".history", "receipts"]
+
+
+@pytest.mark.parametrize("call", ["copyfile", "rmtree"])
+def test_a_kill_in_the_middle_leaves_one_whole_version(project: Path, call: str) -> None:
+    """`copyfile` ends while the new version is written, `rmtree` while the old one is removed."""
+    folder = promote("receipts").folder
+    code = (
+        "import os, shutil, signal; from manifold_ocr.publish.promote import promote; "
+        f"shutil.{call} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL); promote('receipts')"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    version = {"copyfile": 1, "rmtree": 2}[call]
+    found = json.loads((folder / "provenance.json").read_text())
+    assert found["version"] == version
+    weights = folder / "adapter_model.safetensors"
+    assert found["weights_sha256"] == {weights.name: sha256_file(weights)}
+    assert promote("receipts").version == version + 1
 
 
 def test_it_is_read_from_an_empty_folder_and_whatever_params_say(

@@ -24,6 +24,8 @@ STEPS = {
 }
 CORPORA = {"omnidoc": "omnidocbench"}  # other names that the playbook uses
 MOUNT = Path("data/benchmark_corpus")
+FILES = ("image", "image_path", "source_path", "text_path")  # keys of rows that name files
+MARK = ".linked"  # in a folder that `linked` made
 
 
 def _words(text: str) -> list[str]:
@@ -125,24 +127,44 @@ def parsed(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, li
 def linked(name: str, place: str) -> None:
     """Make data/benchmark_corpus/NAME of MANIFEST:IMAGE_ROOT with hard links where possible.
 
+    Only files that the manifest names are linked, so that several manifests can share a folder
+    of images and none is taken twice; all are where a row names its files in another way.
+
     Raises:
         UserError: no such manifest or folder, or a folder of that name that was not made here.
     """
-    from manifold_ocr.data.fetch import LINKED
     from manifold_ocr.files import atomic_directory
 
     manifest, colon, images = place.partition(":")
     if not colon or not Path(manifest).is_file() or not Path(images).is_dir():
         raise UserError(f"{name}={place}: must be NAME=MANIFEST_FILE:IMAGE_FOLDER")
     target = MOUNT / name
-    if target.exists() and not (target / LINKED).is_file():
+    if target.exists() and not (target / MARK).is_file():
         raise UserError(f"{target}: is there already and was not linked; choose another name")
     with atomic_directory(target) as folder:
-        (folder / LINKED).write_text(place, encoding="utf-8")
+        (folder / MARK).write_text(place, encoding="utf-8")
         _link(Path(manifest), folder / "metadata/text_manifest.jsonl")
-        for path in sorted(Path(images).rglob("*")):
-            if path.is_file():
-                _link(path, folder / "raw" / path.relative_to(images))
+        for path in _named(Path(manifest), Path(images)):
+            _link(path, folder / "raw" / path.relative_to(images))
+
+
+def _named(manifest: Path, images: Path) -> list[Path]:
+    """Return the files below `images` that the rows name; all, where a row names none."""
+    found: set[Path] = set()
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            row = {}  # the manifest stage says which line is damaged
+        if row is None:
+            continue
+        values = [row.get(key) for key in FILES] if isinstance(row, dict) else []
+        paths = [images / value for value in values if isinstance(value, str)]
+        here = {p for p in paths if p.is_relative_to(images) and p.is_file()}
+        if not here or ".." in "".join(map(str, values)):
+            return sorted(path for path in images.rglob("*") if path.is_file())
+        found |= here
+    return sorted(found)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -274,6 +296,8 @@ def run_stages(step: str, corpora: Sequence[str], *, resume: bool) -> None:
     if resume and step in ("train", "all"):
         run_dvc("repro", "augment", "download_base")
         run_dvc("repro", "--single-item", "--force", "train")
+        if step == "train":
+            return
     stages = [name for name in STEPS[step] if name != "download"]
     if "download" in STEPS[step]:
         stages += [f"download@{name}" for name in corpora]

@@ -9,7 +9,6 @@ source, the download command compares by content, and the manifest stage looks q
 
 import dataclasses
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,23 +22,16 @@ from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import CHUNK, cache_root, read_json, sha256_file
 from manifold_ocr.resources import progress
 
-LINKED = ".linked"  # in a mounted folder whose files are links to where the user keeps them
-
 
 def copy_tree(
-    source: Path,
-    destination: Path,
-    only: Sequence[str] = (),
-    merge: bool = False,
-    link: bool = False,
+    source: Path, destination: Path, only: Sequence[str] = (), merge: bool = False
 ) -> int:
     """Copy the files below `source` (or just the relative names `only`); return how many.
 
     Contents are hashed while they are read and again from the copy. Hidden files are left
     out; a symbolic link is followed to a file inside `source` only, so that a folder
     cannot smuggle in others. Modification times are kept. With `merge`, `destination` may
-    hold files already, yet none may be replaced. With `link`, files are hard-linked where the
-    file system can, so that nothing is copied.
+    hold files already, yet none may be replaced.
 
     Raises:
         UserError: no file, a link that leaves the folder, a clash, or a copy that differs.
@@ -55,18 +47,8 @@ def copy_tree(
         copy = destination / name
         if merge and copy.exists():
             raise UserError(f"{copy}: two files of the corpus have this name")
-        if not (link and _linked(original, copy)):
-            _copy_verified(original, copy)
+        _copy_verified(original, copy)
     return len(names)
-
-
-def _linked(original: Path, copy: Path) -> bool:
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(original.resolve(), copy)
-    except OSError:  # another file system, or one without links
-        return False
-    return True
 
 
 def visible_files(source: Path) -> list[str]:
@@ -115,11 +97,11 @@ def fetch_corpus(
 
 
 def fetch_local(name: str, path: Path, destination: Path) -> None:
-    """Copy a local folder (link one that is made of links), or unpack a local archive."""
+    """Copy a local folder, or unpack a local archive."""
     if not path.exists():
         raise UserError(f"params.yaml: corpora.{name}.path: {path} does not exist")
     if path.is_dir():
-        copy_tree(path, destination, link=(path / LINKED).is_file())
+        copy_tree(path, destination)
     elif is_archive(path):
         unpack(path, destination)
     else:
