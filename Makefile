@@ -13,6 +13,8 @@ HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
+# Every stage is a process of its own: without bytecode each would compile its libraries again.
+export UV_COMPILE_BYTECODE := 1
 
 .PHONY: install repro demo docs test lint lock clean
 
