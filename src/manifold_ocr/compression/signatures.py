@@ -229,15 +229,22 @@ def _codes(bits: int, ones: Counts, flips: Counts, config: Codec) -> Codes:
 def _tables(bits: int, precision: int) -> tuple[Codes, Codes]:
     """Return the packed coherence and entropy for every k, and the packed stability for every t.
 
-    Built with Python's floats and `round`, so that a lookup equals the definition exactly.
+    The logarithm is Python's and the rest is exact to the last bit in any IEEE arithmetic, so that
+    a lookup equals the definition (`pack_code` of `metrics_of_counts`).
     """
-    config = Codec(precision=precision)
-    no_stability = [
-        pack_code(WindowMetrics(m.coherence, 0.0, m.entropy, 0.0), config)
-        for m in (metrics_of_counts(bits, k, 0) for k in range(bits + 1))
-    ]
-    stability = [
-        quantize(metrics_of_counts(bits, 0, t).stability, precision) << config.field_bits
-        for t in range(max(1, bits))
-    ]
-    return np.array(no_stability, np.uint64), np.array(stability, np.uint64)
+    width = np.uint64(Codec(precision=precision).field_bits)
+    if bits == 0:
+        return np.zeros(1, np.uint64), np.zeros(1, np.uint64)
+    shares = (np.arange(bits + 1) / bits).tolist()
+    terms = np.array([0.0, *(share * math.log2(share) for share in shares[1:])])
+    entropy = np.minimum(1.0, 0.0 - terms - terms[::-1])
+    coherence = _quantized(1.0 - entropy, precision)
+    rupture = np.arange(bits) / max(1, bits - 1)
+    stability = _quantized(1.0 - rupture, precision)
+    return coherence << 2 * width | _quantized(entropy, precision), stability << width
+
+
+def _quantized(values: NDArray[np.float64], precision: int) -> Codes:
+    """Return what `quantize` does to each value."""
+    steps: Codes = np.rint(np.clip(values, 0.0, 1.0) * 10**precision).astype(np.uint64)
+    return steps

@@ -136,16 +136,12 @@ class SignatureIndex:
 
     def _postings(self, keys: Integers) -> tuple[Integers, Integers]:
         """Return (row of `keys`, document) pairs, each pair once."""
-        reach = range(-self.tolerance, self.tolerance + 1)
-        entropy = keys % (self.scale + 1)
-        found = []
-        for de in reach:
-            inside = np.flatnonzero((entropy + de >= 0) & (entropy + de <= self.scale))
-            for ds in reach:
-                rows, owners = self._exact_postings(keys[inside] + ds * (self.scale + 1) + de)
-                found.append((inside[rows], owners))
-        rows = np.concatenate([item[0] for item in found])
-        owners = np.concatenate([item[1] for item in found])
+        reach, side = np.arange(-self.tolerance, self.tolerance + 1), self.scale + 1
+        entropy = keys[:, None] % side + reach
+        near, step = np.nonzero((entropy >= 0) & (entropy < side))
+        around = (keys[near] + reach[step])[:, None] + reach * side
+        places, owners = self._exact_postings(around.ravel())
+        rows: Integers = near[places // len(reach)]
         if self.tolerance:
             rows, owners = np.unique(np.stack([rows, owners]), axis=1)
         return rows, owners
