@@ -116,7 +116,9 @@ def test_engine_files_of_other_rows_or_without_sums_are_apart(tmp_path):
     assert [name for name, _ in apart] == ["old", "other"]
     odd = {**good, "about": {"line": {"second": 1}}}
     (tmp_path / "odd.json").write_text(json.dumps(odd))
-    with pytest.raises(UserError, match=r"odd\.json: about\.line: unknown key; did you mean 'sec"):
+    with pytest.raises(
+        UserError, match=r"odd\.json: about\.line\.second: unknown key; did you mean 'seconds'"
+    ):
         engine_entries(tmp_path, "x")
     (tmp_path / "odd.json").unlink()
     (tmp_path / "bad.json").write_text("[]")

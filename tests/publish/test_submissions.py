@@ -177,7 +177,7 @@ GOOD = [{"id": p.id, "text": p.text} for p in READ]
         ([*GOOD[:5], {"id": "c/5", "text": 5}], "'text' must be a string"),
         ([*GOOD[:5], {"id": "c/5"}], "key 'text' is missing"),
         ([*GOOD[:5], {"id": "c/5", "text": "x", "score": 1}], "unknown key 'score'"),
-        ([*GOOD[:5], {"id": "c/5", "text": "\ud800"}], "lone surrogate"),
+        ([*GOOD[:5], {"id": "c/5", "text": "\ud800"}], "half of a surrogate pair"),
         ([*GOOD[:5], {"id": "c/5", "text": SAMPLES[5].text}], "other sums per document"),
         ([*GOOD[:5], {"id": "c/5", "text": "x" * ((1 << 20) + 1)}], "over 1,048,576 characters"),
         ([[1]], "must be a JSON object"),

@@ -302,12 +302,6 @@ def _predictions(path: Path, stated: Submission) -> list[Prediction]:
         if row.id in seen:
             raise UserError(f"{path}: id {row.id!r} stands twice")
         seen.add(row.id)
-        try:
-            (row.id + row.text).encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"{path}: {row.id!r} holds a lone surrogate, which is no text"
-            ) from error
         if len(row.text) > TEXT_LIMIT:
             raise UserError(f"{path}: the text of {row.id!r} has over {TEXT_LIMIT:,} characters")
     if len(rows) != stated.n:
