@@ -2,7 +2,9 @@
 
 Draws images of lines with known text, reads them once unbroken and once with --kills ends by
 SIGKILL, and prints whether the outputs are the same bytes, whether any file was journaled
-twice, the reading's character errors and the rate. With --ray, the same through Ray Data.
+twice, the reading's character errors and the rate. With --ray, the same work through Ray Data
+with one and with two workers. Rates leave out starting and loading: they count from the first
+line of the journal.
 """
 
 import argparse
@@ -53,6 +55,20 @@ def outputs(out: Path) -> dict[str, bytes]:
     }
 
 
+def timed(source: Path, out: Path, more: list[str], files: int) -> tuple[float, float]:
+    """Run the command to its end; return its seconds and its files per second of reading."""
+    begun, journal = time.monotonic(), out / "journal.jsonl"
+    run, first, seen = start(source, out, more), 0.0, 0
+    while run.poll() is None:
+        if not seen and journal.exists():
+            seen = max(0, journal.read_bytes().count(b"\n") - 1)
+            first = time.monotonic()
+        time.sleep(0.02)
+    assert run.returncode == 0
+    end = time.monotonic()
+    return end - begun, (files - seen) / (end - first)
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -65,33 +81,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, whole, killed = (Path(folder) / name for name in ("in", "whole", "killed"))
         texts = draw(source, options.files)
-        begun = time.monotonic()
-        assert start(source, whole, more).wait() == 0
-        seconds = time.monotonic() - begun
+        seconds, rate = timed(source, whole, more, options.files)
         read = [json.loads(line) for line in (whole / "pages.jsonl").open(encoding="utf-8")]
         errors = sum((cer(texts[row["image"]], row["text"]) or 0) for row in read) / len(read)
-        print(f"{len(read)} files in {seconds:.0f} s, model load included; mean CER {errors:.4f}")
-        if options.ray:
-            ray = Path(folder) / "ray"
-            begun = time.monotonic()
-            assert start(source, ray, [*more, "--engine", "ray"]).wait() == 0
-            same = outputs(ray) == outputs(whole)
-            print(f"Ray Data: {time.monotonic() - begun:.0f} s, same bytes: {same}")
-        journal = killed / "journal.jsonl"
-        for turn in range(options.kills):
-            run, wanted = start(source, killed, more), options.files * (turn + 1) // 7
-            while run.poll() is None:
-                if journal.exists() and journal.read_bytes().count(b"\n") > wanted:
-                    break
-                time.sleep(0.02)
-            run.send_signal(signal.SIGKILL)
-            run.wait()
-        assert start(source, killed, more).wait() == 0
-        names = [json.loads(line)["file"] for line in list(journal.open(encoding="utf-8"))[1:]]
-        print(
-            f"{options.kills} kills: same bytes: {outputs(killed) == outputs(whole)}, "
-            f"files in the journal {len(names)}, twice {len(names) - len(set(names))}"
-        )
+        print(f"{len(read)} files in {seconds:.0f} s, {rate:.1f} per second after loading; "
+              f"mean CER {errors:.4f}", flush=True)  # fmt: skip
+        for count in (1, 2) if options.ray else ():
+            ray = Path(folder) / f"ray{count}"
+            through = ["--workers", str(count), "--engine", "ray"]
+            seconds, rate = timed(source, ray, through, options.files)
+            print(f"Ray Data, {count} workers: {seconds:.0f} s, {rate:.1f} per second, "
+                  f"same bytes: {outputs(ray) == outputs(whole)}", flush=True)  # fmt: skip
+        if options.kills:
+            kill(source, killed, more, options)
+            journal = (killed / "journal.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+            names = [json.loads(line)["file"] for line in journal]
+            print(f"{options.kills} kills: same bytes: {outputs(killed) == outputs(whole)}, "
+                  f"files in the journal {len(names)}, "
+                  f"twice {len(names) - len(set(names))}")  # fmt: skip
+
+
+def kill(source: Path, out: Path, more: list[str], options: argparse.Namespace) -> None:
+    """Run the command with kills, spread over its files, and once more to the end."""
+    journal = out / "journal.jsonl"
+    for turn in range(options.kills):
+        run, wanted = start(source, out, more), options.files * (turn + 1) // (options.kills + 2)
+        while run.poll() is None:
+            if journal.exists() and journal.read_bytes().count(b"\n") > wanted:
+                break
+            time.sleep(0.02)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert start(source, out, more).wait() == 0
 
 
 if __name__ == "__main__":

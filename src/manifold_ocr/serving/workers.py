@@ -134,8 +134,7 @@ def _read_with_ray(
     if not sources:
         return
     if not ray.is_initialized():
-        local = not os.environ.get("RAY_ADDRESS")
-        ray.init(log_to_driver=False, num_cpus=count if local else None, include_dashboard=False)
+        _start_ray(ray, count)
     ray.data.DataContext.get_current().enable_progress_bars = False  # ours shows the files
     settings = replace(settings, threads=settings.threads or 1)
     items = [{"path": str(source.path.resolve()), "name": source.name} for source in sources]
@@ -153,6 +152,16 @@ def _read_with_ray(
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(f"--engine ray: {reason}; what was read is kept, rerun to go on") from error
+
+
+def _start_ray(ray: Any, count: int) -> None:
+    local = not os.environ.get("RAY_ADDRESS")
+    try:
+        ray.init(log_to_driver=False, num_cpus=count if local else None, include_dashboard=False)
+    except Exception as error:  # Ray raises plain Exceptions here
+        where = "on this machine" if local else f"at RAY_ADDRESS {os.environ['RAY_ADDRESS']}"
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--engine ray: Ray did not start {where} ({reason}); try again") from error
 
 
 def _plain(value: Any) -> Any:
