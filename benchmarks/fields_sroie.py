@@ -54,7 +54,7 @@ def main() -> None:
     reader = load_reader() if chosen.ocr else None
     keys = sorted((root / "key").glob("*.json"))
     if chosen.limit:
-        keys = keys[:: max(1, len(keys) // chosen.limit)] if chosen.ocr else keys[: chosen.limit]
+        keys = keys[:: len(keys) // chosen.limit // 2 * 2 + 1][: chosen.limit]  # even and odd
     tally: dict[str, Counter[str]] = {"even": Counter(), "odd": Counter()}
     every = sorted((root / "key").glob("*.json"))
     for key in keys:

@@ -200,6 +200,21 @@ def test_a_contracts_parties_dates_amounts_and_term():
         extract_fields([], "letter")
 
 
+def test_a_contract_of_cuad_gives_what_its_lawyers_marked():
+    """The first contract of CUAD v1 (Lime Energy, 1999), with the spans marked in it."""
+    rows = [
+        'This Distributor Agreement (the "Agreement") is made by and between Electric City Corp.,',
+        'a Delaware corporation ("Company") and Electric City of Illinois LLC ("Distributor")',
+        "this 7th day of September, 1999.",
+        'The term of this Agreement shall be ten (10) years (the "Term").',
+    ]
+    found = extract_fields([(1, page_of(rows))], "contract")
+    assert [(field.name, field.value) for field in found.fields] == [
+        ("party", "Electric City Corp."), ("party", "Electric City of Illinois LLC"),
+        ("effective_date", "7th day of September, 1999"), ("term", "ten (10) years"),
+    ]  # fmt: skip
+
+
 def labels(path):
     lines = []
     for row in csv.reader(path.open(encoding="utf-8"), quoting=csv.QUOTE_NONE):

@@ -102,7 +102,7 @@ def _dates(text: _Text) -> Iterator[Field]:
         before = text.value[max(0, place - 60) : place]
         sentence = before.rsplit(". ", 1)[-1]
         ending = ENDING.search(sentence)
-        begins = EFFECTIVE.search(sentence)
+        begins = EFFECTIVE.search(sentence) or re.search(r"\bthis\s*$", sentence)  # ... day of
         if ending and not (begins and begins.start() > ending.start()):
             yield text.field("end_date", printed, place, 0.8)
         else:
