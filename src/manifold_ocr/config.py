@@ -1,10 +1,9 @@
 """params.yaml as settings: a class per section; a mistake is one line that says what is allowed."""
 
 import re
-import typing
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -29,7 +28,7 @@ ShareBelowOne = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
 
 
-@typing.dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def settings(cls: type[Config]) -> type[Config]:
     """Make a frozen, checked dataclass: a section of params.yaml, or a part of one."""
     checks = ConfigDict(extra="forbid", allow_inf_nan=False)
