@@ -20,6 +20,7 @@ resolution does not matter:
 from collections.abc import Sequence
 from statistics import median
 
+from manifold_ocr.reading.layout.cells import join_wrapped_cells
 from manifold_ocr.reading.layout.lines import Line, Paragraph, Row, join_rows, middle, overlap
 from manifold_ocr.reading.layout.paragraphs import link_rows, split_paragraphs
 from manifold_ocr.reading.layout.tables import join_table_rows
@@ -203,7 +204,7 @@ def arrange(lines: Sequence[Line]) -> list[Paragraph]:
     upright = [line for line in lines if not _is_vertical(line)]
     vertical = [Paragraph((Row((line,)),)) for line in lines if _is_vertical(line)]
     rows = join_rows(sorted(upright, key=lambda line: (line.box, line.text)))
-    rows = join_table_rows(rows, _paragraphs(rows))
+    rows = join_wrapped_cells(join_table_rows(rows, _paragraphs(rows)))
     paragraphs = _paragraphs(rows)
     left = min((part.box[0] for part in paragraphs), default=0.0)
     right = max((part.box[2] for part in paragraphs), default=0.0)
