@@ -12,10 +12,11 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 10001 ocr && mkdir /data && chown ocr /data
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
-USER ocr
+USER 10001
 WORKDIR /home/ocr
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/api/health/ready', timeout=5)"]
-# keys.json comes from `manifold-ocr serve --keys keys.json --add-key NAME`: mount it there.
+# keys.json comes from `manifold-ocr serve --keys keys.json --add-key NAME`: mount its folder at /data
+# and run with --user of its owner.
 ENTRYPOINT ["manifold-ocr", "serve", "--host", "0.0.0.0", "--data", "/data/jobs", "--keys", "/data/keys.json"]

@@ -10,6 +10,7 @@
 Nothing is imported before it is used, so `import manifold_ocr` takes no time.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from manifold_ocr.compression.archive import Document
     from manifold_ocr.evaluation.report import EvalReport
     from manifold_ocr.reading.page import PageReader, PageText
+
+# Its wheels keep a device id in the home folder and send usage events; nothing leaves here.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Pages", "encode", "evaluate", "load_model", "read"]

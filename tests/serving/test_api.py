@@ -267,6 +267,9 @@ def test_jobs_survive_the_server_and_none_ends_twice(tmp_path):
     assert store.start(running.id).attempts == 1
     with pytest.raises(UserError, match="another server"):
         JobStore(tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="File exists; choose a --data"):
+        JobStore(tmp_path / "file")
     store.close()  # the server is killed
     store = JobStore(tmp_path)
     assert [job.id for job in store.recover()] == [kept.id, running.id]

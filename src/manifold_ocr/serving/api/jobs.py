@@ -58,10 +58,15 @@ class JobStore:
         """Open or create the store.
 
         Raises:
-            UserError: another server uses the folder; the two would take each other's jobs.
+            UserError: another server uses the folder (the two would take each other's jobs), or
+                it cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._held = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._held = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"{folder}: {reason}; choose a --data that can be written") from error
         try:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
