@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from manifold_ocr import resources
+from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
+from manifold_ocr.models.base import RunSpec
+from manifold_ocr.records import Sample
 from manifold_ocr.training import checkpoints, locking
 from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.run_record import differing_keys
@@ -118,3 +121,22 @@ def test_a_checkpoint_counts_only_while_every_file_is_as_written(tmp_path: Path)
     (tmp_path / "checkpoint-4" / "weights").write_text("cut", encoding="utf-8")
     assert checkpoints.latest_complete(tmp_path) == tmp_path / "checkpoint-2"
     assert not (tmp_path / "checkpoint-4").exists()
+
+
+def test_a_run_of_two_processes_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    spec = RunSpec(
+        model=ModelConfig(id="x"),
+        lora=LoraConfig(),
+        train=TrainConfig(),
+        base=tmp_path,
+        image_root=tmp_path,
+    )
+    rows: dict[str, list[Sample]] = {"train": [], "val": [], "rehearsal": []}
+    one = checkpoints.run_inputs(spec, "ctc", rows)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    two = checkpoints.run_inputs(spec, "ctc", rows)
+    assert differing_keys(one, two) == ["processes"]
+    assert checkpoints.fingerprint(one) != checkpoints.fingerprint(two)

@@ -30,9 +30,9 @@ def upper_corpora(rows: Sequence[Sample]) -> set[str]:
     upper: dict[str, int] = defaultdict(int)
     cased: dict[str, int] = defaultdict(int)
     for row in rows:
-        letters = [c for c in row.text if c.isupper() or c.islower()]
-        cased[row.corpus] += len(letters)
-        upper[row.corpus] += sum(c.isupper() for c in letters)
+        large = sum(map(str.isupper, row.text))
+        upper[row.corpus] += large
+        cased[row.corpus] += large + sum(map(str.islower, row.text))
     return {name for name, n in cased.items() if n >= FEW and upper[name] >= LABELS_UPPER * n}
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from manifold_ocr.code_hash import code_fingerprint, installed
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import (
@@ -79,7 +81,7 @@ def hash_rows(samples: Iterable[Sample], image_root: Path) -> str:
         image = sample.image_sha256 or sha256_file(image_root / sample.image)
         seen = [sample.id, sample.text, image, sample.box, sample.max_pixels, sample.language]
         seen += [sample.corpus, sample.subset, sample.granularity, sample.task, sample.question]
-        digest.update(canonical_json(seen).encode("utf-8") + b"\n")
+        digest.update(orjson.dumps(seen) + b"\n")
     return digest.hexdigest()
 
 
