@@ -113,6 +113,8 @@ def test_a_space_starts_with_what_is_in_its_folder(promoted: Path, tmp_path: Pat
     card = SpaceCard.load(made.path / "README.md")
     assert (card.data.sdk, card.data.app_file) == ("gradio", "app.py")
     compile((made.path / "app.py").read_text(), "app.py", "exec")
+    kept = made.path / "checkpoints/default"  # what the whole demo reads with
+    assert (kept / "adapter_model.safetensors").is_file() and (kept / "manifold.json").is_file()
 
 
 def test_an_export_that_reads_otherwise_is_refused_and_leaves_nothing(

@@ -109,7 +109,8 @@ def register_read(app: typer.Typer) -> None:
         model: Annotated[
             Path | None,
             typer.Option(
-                help="Checkpoint or adapter folder; default: the base model of params.yaml."
+                help="Checkpoint or adapter folder; default: external/checkpoints/default, "
+                "else the base model of params.yaml."
             ),
         ] = None,
         dpi: Annotated[int, typer.Option(min=36, max=1200, help="At which PDFs are rendered.")] = (

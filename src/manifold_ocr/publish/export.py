@@ -132,7 +132,7 @@ def _export_onnx(
                     path.unlink()
             hint = f"pip install {out / wheel.name}"
         elif kind == "space":
-            _make_space(made, folder.name)
+            _make_space(made, folder)
             hint = f"python {out / 'app.py'} starts it"
     return Export(path=out, parity=parity, hint=hint)
 
@@ -146,13 +146,18 @@ def _read_alone(made: Path, images: Sequence[Image.Image]) -> list[Recognition]:
     return [Recognition(*reader.read(image)) for image in images]
 
 
-def _make_space(made: Path, name: str) -> None:
-    """Add app.py, its requirements, and the metadata that the hub wants of a Space."""
+def _make_space(made: Path, folder: Path) -> None:
+    """Add app.py, what it needs, and the metadata that the hub wants of a Space.
+
+    The promoted folder is there for the whole demo, which starts where this project is installed.
+    """
+    shutil.copytree(folder, made / "checkpoints/default")
     (made / "app.py").write_text(_template("app.py.txt"), encoding="utf-8")
-    requirements = "\n".join(["gradio>=5", *REQUIREMENTS, ""])
+    whole = "# For the whole demo add a wheel of the project: ./manifold_ocr-...whl[serve,pages]"
+    requirements = "\n".join(["gradio>=5", *REQUIREMENTS, whole, ""])
     (made / "requirements.txt").write_text(requirements, encoding="utf-8")
     card = (made / "README.md").read_text(encoding="utf-8").split("---\n", 2)[-1]
-    head = f"---\ntitle: {name}\nsdk: gradio\napp_file: app.py\nlicense: apache-2.0\n---\n"
+    head = f"---\ntitle: {folder.name}\nsdk: gradio\napp_file: app.py\nlicense: apache-2.0\n---\n"
     (made / "README.md").write_text(head + card, encoding="utf-8")
 
 
