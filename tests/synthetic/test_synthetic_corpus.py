@@ -26,6 +26,7 @@ from manifold_ocr.synthetic.generate import (
     documents,
     draw_document,
     generate,
+    ink_kept,
 )
 
 SMALL = SyntheticConfig(train_lines=1, val_lines=1, test_lines=1)
@@ -230,3 +231,48 @@ def test_a_missing_font_package_names_the_remedy(monkeypatch):
     monkeypatch.setitem(fonts.SHARED, "roboto", fonts.Face("no_such_font_package", "x.ttf"))
     with pytest.raises(UserError, match="no-such-font-package is missing; run `make install`"):
         fonts.font_path("roboto")
+
+
+def drawn(folder, document, **options):
+    """The rows and the image's bytes of one document."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = draw_document(folder, SyntheticConfig(**options), document)
+    return rows, (folder / f"images/{document.name}.png").read_bytes()
+
+
+def test_a_price_at_the_right_edge_can_be_a_row_of_its_own(tmp_path):
+    document = Document("receipts", "val", 0)
+    whole, image = drawn(tmp_path / "whole", document)
+    cut, same = drawn(tmp_path / "cut", document, apart=2.0)
+    assert image == same and whole[-1].text == cut[-1].text  # the page itself stays as it is
+    assert len(cut) > len(whole) + 4
+    texts = [row.text for row in cut[:-1]]
+    assert " ".join(texts) == " ".join(row.text for row in whole[:-1])
+    prices = [text for text in texts if re.fullmatch(r"[^A-Za-z]*\d[.,]\d\d[^A-Za-z]*", text)]
+    assert len(prices) >= 4
+    for row in cut[:-1]:
+        x0, y0, x1, y1 = row.box
+        assert 0 <= x0 < x1 and 0 <= y0 < y1
+        inside = [w for w in whole[:-1] if row.text in w.text and abs(w.box[1] - y0) < 20]
+        assert inside
+
+
+def test_a_page_that_lost_its_ink_is_damaged_anew_and_others_keep_every_byte(tmp_path):
+    lost, kept = Document("chinese", "val", 1), Document("chinese", "val", 0)
+    before, bad = drawn(tmp_path / "a", lost)
+    after, good = drawn(tmp_path / "b", lost, legible=0.5)
+    assert [row.text for row in before] == [row.text for row in after] and bad != good
+    pages = [np.asarray(open_image(tmp_path / f / before[0].image), float) for f in "ab"]
+    shares = [(p < np.median(p) - (np.median(p) - p.min()) / 4).mean() for p in pages]
+    assert shares[1] > 1.5 * shares[0]  # thin strokes were gone
+    assert drawn(tmp_path / "c", kept)[1] == drawn(tmp_path / "d", kept, legible=0.5)[1]
+
+
+def test_kept_ink_is_seen_on_dark_pages_too():
+    clean = Image.new("L", (40, 40), 255)
+    clean.paste(0, (10, 10, 30, 20))
+    half = clean.copy()
+    half.paste(255, (10, 10, 20, 20))
+    assert (ink_kept(clean, clean), ink_kept(clean, half)) == (1.0, 0.5)
+    assert ink_kept(clean, clean.point(lambda v: 255 - v)) == 1.0
+    assert ink_kept(clean, Image.new("L", (40, 40), 200)) == 0.0

@@ -12,6 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+from PIL import Image
 from pydantic import Field
 
 from manifold_ocr.augment.ops import generator
@@ -41,6 +43,9 @@ class SyntheticConfig:
     The line counts are lower bounds per subset: documents are drawn whole until a split
     has at least that many lines. `pages` adds one row per document with the whole page.
     `needles` is the share of documents on which a passcode is planted (see `needle.plant`).
+    Parts of a line that are more than `apart` times its height apart are rows of their own, as
+    the boxes of real receipts are (0: never cut). A page is damaged anew until it keeps the
+    share `legible` of its ink (0: whatever is left; see `ink_kept`).
     """
 
     seed: Seed = 20240601
@@ -51,6 +56,8 @@ class SyntheticConfig:
     pages: Flag = True
     version: Int = VERSION
     needles: Share = 0.0
+    apart: Annotated[float, Field(ge=0.0)] = 0.0
+    legible: Share = 0.0
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
@@ -83,6 +90,8 @@ def write_page(subset: str, split: str, rng: random.Random, count: int) -> list[
 
 
 LINES_PER_PAGE = 16
+TRIES = 6  # of damaging a page until it is legible
+INK = 128  # gray level below which a pixel of the clean page is ink
 ROWS_FILE = "rows.jsonl"
 LICENSE = "CC0-1.0"
 SPLITS = ("train", "val", "test")
@@ -155,13 +164,44 @@ def draw_document(destination: Path, config: SyntheticConfig, document: Document
     lines, planted = plant(lines, document.name, config.seed, config.needles)
     style = page_style(document.subset, document.split, rng)
     page, placed = compose(lines, style, rng)
-    page = degrade(document.subset, page, generator(config.seed, document.name, "wear"))
+    page = _worn(page, document, config)
     image = f"images/{document.name}.png"
     page.save(destination / image, "PNG", compress_level=6)
-    rows = [_line_row(document, image, line, page.size, rng) for line in placed]
-    if planted >= 0:
-        rows[planted] = replace(rows[planted], tags=(*rows[planted].tags, PLANTED))
+    rows = []
+    for number, line in enumerate(placed):
+        for part in line.apart(config.apart) if config.apart else (line,):
+            row = _line_row(document, image, part, page.size, rng)
+            tags = (*row.tags, PLANTED) if number == planted else row.tags
+            rows.append(replace(row, tags=tags))
     return [*rows, _page_row(document, image, placed)] if config.pages else rows
+
+
+def _worn(page: Image.Image, document: Document, config: SyntheticConfig) -> Image.Image:
+    """Return the page as `degrade` leaves it: the first try that is legible, else the best."""
+    found: list[tuple[float, Image.Image]] = []
+    for attempt in range(TRIES):
+        name = f"wear {attempt}" if attempt else "wear"
+        worn = degrade(document.subset, page, generator(config.seed, document.name, name))
+        if not config.legible or (kept := ink_kept(page, worn)) >= config.legible:
+            return worn
+        found.append((kept, worn))
+    return max(found, key=lambda item: item[0])[1]
+
+
+def ink_kept(clean: Image.Image, worn: Image.Image) -> float:
+    """Return the share of the clean page's ink that still stands out from the paper.
+
+    Ink are pixels below half. It stands out where it differs from the middle gray level of the
+    paper by a quarter of what the strongest ink does, lighter or darker, as pages may be inverted.
+    """
+    before, after = (np.asarray(image.convert("L"), np.float64) for image in (clean, worn))
+    if before.shape != after.shape:
+        return 1.0  # turned or cut: not comparable pixel by pixel
+    ink = before < INK
+    step = after[ink] - np.median(after[~ink])
+    step = -step if step.mean() < 0 else step
+    strongest = np.percentile(step, 95)
+    return float((step > strongest / 4).mean()) if strongest > 0 else 0.0
 
 
 def _line_row(

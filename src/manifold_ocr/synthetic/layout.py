@@ -32,13 +32,34 @@ class PageStyle:
     rules: str = "none"
 
 
+Box = tuple[int, int, int, int]
+
+
+def around(boxes: list[Box]) -> Box:
+    """Return the box that holds all of some."""
+    x0, y0 = min(b[0] for b in boxes), min(b[1] for b in boxes)
+    return x0, y0, max(b[2] for b in boxes), max(b[3] for b in boxes)
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedLine:
-    """A line with its ink box [x0, y0, x1, y1] in pixels of the page."""
+    """A line with its ink box [x0, y0, x1, y1] in pixels of the page, and those of its parts."""
 
     text: str
     style: str
-    box: tuple[int, int, int, int]
+    box: Box
+    parts: tuple[tuple[str, Box], ...] = ()
+
+    def apart(self, gap: float) -> list["PlacedLine"]:
+        """Return the line cut where parts are more than `gap` times its height apart."""
+        height = self.box[3] - self.box[1]
+        found: list[PlacedLine] = []
+        for text, box in self.parts:
+            if found and box[0] - found[-1].box[2] <= gap * height:
+                text, box = f"{found[-1].text} {text}", around([found[-1].box, box])
+                found.pop()
+            found.append(PlacedLine(text, self.style, box))
+        return found
 
 
 def compose(
@@ -62,7 +83,10 @@ def compose(
         spots = _spots(line, masks, style, width, rng)
         if style.rules == "form" and line.style == "field":
             _underline(page, spots[-1], y + step - 4, rng)
-        placed.append(PlacedLine(line.label, line.style, _ink(page, masks, spots, y, style)))
+        inked = _ink(page, masks, spots, y, style)
+        boxes = [box for box in inked if box]
+        parts = tuple((text, box) for text, box in zip(line.parts, inked, strict=True) if box)
+        placed.append(PlacedLine(line.label, line.style, around(boxes), parts))
         y += step
     return page, placed
 
@@ -119,20 +143,19 @@ def _ink(
     spots: list[tuple[int, int]],
     y: int,
     style: PageStyle,
-) -> tuple[int, int, int, int]:
-    """Print the masks on the page; return the box of their ink."""
-    bounds = []
+) -> list[Box | None]:
+    """Print the masks on the page; return the box of each one's ink (None: it left none)."""
+    bounds: list[Box | None] = []
     for mask, (x, _) in zip(masks, spots, strict=True):
         region = (x, y - PAD, x + mask.width, y - PAD + mask.height)
         print_ = mask.point([255 - value * (255 - style.ink) // 255 for value in range(256)])
         page.paste(ImageChops.darker(page.crop(region), print_), region[:2])
         ink = mask.point([255 if value > 60 else 0 for value in range(256)]).getbbox()
-        if ink:
-            bounds.append((x + ink[0], region[1] + ink[1], x + ink[2], region[1] + ink[3]))
-    if not bounds:
+        box = ink and (x + ink[0], region[1] + ink[1], x + ink[2], region[1] + ink[3])
+        bounds.append(box)
+    if not any(bounds):
         raise ValueError("a line left no ink on its page")
-    x0, y0 = min(b[0] for b in bounds), min(b[1] for b in bounds)
-    return x0, y0, max(b[2] for b in bounds), max(b[3] for b in bounds)
+    return bounds
 
 
 def _underline(page: Image.Image, spot: tuple[int, int], y: int, rng: random.Random) -> None:
