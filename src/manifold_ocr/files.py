@@ -109,6 +109,8 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a file") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except json.JSONDecodeError as error:
@@ -202,6 +204,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         return parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run from the project's root") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a file") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8: {error}") from error
 

@@ -142,6 +142,8 @@ def build_archive(source: Path, output: Path, effort: str) -> None:
         raise UserError(f"--effort {effort}: fast or best")
     config = compress_config()
     texts = list(read_texts(source))
+    if not texts:
+        raise UserError(f"{source}: holds no text to archive; name a folder or a manifest")
     archive = build(
         progress(texts, "archiving", len(texts), "text"),
         Codec.of(config),

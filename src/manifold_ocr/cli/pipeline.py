@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 
 
 def run_dvc(*arguments: str) -> None:
-    """Run DVC with this environment's programs first on PATH; its exit status becomes ours."""
+    """Run DVC with this environment's programs first on PATH.
+
+    Raises:
+        SystemExit: it failed: with 2, whichever of its own codes it gave (it has said why), or
+            130 where it was interrupted.
+    """
     here = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": os.pathsep.join([here, os.environ.get("PATH", "")])}
     command = [sys.executable, "-m", "dvc", *arguments]
     if code := subprocess.run(command, env=environment, check=False).returncode:
-        raise SystemExit(code)
+        raise SystemExit(130 if code in (130, -signal.SIGINT) else 2)
 
 
 def add_corpora(

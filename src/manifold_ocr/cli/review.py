@@ -95,9 +95,11 @@ def register_explore(app: typer.Typer) -> None:
         ),
         title: Annotated[str, typer.Option(help="Title of the page.")] = "Error explorer",
         max_rows: Annotated[
-            int, typer.Option(help="Keep the rows with the largest loss.")
+            int, typer.Option(min=1, help="Keep the rows with the largest loss.")
         ] = 10_000,
-        max_megabytes: Annotated[float, typer.Option(help="Of all images together.")] = 80.0,
+        max_megabytes: Annotated[
+            float, typer.Option(min=0.0, help="Of all images together.")
+        ] = 80.0,
         quality: Annotated[int, typer.Option(min=20, max=95, help="Of the JPEG images.")] = 60,
         profile: Annotated[str, typer.Option(help="Normalization profile.")] = "nfc_ws",
         text_key: Annotated[
@@ -107,7 +109,12 @@ def register_explore(app: typer.Typer) -> None:
         """Write a self-contained page: images, differences, filters, confusions."""
         from manifold_ocr.errors import UserError
         from manifold_ocr.evaluation.explorer.build import ExplorerConfig, describe, write_explorer
+        from manifold_ocr.metrics import normalize
 
+        try:
+            normalize.describe(profile)
+        except ValueError as error:
+            raise UserError(f"--profile: {error}") from error
         paths = predictions or [path for path in EVALUATED if path.is_file()]
         if not paths:
             raise UserError("no prediction file; name one, or run `dvc repro evaluate` first")

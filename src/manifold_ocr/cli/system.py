@@ -169,6 +169,9 @@ def register_merge(app: typer.Typer) -> None:
         """
         from manifold_ocr.config import ModelConfig, load_section
         from manifold_ocr.errors import UserError
+
+        if not adapter.is_dir():
+            raise UserError(f"{adapter}: no such adapter folder; run `dvc repro train` first")
         from manifold_ocr.models.adapter_files import check_origin
         from manifold_ocr.models.lora import merge_adapter
         from manifold_ocr.models.registry import base_path, load_plain
@@ -178,8 +181,6 @@ def register_merge(app: typer.Typer) -> None:
             raise UserError(f"{folder} exists and is no checkpoint; name another folder")
         if folder.resolve() in (base.resolve(), adapter.resolve()):
             raise UserError(f"{folder}: would replace what is merged; name another folder")
-        if not adapter.is_dir():
-            raise UserError(f"{adapter}: no such adapter folder; run `dvc repro train` first")
         check_origin(adapter, base)
         merge_adapter(load_plain(base), adapter, base, folder)
         typer.echo(f"{folder}: {base} with the weights of {adapter} in it")

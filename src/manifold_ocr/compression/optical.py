@@ -22,6 +22,7 @@ from manifold_ocr.compression.pages import Pages
 from manifold_ocr.config import Float, settings
 from manifold_ocr.errors import UserError, build
 from manifold_ocr.evaluation.markdown import digits, percent, times, whole
+from manifold_ocr.files import read_json
 
 BUCKETS = tuple((low, low + 100) for low in range(600, 1300, 100))
 
@@ -210,12 +211,7 @@ def read_costs(path: Path) -> dict[str, Cost]:
     Raises:
         UserError: missing, not JSON, an unknown key or a value that is no number.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
+    value = read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: must be an object: a system's name and its costs")
     return {name: build(Cost, item, f"{path}: {name}") for name, item in value.items()}

@@ -39,10 +39,14 @@ class Reading:
 
 
 def evaluate_config(params: Path) -> EvaluateConfig:
-    """Return the `evaluate` section of a params file, or the defaults without such a file."""
-    return (
-        load_section(EvaluateConfig, "evaluate", params) if params.is_file() else EvaluateConfig()
-    )
+    """Return the `evaluate` section of a params file; the defaults where there is no params.yaml.
+
+    Raises:
+        UserError: another file was named and is not there, or the section is wrong.
+    """
+    if params == Path("params.yaml") and not params.exists():
+        return EvaluateConfig()
+    return load_section(EvaluateConfig, "evaluate", params)
 
 
 def import_or_read(
