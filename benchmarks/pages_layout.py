@@ -7,7 +7,8 @@ space collapsed (none between Chinese characters), case kept. RapidOCR reads wit
 pipeline out of the box, Tesseract 5 with its default segmentation and eng+chi_sim; both get the
 pixels that any viewer shows: images turned by their EXIF tag, PDF pages at 200 dpi.
 Status 1 unless ours is the best or within 0.5 points on every page, and never empty where
-another reads a part of the text. --peers keeps the peers' texts in FILE between runs.
+another reads a part of the text. --peers keeps the peers' texts in FILE between runs, --write
+puts the table between the markers of a document.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from manifold_ocr.reading.detect import LineDetector
 from manifold_ocr.reading.engines.base import EngineOptions, load_engine
 from manifold_ocr.reading.engines.checkpoint import reader_model
 from manifold_ocr.reading.page import PageReader, open_pages
+from pages_omnidocbench import write_table
 
 MARGIN = 0.005
 WIDE_GAP = re.compile(r"(?<=[\u2e80-\u9fff\uff00-\uff60])\s+(?=[\u2e80-\u9fff\uff00-\uff60])")
@@ -79,6 +81,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--write", type=Path)
     parser.add_argument("--show", action="store_true", help="Print what ours read.")
     options = parser.parse_args()
     ours = PageReader(LineDetector(), reader_model(None))
@@ -89,7 +92,8 @@ def main() -> int:
         "Tesseract": lambda image: next(iter(tess.recognize([image]))).text,
     }
     kept = json.loads(options.peers.read_text()) if options.peers and options.peers.exists() else {}
-    print("| case | ours | RapidOCR | Tesseract | seconds |\n|:--|--:|--:|--:|--:|")
+    table = ["| case | ours | RapidOCR | Tesseract | CPU s, ours |", "|:--|--:|--:|--:|--:|"]
+    print("\n".join(table))
     worse = []
     for name, path, truth in cases(options.folder, options.only):
         started = time.process_time()
@@ -101,11 +105,14 @@ def main() -> int:
         bad |= not text.strip() and any(o.strip() and cer(o, truth) < 1 for o in others)
         worse += [name] if bad else []
         cells = " | ".join(f"{100 * value:.2f}" for value in values)
-        print(f"| {name}{' (!)' if bad else ''} | {cells} | {seconds:.1f} |", flush=True)
+        table.append(f"| {name}{' (!)' if bad else ''} | {cells} | {seconds:.1f} |")
+        print(table[-1], flush=True)
         if options.show:
             print(text)
-    if options.peers:
-        options.peers.write_text(json.dumps(kept, ensure_ascii=False, indent=1))
+        if options.peers:
+            options.peers.write_text(json.dumps(kept, ensure_ascii=False, indent=1))
+    if options.write:
+        write_table(options.write, "pages layout", Path(__file__).name, "\n".join(table))
     print(f"\nworse than a peer on {len(worse)} pages: {', '.join(worse) or 'none'}")
     return int(bool(worse))
 

@@ -23,8 +23,8 @@ from typing import Any
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.files import atomic_write, read_json
 from manifold_ocr.images import open_image
+from manifold_ocr.metrics.omnidocbench.blocks import V1_5
 from manifold_ocr.metrics.omnidocbench.evaluate import PageScores, score_page, summarize_pages
-from manifold_ocr.metrics.omnidocbench.matching import V1_5
 from manifold_ocr.models.base import OcrModel
 from manifold_ocr.models.promoted import base_of
 from manifold_ocr.models.registry import load_model
@@ -32,8 +32,6 @@ from manifold_ocr.reading.engines.base import EngineOptions, load_engine
 from manifold_ocr.reading.engines.checkpoint import SHIPPED, PageEngine, reader_model
 
 PREFIX = f"omnidocbench_{V1_5.name}"
-BEGIN = "<!-- pages table: begin (written by benchmarks/pages_omnidocbench.py --write) -->"
-END = "<!-- pages table: end -->"
 TESSERACT = {"english": "eng", "simplified_chinese": "chi_sim"}
 
 
@@ -129,21 +127,23 @@ def main() -> int:
     text = table(pages, scores)
     print(f"\n{PREFIX}_text_edit_distance, {len(pages)} pages\n\n{text}")
     if options.write:
-        write(options.write, text)
+        write_table(options.write, "pages", Path(__file__).name, text)
     means = [summarize_pages(s)[0][f"{PREFIX}_text_edit_distance"] for s in scores.values()]
     peers = ", ".join(f"{value:.4f}" for value in means[2:])
     print(f"\nours {means[0]:.4f}, peers {peers}; {means[0] / min(means[2:]):.2f} of the best peer")
     return int(means[0] >= min(means[2:]))
 
 
-def write(path: Path, text: str) -> None:
-    """Replace what stands between the markers of a document."""
+def write_table(path: Path, name: str, script: str, text: str) -> None:
+    """Replace what stands between the markers of the table `name` of a document."""
+    begin = f"<!-- {name} table: begin (written by benchmarks/{script} --write) -->"
+    end = f"<!-- {name} table: end -->"
     old = path.read_text(encoding="utf-8")
-    block = f"{BEGIN}\n\n{text}\n\n{END}"
-    pattern = re.escape(BEGIN) + r".*?" + re.escape(END)
+    pattern = re.escape(begin) + r".*?" + re.escape(end)
+    block = f"{begin}\n\n{text}\n\n{end}"
     new, count = re.subn(pattern, lambda _: block, old, flags=re.DOTALL)
     if count != 1:
-        raise SystemExit(f"{path}: needs the markers {BEGIN!r} and {END!r} once")
+        raise SystemExit(f"{path}: needs the markers {begin!r} and {end!r} once")
     with atomic_write(path) as file:
         file.write(new)
 

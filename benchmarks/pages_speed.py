@@ -22,6 +22,7 @@ from manifold_ocr.images import open_image
 from manifold_ocr.reading.detect import DetectionConfig, LineDetector
 from manifold_ocr.reading.engines.checkpoint import reader_model
 from manifold_ocr.reading.page import PageReader
+from pages_omnidocbench import write_table
 
 PEER = """
 import json, sys, time
@@ -89,6 +90,7 @@ def main() -> int:
     parser.add_argument("--size", default="small", choices=["tiny", "small"])
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--write", type=Path, help="Put the table into this document.")
     options = parser.parse_args()
     root = Path(os.environ.get("MANIFOLD_OCR_REAL_DATA", "")) / "omnidocbench" / "images"
     pages = options.images or sorted(path for path in root.glob("*") if path.is_file())
@@ -97,8 +99,9 @@ def main() -> int:
         return 2
     read, peer = ours(options.threads), Peer(options.peer_python, options.size)
     print(f"faster-paddle {peer.about[0]} ({options.size}): {peer.about[1]}")
-    print("\n| Page | lines: ours | theirs | CPU s: ours | theirs | ratio |")
-    print("|:--|--:|--:|--:|--:|--:|", flush=True)
+    head = "| Page | lines: ours | theirs | CPU s: ours | theirs | ratio |"
+    table = [head, "|:--|--:|--:|--:|--:|--:|"]
+    print("\n" + "\n".join(table), flush=True)
     sums = [0.0, 0.0]
     for page in pages:
         mine, theirs, lines = 0.0, 0.0, (0, 0)
@@ -106,15 +109,18 @@ def main() -> int:
             (a, found), (b, other) = read(page), peer.read(page)
             mine, theirs, lines = mine + a, theirs + b, (found, other)
         sums = [sums[0] + mine, sums[1] + theirs]
-        print(
+        table.append(
             f"| {page.stem[:40]} | {lines[0]} | {lines[1]} | {mine / options.rounds:.2f} "
-            f"| {theirs / options.rounds:.2f} | {mine / theirs:.2f} |",
-            flush=True,
+            f"| {theirs / options.rounds:.2f} | {mine / theirs:.2f} |"
         )
+        print(table[-1], flush=True)
     peer.close()
     count = len(pages) * options.rounds
     means = " | ".join(f"{value / count:.2f}" for value in sums)
-    print(f"| **mean** | | | {means} | {sums[0] / sums[1]:.2f} |")
+    table.append(f"| **mean** | | | {means} | {sums[0] / sums[1]:.2f} |")
+    print(table[-1])
+    if options.write:
+        write_table(options.write, "pages speed", Path(__file__).name, "\n".join(table))
     return int(sums[0] > sums[1])
 
 
