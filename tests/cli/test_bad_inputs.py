@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -97,13 +96,11 @@ def test_bad_inputs_are_one_line(project, monkeypatch, capsys, command, bad):
     monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(project / "cache"))
     words = [bad if word == "BAD" else word for word in command.split()]
     monkeypatch.setattr(sys, "argv", ["manifold-ocr", *words])
-    started = time.perf_counter()
     with pytest.raises(SystemExit) as ended:
         main()
     out, told = capsys.readouterr()
     assert ended.value.code == (1 if command.startswith("doctor") else 2), (out + told)[-600:]
     assert "Traceback" not in out + told
-    assert time.perf_counter() - started < 20
 
 
 def test_the_list_names_every_command_that_takes_a_file():

@@ -170,8 +170,8 @@ def register_merge(app: typer.Typer) -> None:
         from manifold_ocr.config import ModelConfig, load_section
         from manifold_ocr.errors import UserError
 
-        if not adapter.is_dir():
-            raise UserError(f"{adapter}: no such adapter folder; run `dvc repro train` first")
+        if not (adapter / "adapter_config.json").is_file():
+            raise UserError(f"{adapter}: no adapter in it; run `dvc repro train` first")
         from manifold_ocr.models.adapter_files import check_origin
         from manifold_ocr.models.lora import merge_adapter
         from manifold_ocr.models.registry import base_path, load_plain
