@@ -32,17 +32,17 @@ from manifold_ocr.reading.page import PageText
 
 
 class Echo:
-    """Reads an image as its size; notes each reading in a file."""
+    """Reads an image as its size; notes the begin of each reading in a file."""
 
     def __init__(self, pause: float, notes: Path) -> None:
         self.pause, self.notes = pause, notes
 
     def read(self, image: Image.Image, mode: str = "auto") -> PageText:
         """Return the size as text."""
-        time.sleep(self.pause)
         text = f"{image.width}x{image.height}"
         with open(self.notes, "a", encoding="utf-8") as file:
             file.write(text + "\n")
+        time.sleep(self.pause)
         line = Line((0.0, 0.0, float(image.width), 10.0), text, 1.0)
         return PageText((Paragraph((Row((line,)),)),), image.size, "page")
 

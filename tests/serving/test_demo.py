@@ -9,7 +9,9 @@ from drawn_pages import draw_page, page_of_rows, pdftotext
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from manifold_ocr.data.readers.folder import Folder
 from manifold_ocr.errors import UserError
+from manifold_ocr.reading.label.folder import DOCUMENT_PATTERN
 from manifold_ocr.serving.demo import panels
 from manifold_ocr.serving.demo.app import (
     DemoSettings,
@@ -76,8 +78,6 @@ def test_sizes_count_what_decodes(shown):
 
 
 def test_corrections_become_a_corpus_that_is_read_back(shown, tmp_path):
-    from manifold_ocr.reading.label.folder import DOCUMENT_PATTERN
-
     second = ShownPage("b.png", *(shown.image, shown.page))
     rows = panels.line_rows([shown, second])
     assert [row[0] for row in rows] == ["1-1", "1-2", "1-3", "2-1", "2-2", "2-3"]
@@ -90,6 +90,10 @@ def test_corrections_become_a_corpus_that_is_read_back(shown, tmp_path):
     ]  # fmt: skip
     assert (tmp_path / "scan-p0001-0002.gt.txt").read_text() == "Beta gamma!\n"
     assert re.match(DOCUMENT_PATTERN, files[1])[1] == "scan-p0001"
+    rows = list(Folder("mine").rows(tmp_path, {"document_pattern": DOCUMENT_PATTERN}))
+    assert [(row.document, row.text) for row in rows] == [
+        ("scan-p0001", ROWS[0]), ("scan-p0001", "Beta gamma!")
+    ]  # fmt: skip
     with Image.open(tmp_path / files[3]) as crop:
         assert crop.height < 60
     with pytest.raises(UserError, match="no text was changed"):

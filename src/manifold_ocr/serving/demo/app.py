@@ -15,6 +15,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.images import PDF_DPI
 from manifold_ocr.reading.export import WRITERS
+from manifold_ocr.reading.label.folder import DOCUMENT_PATTERN
 from manifold_ocr.reading.page import PageReader
 from manifold_ocr.serving.demo import panels
 from manifold_ocr.serving.demo.examples import write_examples
@@ -322,9 +323,9 @@ def _corrections_tab(settings: DemoSettings, files: Any, pages: Any) -> Any:
             lines = "line" if changed == 1 else "lines"
             return (
                 f"{changed} {lines} corrected; {written} lines of those pages are in "
-                f"`{settings.corrections}`. In params.yaml: `corpora: {{mine: {{kind: folder, "
-                f"path: {settings.corrections}, document_pattern: '^(.*)-\\d{{4}}\\.png$'}}}}`, "
-                "then `dvc repro`."
+                f"`{settings.corrections}`. To train on them: in params.yaml, `corpora: {{mine: "
+                f"{{kind: folder, path: {settings.corrections}, document_pattern: "
+                f"'{DOCUMENT_PATTERN}'}}}}`; then `manifold-ocr download mine` and `dvc repro`."
             )
 
         button.click(_told(run), [files, pages, table], [note])
