@@ -4,7 +4,7 @@ Starts a server (redis-server or valkey-server, every write on disk before it is
 worker verifies text spans against an archive of --pages pages. Then --workers processes take
 up as many spans while the server is killed and started again --kills times and a worker is
 killed as often; what is lost, has two results or is not verified is counted. Last, one worker
-reads --images spans, each the picture of about a dozen lines, with our model.
+reads --images spans, each the picture of a page of 20 lines, with our model.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from typing import Any
 import redis
 from PIL import Image, ImageDraw, ImageFont
 
-from manifold_ocr.compression.archive import Manifold, build, payload
+from manifold_ocr.compression.archive import Entry, Manifold, build, payload, rebuild
 from manifold_ocr.compression.signatures import Codec
 from manifold_ocr.compression.verify import Verifier, VerifierSettings
 from manifold_ocr.serving.documents import load_reader
@@ -78,23 +78,24 @@ def archive_of(pages: int) -> Manifold:
     return build(documents, CODEC, keep="fast")
 
 
+def span_of(entry: Entry, name: str) -> dict[str, Any]:
+    """Return a span: a window of a page with its signature."""
+    return {
+        "id": name, "kind": "text", "text": entry.span.decode("utf-8", "replace"),
+        "signature": payload(entry, CODEC).hex(),
+        "hazard": round(entry.hazard, CODEC.precision), "repetitions": entry.count,
+    }  # fmt: skip
+
+
 def spans_of(archive: Manifold, count: int, prefix: str) -> list[dict[str, Any]]:
     """Return `count` spans: windows of the pages in turn, each with an id of its own."""
     windows = [entry for document in archive.documents for entry in document.entries]
-    chosen = ((n, windows[n % len(windows)]) for n in range(count))
-    return [
-        {
-            "id": f"{prefix}{n}", "kind": "text", "text": entry.span.decode("utf-8", "replace"),
-            "signature": payload(entry, CODEC).hex(),
-            "hazard": round(entry.hazard, CODEC.precision), "repetitions": entry.count,
-        }
-        for n, entry in chosen
-    ]  # fmt: skip
+    return [span_of(windows[n % len(windows)], f"{prefix}{n}") for n in range(count)]
 
 
-def as_image(span: dict[str, Any]) -> dict[str, Any]:
-    """Return a span that has a page with its text in the place of the text."""
-    font, rows = ImageFont.load_default(size=30), span["text"].split("\n")
+def as_image(span: dict[str, Any], page: str) -> dict[str, Any]:
+    """Return a span that has a picture of the page in the place of its window of text."""
+    font, rows = ImageFont.load_default(size=30), page.split("\n")
     image = Image.new("RGB", (1000, 60 * len(rows) + 120), "white")
     for number, row in enumerate(rows):
         ImageDraw.Draw(image).text((60, 60 + 60 * number), row, fill="black", font=font)
@@ -194,7 +195,10 @@ def main() -> None:
             kills(server, archive, spans_of(archive, options.spans, "k"), options.workers,
                   options.kills)  # fmt: skip
             if options.images:
-                images = [as_image(span) for span in spans_of(archive, options.images, "i")]
+                images = []
+                for number, document in enumerate(archive.documents[: options.images]):
+                    span = span_of(document.entries[0], f"i{number}")
+                    images.append(as_image(span, rebuild(document, CODEC).decode("utf-8")))
                 rate(server, archive, images, "image spans, our model")
         finally:
             server.kill()

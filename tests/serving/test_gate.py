@@ -77,6 +77,22 @@ def test_a_signature_decodes_to_the_statistics_of_its_window(archive):
         decode_signature(b"\0", CODEC)
 
 
+def test_the_schema_is_one_and_accepts_what_is_published(archive):
+    from importlib.resources import files
+
+    from jsonschema import Draft202012Validator
+
+    text = files("manifold_ocr.serving.gate").joinpath("span.schema.json").read_text("utf-8")
+    schema = json.loads(text)
+    Draft202012Validator.check_schema(schema)
+    check, span = Draft202012Validator(schema), span_of(archive, published=100.5)
+    assert check.is_valid(span) and check.is_valid({**span, "kind": "image", "image": "key:a"})
+    for key in schema["required"]:
+        assert not check.is_valid({name: span[name] for name in span if name != key}), key
+    assert not check.is_valid({**span, "kind": "image"})  # an image span without its image
+    assert not check.is_valid({**span, "hazard": 1.5})
+
+
 def test_text_image_and_forged_spans(archive):
     reader = spans_reader(archive)
     good = reader.process(span_of(archive), lambda key: None)
