@@ -253,6 +253,7 @@ CONFIG = row_score.CohortConfig()
     [
         ("some text here", "", "empty"),
         ("Chapter 3 Results", "Chapter 3" + " Results" * 30, "looping"),
+        ("a page of plain text that is long enough", "again and again and again " * 12, "looping"),
         ("short text", "short text and much, much more of it", "too_long"),
         ("a rather long line of text", "a rather", "too_short"),
         ("The invoice total is 42", "Sorry, I cannot help you", "hallucination"),

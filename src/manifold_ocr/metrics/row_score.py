@@ -18,6 +18,7 @@ CASE_FOLDED = "nfc_ws+casefold"
 WIDTH_FOLDED = "nfc_ws+width"
 LONGEST_PERIOD = 200
 PIECE = 4
+LAGS = 4  # how often a piece may occur in the unit of a loop that is still found
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +229,8 @@ def longest_loop(text: str, repeats: int, shortest: int = 20) -> int:
 
     A unit is 1 to LONGEST_PERIOD characters; runs shorter than `shortest` count as 0. A run
     of period p and length r is r-p consecutive positions that equal the one p further on.
-    Only periods are tried at which enough four-character pieces recur, so a unit that is
-    itself mostly a loop may be seen as that inner loop.
+    Only periods are tried at which enough four-character pieces recur, up to LAGS times
+    inside the unit too; a unit that is itself mostly a loop may be seen as that inner loop.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     best = 0
@@ -250,8 +251,11 @@ def _candidate_periods(codes: npt.NDArray[np.uint32], repeats: int, shortest: in
     for offset in range(PIECE):
         pieces = pieces * np.uint64(0x9E3779B97F4A7C15) + codes[offset : offset + len(pieces)]
     order = np.argsort(pieces, kind="stable")
-    gaps = np.diff(order)[np.diff(pieces[order]) == 0]
-    counts = np.bincount(gaps[gaps <= LONGEST_PERIOD], minlength=LONGEST_PERIOD + 1)
+    ranked = pieces[order]
+    counts = np.zeros(LONGEST_PERIOD + 1, dtype=np.int64)
+    for lag in range(1, min(LAGS, len(order) - 1) + 1):  # a piece may recur inside the unit too
+        gaps = (order[lag:] - order[:-lag])[ranked[lag:] == ranked[:-lag]]
+        counts += np.bincount(gaps[gaps <= LONGEST_PERIOD], minlength=LONGEST_PERIOD + 1)
     periods = np.arange(LONGEST_PERIOD + 1)
     expected = np.maximum(repeats * periods, shortest) - periods - PIECE + 1
     return [int(p) for p in np.flatnonzero(counts * 4 >= expected) if p > 0]
