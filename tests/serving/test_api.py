@@ -7,6 +7,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio
 import pikepdf
 import pytest
 from api_server import RECEIPT, Scripted, png, wait_for
@@ -199,6 +200,33 @@ def test_keys_are_hashed_limited_and_each_sees_its_own_jobs(server, tmp_path):
     answers = [client.get("/api/metrics", headers=other) for _ in range(6)]
     assert answers[-1].status_code == 429 and int(answers[-1].headers["retry-after"]) >= 1
     assert client.get("/api/health/live").status_code == 200  # probes need no key
+
+
+def test_without_a_key_no_large_body_is_read(server, tmp_path):
+    key = add_key(tmp_path / "keys.json", "ours")
+    client = server(keys=tmp_path / "keys.json")
+    told = []
+
+    async def receive():
+        raise AssertionError("the body was asked for")
+
+    async def send(message):
+        told.append(message)
+
+    for size in ((b"content-length", b"100000"), (b"transfer-encoding", b"chunked")):
+        for header in ((b"a", b""), (b"x-api-key", b"wrong"), (b"authorization", b"Basic \xff")):
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/api/ocr",
+                "headers": [size, header],
+            }
+            anyio.run(client.app, scope, receive, send)
+    starts = [message for message in told if message["type"] == "http.response.start"]
+    assert [message["status"] for message in starts] == [401] * 6
+    for headers in ({"X-API-Key": key}, {"Authorization": f"bearer {key}"}):
+        allowed = client.post("/api/ocr", files={"file": b"x" * 100_000}, headers=headers)
+        assert allowed.status_code == 422
 
 
 def test_extract_flags_and_metrics_and_prometheus(server, tmp_path):

@@ -24,7 +24,7 @@ from manifold_ocr.serving.api.answers import MEDIA, accept, answer, document, en
 from manifold_ocr.serving.api.chat import add_chat
 from manifold_ocr.serving.api.jobs import ENDED, Job
 from manifold_ocr.serving.api.keys import Key
-from manifold_ocr.serving.api.middleware import FORM_BYTES, BodyLimit, RequestLog
+from manifold_ocr.serving.api.middleware import FORM_BYTES, BodyLimit, KeyFirst, RequestLog
 from manifold_ocr.serving.api.service import Service
 from manifold_ocr.serving.api.work import ServerSettings
 from manifold_ocr.serving.documents import Reader
@@ -57,6 +57,7 @@ def create_app(settings: ServerSettings, load: Callable[[], tuple[Reader, str]])
     app.state.service = service
     most = (settings.bounds.bytes or 32 << 20) + FORM_BYTES
     app.add_middleware(BodyLimit, most=most)
+    app.add_middleware(KeyFirst, keys=service.keys)
     app.add_middleware(RequestLog, meters=service.meters)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StarletteHTTPException, _refused)

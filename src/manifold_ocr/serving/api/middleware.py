@@ -1,4 +1,4 @@
-"""Around every request: a bound on its body, one line of log without any document text."""
+"""Around every request: a key before a body, a bound on it, one line of log without its text."""
 
 import json
 import logging
@@ -7,6 +7,8 @@ import uuid
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from manifold_ocr.serving.api.keys import Keyring
 
 LOG = logging.getLogger("manifold_ocr.serving")
 FORM_BYTES = 64 << 10  # of a multipart body beside its document
@@ -77,6 +79,38 @@ class BodyLimit:
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+class KeyFirst:
+    """Answer 401 to a large body of somebody without a key before any of it is read.
+
+    The routes ask for the key too, but only once the body has been taken in.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keyring) -> None:
+        """Wrap an application."""
+        self._app, self._keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http" and not self._allowed(dict(scope["headers"])):
+            body = b'{"detail": "a key is needed"}'
+            names = {"content-type": "application/json", "www-authenticate": "Bearer",
+                     "connection": "close"}  # fmt: skip
+            headers = [(name.encode(), value.encode()) for name, value in names.items()]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await self._app(scope, receive, send)
+
+    def _allowed(self, headers: dict[bytes, bytes]) -> bool:
+        stated = headers.get(b"content-length", b"")
+        chunked = b"transfer-encoding" in headers
+        if not chunked and not (stated.isdigit() and int(stated) > FORM_BYTES):
+            return True
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        plain = headers.get(b"x-api-key", b"").decode("latin-1")
+        return self._keys.find(token.strip() if scheme.lower() == "bearer" else plain) is not None
 
 
 class RequestLog:
