@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import training_speed
 from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
 from manifold_ocr.models.generative import Labels
 from manifold_ocr.models.images import ResizeInput
-from manifold_ocr.training.batches import StepSampler
+from manifold_ocr.training.batches import StepSampler, continue_epochs
 
 BATCH = 64
 
@@ -84,7 +84,8 @@ def worker(args: argparse.Namespace) -> None:
         prefetch_factor=4,
         persistent_workers=True,
     )
-    batches = training_speed.endless(loader)
+    continue_epochs(loader, steps)
+    batches = endless(loader, steps)
 
     def step() -> None:
         batch = training_speed.to_device(next(batches), "cuda")
@@ -111,7 +112,15 @@ def worker(args: argparse.Namespace) -> None:
             "reserved_gib": torch.cuda.max_memory_reserved() / shapes.GIB,
         }
         Path(args.result).write_text(json.dumps(result), encoding="utf-8")
+    loader._iterator._shutdown_workers()  # at the interpreter's exit it would take minutes
     dist.destroy_process_group()
+
+
+def endless(loader: DataLoader, steps: StepSampler) -> Iterator[dict[str, torch.Tensor]]:
+    """Repeat a loader; its sampler reshuffles every round."""
+    for epoch in count():
+        steps.set_epoch(epoch)
+        yield from loader
 
 
 def gradient_difference(model: Any, parallel: Any, rank: int, world: int) -> float:

@@ -138,6 +138,8 @@ def ours(
             seen += batch
         torch.cuda.synchronize()
         elapsed = time.perf_counter() - start
+    if args.profile:
+        shapes.print_profile(lambda: step(next(batches)), 2)
     flops = counter.get_total_flops() / batch
     return {
         "samples_per_s": seen / elapsed,
@@ -211,6 +213,7 @@ def main() -> None:
     parser.add_argument("--plain-steps", type=int, default=14)
     parser.add_argument("--skip-bf16", action="store_true")
     parser.add_argument("--skip-peers", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="print the costliest kernels")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
     shapes.cap_memory(args.cap_gib)

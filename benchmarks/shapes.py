@@ -1,6 +1,7 @@
 """Random weights of the real shapes, and image files to train on: what the GPU benchmarks share."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,21 @@ def rows(
         length = chooser.randint(*tokens)
         targets.append([chooser.randrange(5, vocabulary) for _ in range(length - 1)] + [2])
     return samples, targets
+
+
+def print_profile(step: Callable[[], None], steps: int, kernels: int = 30) -> None:
+    """Print the kernels on which `steps` calls of `step` spend the GPU's time, per step."""
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(steps):
+            step()
+        torch.cuda.synchronize()
+    events = sorted(profile.key_averages(), key=lambda event: -event.self_device_time_total)
+    total = sum(event.self_device_time_total for event in events)
+    print(f"{total / steps / 1e3:9.2f} ms of kernels per step")
+    for event in events[:kernels]:
+        time = event.self_device_time_total / steps / 1e3
+        print(f"{time:9.2f} ms {event.count / steps:7.0f} {event.key[:100]}")
 
 
 def cap_memory(gib: float) -> None:

@@ -164,12 +164,7 @@ def ours(args: argparse.Namespace, kind: str, batch: int, checkpointing: bool) -
     result = measure(step, batches, args.device, args.seconds, count, warm_up=40)
     if args.profile:
         rows = [to_device(next(batches), args.device) for _ in range(2)]
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            for row in rows:
-                step(row)
-            synchronize(args.device)
-        for event in sorted(profile.key_averages(), key=lambda e: -e.self_device_time_total)[:14]:
-            print(f"{event.self_device_time_total / 2e3:9.2f} ms {event.count:6d} {event.key[:90]}")
+        shapes.print_profile(lambda: step(rows.pop()), 2)
     return {**result, "trainable": sum(p.numel() for p in trainable(model))}
 
 

@@ -84,6 +84,7 @@ class ModelConfig:
     quantization: Literal["none", "8bit", "4bit"] = "none"
     max_pixels: Count = 0
     vocabulary: Literal["base", "union", "labels"] = "union"
+    fp16_accumulation: Flag = False
     trust_remote_code: Flag = False
 
 

@@ -1,5 +1,6 @@
 """A step's rows: how many at a time fit the GPU, which they are, and the loader that gives them."""
 
+import itertools
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -290,6 +291,66 @@ def train_loader(
         persistent_workers=workers > 0,
         worker_init_fn=leave_signals_to_main,
     )
+
+
+class _Epochs:
+    """A batch sampler without an end: the epochs of `steps` one after another, as `dealt` out.
+
+    `sizes` has the number of batches of each epoch whose end was reached.
+    """
+
+    def __init__(self, dealt: Any, steps: StepSampler) -> None:
+        self.dealt, self.steps = dealt, steps
+        self.sizes: dict[int, int] = {}
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield batches from the sampler's epoch on."""
+        for epoch in itertools.count(self.steps.epoch):
+            self.steps.set_epoch(epoch)
+            size = 0
+            for batch in self.dealt:
+                yield batch
+                size += 1
+            self.sizes[epoch] = size
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+        return len(self.dealt)
+
+
+class _ContinuousLoader(DataLoader[Any]):
+    """A loader whose workers begin an epoch while the one before it still trains.
+
+    torch's own hands out the first rows of an epoch once the last batch was taken: all
+    processes then wait until one worker has made one batch.
+    """
+
+    epochs: _Epochs
+    due: int | None
+
+    @property
+    def _index_sampler(self) -> Any:
+        return self.epochs
+
+    def __iter__(self) -> Any:
+        """Yield the batches of the sampler's epoch, whatever was begun of the next."""
+        epoch = self.epochs.steps.epoch
+        if self._iterator is None:
+            self._iterator = self._get_iterator()
+        elif epoch != self.due:
+            self._iterator._reset(self)
+        self.due = epoch + 1
+        given = 0
+        while self.epochs.sizes.get(epoch) != given:
+            yield next(self._iterator)
+            given += 1
+
+
+def continue_epochs(loader: Any, steps: StepSampler) -> None:
+    """Make a loader's workers go on from epoch to epoch, in place; one without workers stays."""
+    if loader.num_workers:
+        loader.epochs, loader.due = _Epochs(loader.batch_sampler, steps), None
+        loader.__class__ = _ContinuousLoader
 
 
 def end_workers(prepared: Any) -> None:

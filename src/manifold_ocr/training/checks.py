@@ -21,7 +21,7 @@ from manifold_ocr.models.adapter_files import (
     is_adapter,
 )
 from manifold_ocr.models.base import RunSpec
-from manifold_ocr.models.registry import LIBRARY_CLASSES, library_config
+from manifold_ocr.models.registry import LIBRARY_CLASSES, family_of, library_config
 from manifold_ocr.resources import gpu_present
 
 
@@ -33,6 +33,7 @@ def check_combinations(settings: RunSpec) -> None:
             lengths beyond the decoder's positions, and the like.
     """
     _check_hardware(settings)
+    _check_fp16_accumulation(settings)
     _check_quantization(settings)
     _check_lengths(settings)
 
@@ -52,6 +53,23 @@ def _check_hardware(settings: RunSpec) -> None:
         "model.precision: fp16 needs an NVIDIA GPU and none answers; on a CPU set "
         "model.precision=fp32"
     )
+
+
+def _check_fp16_accumulation(settings: RunSpec) -> None:
+    """Refuse sums in float16 where no frozen encoder multiplies float16 on a GPU."""
+    if not settings.model.fp16_accumulation:
+        return
+    why = ""
+    if settings.model.precision != "fp16":
+        why = f"products are of {settings.model.precision}; set model.precision=fp16"
+    elif settings.train.freeze != "backbone":
+        why = "the encoder is trained, which needs exact sums; set train.freeze=backbone"
+    elif family_of(settings.base) == "ctc":
+        why = "the ctc family's backbone has no such products"
+    if why:
+        raise UserError(
+            f"model.fp16_accumulation has no effect here: {why}, or model.fp16_accumulation=false"
+        )
 
 
 def _check_quantization(settings: RunSpec) -> None:

@@ -145,6 +145,13 @@ def _wait_for(members: Sequence[subprocess.Popen[bytes]]) -> int:
     while None in [member.poll() for member in members]:  # a list: each is asked
         if not failed and (failed := _failure(members)):
             deadline = time.monotonic() + GRACE_SECONDS
+            rank = [bool(member.returncode) for member in members].index(True)
+            told = f"by signal {-failed}" if failed < 0 else f"with status {failed}"
+            print(
+                f"train: process {rank} of {len(members)} ended {told}; the others are ended too",
+                file=sys.stderr,
+                flush=True,
+            )
         if time.monotonic() > deadline:
             for member in members:
                 member.kill()

@@ -269,6 +269,11 @@ def _run(
         raise
     except BaseException as error:
         folder.finish("failed", error=f"{type(error).__name__}: {error}")
+        if locking.world_size() > 1 and _lost_process(error):
+            raise UserError(
+                "another process of this training ended, so this one cannot go on; start again "
+                "to train on from the newest checkpoint"
+            ) from error
         raise
     if not is_main_process():
         return figures
@@ -276,6 +281,14 @@ def _run(
     shutil.copyfile(home.result / checkpoints.STATE, folder.path / checkpoints.STATE)
     folder.finish("finished", result=figures)
     return figures
+
+
+def _lost_process(error: BaseException) -> bool:
+    """Return whether an error is of the connection to the other processes (NCCL's, gloo's)."""
+    from torch.distributed import DistError
+
+    text = str(error)
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in text)
 
 
 def choose_checkpoint(home: RunHome, inputs: Mapping[str, Any], resume: bool) -> Path | None:

@@ -20,7 +20,13 @@ from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.family import TrainingFamily
 from manifold_ocr.models.kernels.cross_entropy import IGNORED
 from manifold_ocr.records import Prediction, Sample
-from manifold_ocr.training.batches import NumberedRows, StepSampler, end_workers, train_loader
+from manifold_ocr.training.batches import (
+    NumberedRows,
+    StepSampler,
+    continue_epochs,
+    end_workers,
+    train_loader,
+)
 from manifold_ocr.training.checkpoints import mark_complete, prune
 
 LOSS_STATE = "loss_state.json"
@@ -94,6 +100,7 @@ class OcrTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
         self._loader = self.accelerator.prepare(loader)
+        continue_epochs(self._loader.base_dataloader, self.sampler)
         return self._loader
 
     def end_workers(self) -> None:

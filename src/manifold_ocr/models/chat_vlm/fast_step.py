@@ -15,7 +15,12 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 
 from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_loss, mean_over
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs, padded_length
-from manifold_ocr.models.kernels.ops import half_precision_as_is, swiglu
+from manifold_ocr.models.kernels.ops import (
+    fp16_accumulation,
+    half_precision_as_is,
+    kernels_for,
+    swiglu,
+)
 
 
 def accelerate_chat_model(model: nn.Module) -> dict[str, int]:
@@ -30,6 +35,9 @@ def accelerate_chat_model(model: nn.Module) -> dict[str, int]:
             changed["norms"] += 1
         elif _is_swiglu_mlp(module):
             module.forward = types.MethodType(_swiglu_mlp, module)
+            changed["mlps"] += 1
+        elif _is_quick_gelu_mlp(module):
+            module.forward = types.MethodType(_quick_gelu_mlp, module)
             changed["mlps"] += 1
         elif type(module).__name__ == "VisionAttention" and hasattr(module, "qkv"):
             module.forward = functools.partial(_one_image_attention, module)
@@ -71,11 +79,30 @@ def _one_image_attention(
         return type(module).forward(module, hidden_states, cu_seqlens, *args, **kwargs)
     length = hidden_states.shape[0]
     shape = (length, 3, module.num_heads, -1)
-    query, key, value = module.qkv(hidden_states).view(shape).permute(1, 0, 2, 3).unbind(0)
-    query, key = apply_rotary_pos_emb_vision(query, key, *positions)
+    qkv, kernels = module.qkv(hidden_states), kernels_for(hidden_states)
+    fused = kernels is not None and not torch.is_grad_enabled()
+    if fused:
+        kernels.rotate_in_place(qkv, *positions, module.num_heads)
+    query, key, value = qkv.view(shape).permute(1, 0, 2, 3).unbind(0)
+    if not fused:
+        query, key = apply_rotary_pos_emb_vision(query, key, *positions)
     heads = [part.transpose(0, 1).unsqueeze(0) for part in (query, key, value)]
     out = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])
     return module.proj(out.squeeze(0).transpose(0, 1).reshape(length, -1))
+
+
+def _is_quick_gelu_mlp(module: nn.Module) -> bool:
+    """Return whether a module is two linear layers with a quick GELU between (Qwen2-VL's tower)."""
+    parts = {name for name, _ in module.named_children()}
+    quick = type(getattr(module, "act", None)).__name__ == "QuickGELUActivation"
+    return quick and parts == {"fc1", "fc2", "act"}
+
+
+def _quick_gelu_mlp(self: Any, x: Tensor) -> Tensor:
+    up, kernels = self.fc1(x), kernels_for(x)
+    if kernels is None or torch.is_grad_enabled():
+        return self.fc2(self.act(up))
+    return self.fc2(kernels.quick_gelu_in_place(up))
 
 
 def _is_patch_convolution(module: nn.Module) -> bool:
@@ -211,14 +238,17 @@ def shift_left(labels: Tensor) -> Tensor:
     return functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
-def freeze_graph_below(tower: nn.Module) -> None:
-    """Make a tower without trainable weights run without a graph (checkpointing adds one)."""
+def freeze_graph_below(tower: nn.Module, sum_in_half: bool = False) -> None:
+    """Make a tower without trainable weights run without a graph (checkpointing adds one).
+
+    `sum_in_half` is `model.fp16_accumulation`.
+    """
     if any(parameter.requires_grad for parameter in tower.parameters()):
         return
     original = tower.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        with torch.no_grad():
+        with torch.no_grad(), fp16_accumulation(sum_in_half):
             return original(*args, **kwargs)
 
     tower.forward = forward

@@ -169,7 +169,7 @@ class ChatVlmTraining:
         else:
             targets, within = chat_vlm_scope(model, freeze_backbone=frozen)
             model = wrap_for_training(model, settings.lora, targets, within)
-        freeze_graph_below(chat_vlm.vision_tower(model))
+        freeze_graph_below(chat_vlm.vision_tower(model), settings.model.fp16_accumulation)
         no_dropout = not (checkpointing and settings.lora.dropout > 0)
         eight_bit = settings.model.quantization == "8bit"
         step.graphs_allowed = on_gpu() and frozen and not full and no_dropout and not eight_bit

@@ -20,9 +20,10 @@ from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder 
     shift_tokens_right,
 )
 
+from manifold_ocr.models.encoder_decoder.frozen_vit import FrozenViT, address, supports
 from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_loss, mean_over
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
-from manifold_ocr.models.kernels.ops import half_precision_as_is
+from manifold_ocr.models.kernels.ops import fp16_accumulation, half_precision_as_is
 
 
 class SdpaTrOCRAttention(TrOCRAttention):
@@ -100,6 +101,8 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
     graphs_allowed = False
     fast_decoder = True  # False: the decoder's own forward, where this file knows none better
     graphs: StepGraphs | None = None
+    fp16_accumulation = False  # of the frozen encoder's products (`model.fp16_accumulation`)
+    frozen_vit: FrozenViT | None = None
     pixel_scale: Tensor
     pixel_shift: Tensor
 
@@ -133,8 +136,7 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
     def loss_sum(self, batch: Mapping[str, Tensor], answer_index: Tensor | None = None) -> Tensor:
         """Return the summed loss of a batch; with no `answer_index` every shape is fixed."""
         with half_precision_as_is(self):
-            pixels = self.normalize(batch["pixel_values"])
-            encoded = self._encode(pixels)
+            encoded = self.encode(batch["pixel_values"])
             if not self.fast_decoder:
                 return self._plain_loss(encoded, batch["labels"])
             hidden = self._decoder_states(encoded, batch["labels"])
@@ -172,15 +174,29 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         scaled = pixel_values.to(torch.float32).mul_(self.pixel_scale).add_(self.pixel_shift)
         return scaled.to(dtype)
 
-    def _encode(self, pixel_values: Tensor) -> Tensor:
-        trained = any(p.requires_grad for p in self.encoder.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            states = self.encoder(pixel_values=pixel_values).last_hidden_state
+    def encode(self, pixel_values: Tensor) -> Tensor:
+        """Return what the decoder attends to, [rows, tokens, width], of uint8 or float pixels."""
+        with fp16_accumulation(self.fp16_accumulation):
+            states = self._encoder_states(pixel_values)
         if (
             self.encoder.config.hidden_size != self.decoder.config.hidden_size
             and getattr(self.decoder.config, "cross_attention_hidden_size", None) is None
         ):
             states = self.enc_to_dec_proj(states)
+        return states
+
+    def _encoder_states(self, pixel_values: Tensor) -> Tensor:
+        """Return the encoder's last hidden states; a frozen one builds no graph."""
+        if supports(self.encoder, pixel_values):
+            if self.frozen_vit is None or self.frozen_vit.address != address(self.encoder):
+                made = FrozenViT(self.encoder, self.pixel_scale, self.pixel_shift)
+                object.__setattr__(self, "frozen_vit", made)
+            assert self.frozen_vit is not None
+            return self.frozen_vit(pixel_values)
+        trained = any(p.requires_grad for p in self.encoder.parameters())
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            pixels = self.normalize(pixel_values)
+            states: Tensor = self.encoder(pixel_values=pixels).last_hidden_state
         return states
 
     def _decoder_states(self, encoded: Tensor, labels: Tensor) -> Tensor:

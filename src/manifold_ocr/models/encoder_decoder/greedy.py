@@ -101,7 +101,7 @@ class GreedyDecoder:
         """Run the encoder, a slice of rows at a time, and fill the cross-attention buffers."""
         for start in range(0, self.rows, ENCODED_TOGETHER):
             part = pixel_values[start : start + ENCODED_TOGETHER]
-            states = self.model._encode(self.model.normalize(part))
+            states = self.model.encode(part)
             if not self.cross:
                 self._allocate_cross(states)
             for layer, (keys, values) in zip(self.decoder.layers, self.cross, strict=True):

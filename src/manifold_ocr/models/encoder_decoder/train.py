@@ -124,6 +124,7 @@ class EncoderDecoderTraining:
         )
         model: Any = loaded.model
         frozen = settings.train.freeze == "backbone"
+        model.fp16_accumulation = settings.model.fp16_accumulation
         model.requires_grad_(full)
         if full and frozen:
             encoder_decoder.freeze_vision(model)

@@ -2,7 +2,8 @@
 
 import functools
 import importlib.util
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ def _triton_kernels() -> Any | None:
     return triton
 
 
-def _kernels_for(tensor: Tensor) -> Any | None:
+def kernels_for(tensor: Tensor) -> Any | None:
+    """Return the Triton kernels for a tensor on a GPU, or None where plain PyTorch must do."""
     return _triton_kernels() if tensor.is_cuda else None
 
 
@@ -32,7 +34,7 @@ def cross_entropy_in_place(logits: Tensor, labels: Tensor) -> Tensor:
     """
     if logits.is_meta:  # a memory estimate: the GPU's kernel needs no buffer either
         return logits.new_empty(logits.shape[0], dtype=torch.float32)
-    kernels = _kernels_for(logits)
+    kernels = kernels_for(logits)
     if kernels is not None:
         return kernels.cross_entropy_in_place(logits, labels)
     values = logits.float()
@@ -54,7 +56,7 @@ class _SwiGlu(torch.autograd.Function):
         ctx.save_for_backward(gate, up)
         if gate.is_meta:
             return torch.empty_like(gate)
-        kernels = _kernels_for(gate)
+        kernels = kernels_for(gate)
         return functional.silu(gate) * up if kernels is None else kernels.swiglu(gate, up)
 
     @staticmethod
@@ -62,7 +64,7 @@ class _SwiGlu(torch.autograd.Function):
         gate, up = ctx.saved_tensors
         if gate.is_meta:
             return torch.empty_like(gate), torch.empty_like(up)
-        kernels = _kernels_for(gate)
+        kernels = kernels_for(gate)
         if kernels is not None:
             return kernels.swiglu_backward(grad.contiguous(), gate, up)
         sigmoid = torch.sigmoid(gate)
@@ -78,7 +80,7 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 def dequantize_nf4(weight: Any) -> Tensor:
     """Return the dense matrix [out, in] of a bitsandbytes 4-bit weight, in its compute dtype."""
     state = weight.quant_state
-    kernels = _kernels_for(weight.data)
+    kernels = kernels_for(weight.data)
     if kernels is not None and state.quant_type == "nf4" and state.blocksize % 32 == 0:
         return kernels.dequantize_nf4(weight.data, state)
     import bitsandbytes.functional
@@ -99,3 +101,18 @@ def half_precision_as_is(model: nn.Module) -> AbstractContextManager[object]:
     if frozen is None or frozen.dtype not in HALF or frozen.device.type == "meta":
         return nullcontext()
     return torch.autocast(frozen.device.type, enabled=False)
+
+
+@contextmanager
+def fp16_accumulation(allowed: bool) -> Iterator[None]:
+    """Let products of float16 be summed in float16 (`model.fp16_accumulation`).
+
+    GeForce cards multiply at twice the rate then; a captured step keeps what held at capture.
+    """
+    matmul: Any = torch.backends.cuda.matmul
+    before = matmul.allow_fp16_accumulation
+    matmul.allow_fp16_accumulation = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_fp16_accumulation = before

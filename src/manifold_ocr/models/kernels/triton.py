@@ -144,3 +144,106 @@ def dequantize_nf4(packed: Tensor, state: Any) -> Tensor:
         NESTED=nested, BLOCK=1024,
     )  # fmt: skip
     return out
+
+
+@triton.jit
+def _shifted_norm_kernel(x, shift, weight, bias, out, width, eps, BLOCK: tl.constexpr):
+    start = tl.program_id(0).to(tl.int64) * width
+    at = tl.arange(0, BLOCK)
+    inside = at < width
+    value = tl.load(x + start + at, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(shift + at, mask=inside, other=0.0)
+    mean = tl.sum(value, 0) / width
+    centered = tl.where(inside, value - mean, 0.0)
+    scale = tl.rsqrt(tl.sum(centered * centered, 0) / width + eps)
+    value = centered * scale * tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(bias + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + start + at, value.to(out.dtype.element_ty), mask=inside)
+
+
+def shifted_norm(x: Tensor, shift: Tensor, norm: Any) -> Tensor:
+    """Return the layer norm of x + shift; x [rows, width] contiguous, shift float32 [width]."""
+    out, width = torch.empty_like(x), x.shape[-1]
+    _shifted_norm_kernel[(x.numel() // width,)](
+        x, shift, norm.weight, norm.bias, out, width, norm.eps,
+        BLOCK=triton.next_power_of_2(width), num_warps=4,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _patches_kernel(
+    pixels, scale, shift, out, height, width, size,
+    CHANNELS: tl.constexpr, PATCH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    within, patch = at % (CHANNELS * PATCH * PATCH), at // (CHANNELS * PATCH * PATCH)
+    channel, y, x = within // (PATCH * PATCH), within // PATCH % PATCH, within % PATCH
+    columns = width // PATCH
+    count = columns * (height // PATCH)
+    image, row, column = patch // count, patch % count // columns, patch % columns
+    source = ((image * CHANNELS + channel) * height + row * PATCH + y) * width + column * PATCH + x
+    value = tl.load(pixels + source, mask=inside, other=0).to(tl.float32)
+    value = value * tl.load(scale + channel, mask=inside, other=0.0)
+    value += tl.load(shift + channel, mask=inside, other=0.0)
+    tl.store(out + at, value.to(out.dtype.element_ty), mask=inside)
+
+
+def patches(pixels: Tensor, patch: int, scale: Tensor, shift: Tensor, dtype: Any) -> Tensor:
+    """Return pixels * scale + shift as rows of patches, [images x patches, channels x patch^2].
+
+    Pixels are uint8 [images, channels, height, width], scale and shift float32 by channel.
+    """
+    images, channels, height, width = pixels.shape
+    count = images * (height // patch) * (width // patch)
+    out = torch.empty(count, channels * patch * patch, dtype=dtype, device=pixels.device)
+    _patches_kernel[(triton.cdiv(out.numel(), 2048),)](
+        pixels, scale, shift, out, height, width, out.numel(),
+        CHANNELS=channels, PATCH=patch, BLOCK=2048, num_warps=8,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _rotate_kernel(
+    qkv, cos, sin, stride, HEADS: tl.constexpr, HALF: tl.constexpr, BLOCK: tl.constexpr
+):
+    token = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, BLOCK)  # pairs of the heads of query and key
+    inside = at < 2 * HEADS * HALF
+    head, pair = at // HALF, at % HALF
+    first = qkv + token * stride + head * 2 * HALF + pair
+    low = tl.load(first, mask=inside, other=0.0).to(tl.float32)
+    high = tl.load(first + HALF, mask=inside, other=0.0).to(tl.float32)
+    angle = token * 2 * HALF + pair
+    cos_low = tl.load(cos + angle, mask=inside, other=0.0).to(tl.float32)
+    cos_high = tl.load(cos + angle + HALF, mask=inside, other=0.0).to(tl.float32)
+    sin_low = tl.load(sin + angle, mask=inside, other=0.0).to(tl.float32)
+    sin_high = tl.load(sin + angle + HALF, mask=inside, other=0.0).to(tl.float32)
+    kind = qkv.dtype.element_ty
+    tl.store(first, (low * cos_low - high * sin_low).to(kind), mask=inside)
+    tl.store(first + HALF, (high * cos_high + low * sin_high).to(kind), mask=inside)
+
+
+def rotate_in_place(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:
+    """Rotate query and key of qkv [tokens, 3 x heads x width]; cos and sin are [tokens, width]."""
+    half = qkv.shape[1] // heads // 6
+    _rotate_kernel[(qkv.shape[0],)](
+        qkv, cos.contiguous(), sin.contiguous(), qkv.stride(0),
+        HEADS=heads, HALF=half, BLOCK=triton.next_power_of_2(2 * heads * half), num_warps=4,
+    )  # fmt: skip
+
+
+@triton.jit
+def _quick_gelu_kernel(x, size, BLOCK: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    value = tl.load(x + at, mask=inside).to(tl.float32)
+    tl.store(x + at, (value * tl.sigmoid(1.702 * value)).to(x.dtype.element_ty), mask=inside)
+
+
+def quick_gelu_in_place(x: Tensor) -> Tensor:
+    """Replace x (contiguous) by x * sigmoid(1.702 x); return it."""
+    _quick_gelu_kernel[(triton.cdiv(x.numel(), 2048),)](x, x.numel(), BLOCK=2048, num_warps=8)
+    return x
