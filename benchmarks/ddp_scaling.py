@@ -87,20 +87,26 @@ def worker(args: argparse.Namespace) -> None:
     continue_epochs(loader, steps)
     batches = endless(loader, steps)
 
-    def step() -> None:
-        batch = training_speed.to_device(next(batches), "cuda")
+    trained = training_speed.trainable(model)
+
+    def step(batch: dict[str, torch.Tensor]) -> None:
         parallel(**batch).loss.backward()
-        torch.nn.utils.clip_grad_norm_(training_speed.trainable(model), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    for _ in range(45):
-        step()
+    def taken() -> dict[str, torch.Tensor]:
+        return training_speed.to_device(next(batches), "cuda")
+
+    for length in range(8, 56, 8):  # all graphs are captured before the clock starts
+        step(training_speed.of_length(taken(), length))
+    for _ in range(20):
+        step(taken())
     dist.barrier()
     torch.cuda.synchronize()
     start = time.perf_counter()
     for _ in range(args.steps):
-        step()
+        step(taken())
     torch.cuda.synchronize()
     dist.barrier()
     elapsed = time.perf_counter() - start

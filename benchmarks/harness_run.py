@@ -38,6 +38,7 @@ PLAIN = {"precision": "bf16", "batch": 64, "checkpointing": False}
 RECIPES: dict[str, dict[str, Any]] = {
     "bf16": PLAIN,
     "fp16": {**PLAIN, "precision": "fp16"},
+    "fp16 sums": {**PLAIN, "precision": "fp16", "fp16_accumulation": True},
     "8bit": {**PLAIN, "precision": "fp16", "quantization": "8bit"},
     "4bit": {**PLAIN, "quantization": "4bit"},
     "card": {"precision": "fp16", "batch": 1, "accumulation": 8, "checkpointing": True},
@@ -113,6 +114,7 @@ def settings_of(args: argparse.Namespace, root: Path) -> RunSpec:
             id="bench",
             precision=recipe["precision"],
             quantization=recipe.get("quantization", "none"),
+            fp16_accumulation=recipe.get("fp16_accumulation", False),
         ),
         lora=LoraConfig(rank=8, alpha=16, dropout=0.05),
         train=config,
@@ -179,6 +181,16 @@ def steady(home: Path) -> dict[str, float]:
     return found
 
 
+def curves(home: Path) -> dict[str, list[float]]:
+    """The training loss and the validation CER of each entry of the run's log."""
+    folder = next(home.glob("output/training_runs/*/dvclive/plots/metrics"))
+    found = {}
+    for name in ("train/loss", "eval/cer"):
+        lines = (folder / f"{name}.tsv").read_text(encoding="utf-8").splitlines()[1:]
+        found[name] = [round(float(row.split("\t")[1]), 4) for row in lines]
+    return found
+
+
 def difference(first: Path, second: Path) -> float:
     """Return |a - b| / |a| over all adapter weights."""
     a, b = (load_file(home / "adapter/adapter_model.safetensors") for home in (first, second))
@@ -210,7 +222,7 @@ def main() -> None:
         write_checkpoint(root / "base", args.size)
         for recipe in args.recipes:
             run(args, recipe, root, root / recipe, kill=False)
-            results[recipe] = steady(root / recipe)
+            results[recipe] = steady(root / recipe) | curves(root / recipe)
             if not args.no_kill:
                 run(args, recipe, root, root / f"{recipe}-killed", kill=True)
                 found = difference(root / recipe, root / f"{recipe}-killed")

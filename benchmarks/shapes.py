@@ -25,7 +25,13 @@ def _attention_backward_flops(
     return 5 * _attention_flops(query, key, value) // 2
 
 
+def _product_flops(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+    """FLOPs of a product with something added (forms that torch's counter does not know)."""
+    return 2 * left[0] * left[1] * right[1]
+
+
 _ATEN = torch.ops.aten
+PRODUCT_FLOPS = {_ATEN._addmm_activation: _product_flops, _ATEN.addmm_: _product_flops}
 ATTENTION_FLOPS = {
     _ATEN._scaled_dot_product_flash_attention: _attention_flops,
     _ATEN._scaled_dot_product_efficient_attention: _attention_flops,

@@ -28,6 +28,7 @@ from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_dec
 from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
 from manifold_ocr.models.generative import Labels
 from manifold_ocr.models.images import ResizeInput
+from manifold_ocr.models.kernels.cuda_graphs import padded_length
 from manifold_ocr.models.lora import match_targets, wrap_for_training
 from manifold_ocr.resources import GpuMonitor
 from manifold_ocr.training.batches import BucketSampler
@@ -84,10 +85,14 @@ def measure(
     seconds: float,
     count: Callable[[dict[str, torch.Tensor]], float],
     warm_up: int = 4,
+    lengths: tuple[int, int] | None = None,
 ) -> dict[str, float]:
     """Warm up, then time whole steps for about `seconds`; loader waits are counted apart."""
     batch = to_device(next(batches), device)
     flops_per_sample = count(batch) / len(batch["labels"])
+    if lengths:  # captured before the clock starts, as a run meets each of them once
+        for length in sorted({padded_length(size, 512) for size in range(*lengths)}):
+            step(of_length(batch, length))
     for _ in range(warm_up):
         step(to_device(next(batches), device))
     synchronize(device)
@@ -119,6 +124,13 @@ def measure(
         result["peak_gib"] = torch.cuda.max_memory_allocated() / shapes.GIB
         result["reserved_gib"] = torch.cuda.max_memory_reserved() / shapes.GIB
     return result
+
+
+def of_length(batch: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
+    """The batch with labels of `length` tokens."""
+    labels = torch.full((len(batch["labels"]), length), 7, device=batch["labels"].device)
+    index = torch.arange(labels.numel(), device=labels.device)
+    return {**batch, "labels": labels, "answer_index": index}
 
 
 def to_device(batch: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
@@ -154,14 +166,16 @@ def ours(args: argparse.Namespace, kind: str, batch: int, checkpointing: bool) -
     def count(batch: dict[str, torch.Tensor]) -> float:
         base = model.get_base_model()
         allowed, base.graphs_allowed = base.graphs_allowed, False
-        with FlopCounterMode(display=False) as counter:
+        mapping = shapes.PRODUCT_FLOPS
+        with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
             step(batch)
         base.graphs_allowed = allowed
         return counter.get_total_flops()
 
     data, targets = args.data[kind]
     batches = endless(loader_for(data, targets, batch, args.workers))
-    result = measure(step, batches, args.device, args.seconds, count, warm_up=40)
+    lengths = None if checkpointing else (TOKENS[kind][0], TOKENS[kind][1] + 1)
+    result = measure(step, batches, args.device, args.seconds, count, warm_up=20, lengths=lengths)
     if args.profile:
         rows = [to_device(next(batches), args.device) for _ in range(2)]
         shapes.print_profile(lambda: step(rows.pop()), 2)

@@ -9,7 +9,9 @@ from torch import nn
 
 from manifold_ocr.models.kernels.lora_linear import (
     FastLoraLinear,
+    extend,
     fuse_lora_layers,
+    lora_key_value,
     unfuse_lora_layers,
 )
 
@@ -139,3 +141,33 @@ def test_the_estimate_of_layers_over_8_bit_weights_counts_a_float32_copy_of_what
         batch = {"x": torch.empty(rows, width, dtype=torch.bfloat16, device="meta")}
         needs.append(estimate_step(model.to("meta"), batch).activations)
     assert needs[1] - needs[0] >= rows * width * 4
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("device", DEVICES)
+def test_key_and_value_of_one_frozen_input_are_one_product(dropout, device):
+    model = adapted(dropout).to(device)
+    fuse_lora_layers(model)
+    key, value = model.base_model.model.k, model.base_model.model.v
+    x = torch.randn(3, 5, 16, device=device)
+    assert lora_key_value(key, value, x) is None, "no room was made"
+    extend(x, 4)
+    torch.manual_seed(5)
+    got = lora_key_value(key, value, x)
+    weights = [torch.randn_like(part) for part in got]
+    torch.stack([part * w for part, w in zip(got, weights, strict=True)]).sum().backward()
+    torch.manual_seed(5)
+    entering = [x.reshape(-1, 16)] * 2
+    if dropout:
+        entering = [torch.native_dropout(part, dropout, True)[0] for part in entering]
+    for layer, part, given, weight in zip((key, value), entering, got, weights, strict=True):
+        a, b = (m["default"].weight for m in (layer.lora_A, layer.lora_B))
+        found = a.grad, b.grad
+        a.grad = b.grad = None
+        low = (part @ a.T @ b.T).view_as(given) * layer.scaling["default"]
+        want = layer.base_layer(x) + low
+        torch.testing.assert_close(given, want, rtol=1e-4, atol=1e-4)
+        (want * weight).sum().backward()
+        for mine, formula in zip(found, (a.grad, b.grad), strict=True):
+            torch.testing.assert_close(mine, formula, rtol=1e-4, atol=1e-4)
+        a.grad = b.grad = None

@@ -39,7 +39,7 @@ def test_a_number_that_cannot_be_is_refused(gpus, message, monkeypatch):
         locking.processes_to_start(gpus, 15)
 
 
-def test_when_one_process_fails_the_others_are_ended(tmp_path, monkeypatch):
+def test_when_one_process_fails_the_others_are_ended(tmp_path, monkeypatch, capsys):
     (tmp_path / "member.py").write_text(
         "import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(2)\ntime.sleep(60)\n"
     )
@@ -48,6 +48,19 @@ def test_when_one_process_fails_the_others_are_ended(tmp_path, monkeypatch):
     started = time.monotonic()
     assert locking.start_processes(2, "member") == 2
     assert time.monotonic() - started < 20
+    assert "process 1 of 2 ended with status 2; the others are ended too" in capsys.readouterr().err
+
+
+@pytest.mark.torch
+def test_a_lost_process_is_told_from_other_errors():
+    from torch.distributed import DistNetworkError
+
+    from manifold_ocr.training.run import _lost_process
+
+    reset = "[third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer"
+    assert _lost_process(RuntimeError(reset))
+    assert _lost_process(DistNetworkError("closed"))
+    assert not _lost_process(RuntimeError("shapes differ"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -58,6 +58,20 @@ def test_quantized_weights_have_limits_on_a_gpu_too(tmp_path, monkeypatch, secti
         checks.check_combinations(settings(tmp_path, **sections))
 
 
+@pytest.mark.parametrize(
+    ("sections", "remedy"),
+    [
+        ({"model": {"precision": "bf16"}}, "model.precision=fp16"),
+        ({"model": {"precision": "fp16"}, "train": {"freeze": "none"}}, "train.freeze=backbone"),
+    ],
+)
+def test_sums_in_fp16_are_refused_where_they_cannot_act(tmp_path, monkeypatch, sections, remedy):
+    monkeypatch.setattr(checks, "gpu_present", lambda: True)
+    sections["model"]["fp16_accumulation"] = True
+    with pytest.raises(UserError, match=remedy):
+        checks.check_combinations(settings(tmp_path, **sections))
+
+
 def test_good_params_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "gpu_present", lambda: True)
     good = {"model": {"quantization": "4bit", "precision": "bf16"}}

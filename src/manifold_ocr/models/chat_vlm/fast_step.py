@@ -81,7 +81,7 @@ def _one_image_attention(
     shape = (length, 3, module.num_heads, -1)
     qkv, kernels = module.qkv(hidden_states), kernels_for(hidden_states)
     fused = kernels is not None and not torch.is_grad_enabled()
-    if fused:
+    if kernels is not None and fused:
         kernels.rotate_in_place(qkv, *positions, module.num_heads)
     query, key, value = qkv.view(shape).permute(1, 0, 2, 3).unbind(0)
     if not fused:

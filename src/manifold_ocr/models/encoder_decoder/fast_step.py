@@ -23,6 +23,7 @@ from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder 
 from manifold_ocr.models.encoder_decoder.frozen_vit import FrozenViT, address, supports
 from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_loss, mean_over
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
+from manifold_ocr.models.kernels.lora_linear import extend, lora_key_value
 from manifold_ocr.models.kernels.ops import fp16_accumulation, half_precision_as_is
 
 
@@ -78,6 +79,10 @@ class SdpaTrOCRAttention(TrOCRAttention):
         if layered and crossing and cache.is_updated.get(self.layer_idx):
             kept = cache.cross_attention_cache.layers[self.layer_idx]
             return kept.keys, kept.values
+        if key_value_states is not None and cache is None and self.training:
+            both = lora_key_value(self.k_proj, self.v_proj, key_value_states)
+            if both is not None:
+                return self._heads(both[0]), self._heads(both[1])
         states = key_value_states if crossing else hidden_states
         key, value = self._heads(self.k_proj(states)), self._heads(self.v_proj(states))
         if cache is None:
@@ -139,9 +144,23 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
             encoded = self.encode(batch["pixel_values"])
             if not self.fast_decoder:
                 return self._plain_loss(encoded, batch["labels"])
+            self._extend(encoded)
             hidden = self._decoder_states(encoded, batch["labels"])
             head = self.decoder.get_output_embeddings()
             return answer_loss(hidden, head, batch["labels"], answer_index)
+
+    def _extend(self, encoded: Tensor) -> None:
+        """Let the cross-attention's key and value be one product, where LoRA is on both.
+
+        Not under checkpointing: what a layer computes must not depend on the tensor's object.
+        """
+        inner = self.decoder.model.decoder
+        attention = getattr(inner.layers[0], "encoder_attn", None)
+        adapters = getattr(getattr(attention, "k_proj", None), "lora_A", None)
+        if not adapters or not isinstance(attention, SdpaTrOCRAttention):
+            return
+        if encoded.is_cuda and not encoded.requires_grad and not inner.gradient_checkpointing:
+            extend(encoded, max(layer.weight.shape[0] for layer in adapters.values()))
 
     def _plain_loss(self, encoded: Tensor, labels: Tensor) -> Tensor:
         """Return the summed loss through the library's own decoder and head (BERT's kind)."""

@@ -65,7 +65,7 @@ class FrozenViT:
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return float [images, tokens, width] of uint8 [images, channels, height, width]."""
-        kernels = kernels_for(pixels)
+        kernels: Any = kernels_for(pixels)
         dtype, width = self.projection.dtype, self.projection.shape[0]
         rows = kernels.patches(pixels, self.patch, self.scale, self.shift, dtype)
         images, special = pixels.shape[0], self.special.shape[0]

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from manifold_ocr.models.kernels.ops import HALF
+
 Batch = Mapping[str, Tensor]
 OTHER_THREADS_MAY_WORK = "thread_local"  # the loader's thread pins memory meanwhile
 MAX_GRAPHS = 24  # shapes captured; more are run eagerly
@@ -65,6 +67,9 @@ class StepGraphs:
         self.refused = False
         self.addresses = [p.data_ptr() for p in self.parameters]
         self.gradients = [torch.zeros_like(p) for p in self.parameters]
+        dtypes = {p.dtype for p in model.parameters()} & set(HALF)
+        half = dtypes.pop() if len(dtypes) == 1 else None
+        self.halves = [torch.empty_like(p, dtype=half) for p in self.parameters if half]
         self.pool = torch.cuda.graph_pool_handle()
         self.captured: dict[tuple[Any, ...], _Captured] = {}
 
@@ -94,6 +99,10 @@ class StepGraphs:
 
     def _step(self, batch: Batch) -> Tensor:
         with torch.enable_grad(), twins(self.model) as parameters:
+            if self.halves:  # all casts of the step in one
+                torch._foreach_copy_(self.halves, [p.detach() for p in parameters])
+                for parameter, half in zip(parameters, self.halves, strict=True):
+                    parameter.lowered = half  # type: ignore[attr-defined]
             loss = self.loss_sum(batch)
             grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         for kept, grad in zip(self.gradients, grads, strict=True):

@@ -35,13 +35,14 @@ class _LoraProduct(torch.autograd.Function):
         dropout: float,
         base: Callable[[], Tensor],
         bias: Tensor | None,
+        low: tuple[Tensor, Tensor],
+        scaling: float,
         a: Tensor,
         b: Tensor,
-        scaling: float,
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         entering, mask = torch.native_dropout(flat, dropout, True) if dropout else (flat, None)
-        a_low, b_low = a.to(x.dtype), b.to(x.dtype)
+        a_low, b_low = low
         inner = entering @ a_low.T
         out = functional.linear(flat, base(), bias)
         out.addmm_(inner, b_low.T, alpha=scaling)
@@ -67,7 +68,7 @@ class _LoraProduct(torch.autograd.Function):
             else:
                 grad_x += _dropped(grad_inner @ a_low, mask, ctx.dropout)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
-        return grad_x, None, None, None, grad_a, grad_b, None
+        return grad_x, None, None, None, None, None, grad_a, grad_b
 
 
 def _dropped(values: Tensor, mask: Tensor, dropout: float) -> Tensor:
@@ -75,11 +76,69 @@ def _dropped(values: Tensor, mask: Tensor, dropout: float) -> Tensor:
     return torch.ops.aten.native_dropout_backward(values, mask, 1 / (1 - dropout))
 
 
+class _KeyValue(torch.autograd.Function):
+    """Two LoRA layers over one frozen input as one product; see `lora_key_value`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        extended: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        dropout: float,
+        scaling: float,
+        low: tuple[Tensor, ...],
+        *trained: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        a_key, b_key, a_value, b_value = low
+        rank, width, half = a_key.shape[0], x.shape[-1], weight.shape[0] // 2
+        flat = x.reshape(-1, width)
+        masks: tuple[Tensor | None, Tensor | None] = (None, None)
+        if dropout:
+            (key, one), (value, two) = (torch.native_dropout(flat, dropout, True) for _ in range(2))
+            inner, masks = torch.cat([key @ a_key.T, value @ a_value.T], 1), (one, two)
+        else:
+            inner = flat @ torch.cat([a_key, a_value]).T
+        extended[:, width : width + 2 * rank] = inner
+        torch.mul(b_key, scaling, out=weight[:half, width : width + rank])
+        torch.mul(b_value, scaling, out=weight[half:, width + rank : width + 2 * rank])
+        out = functional.linear(extended, weight, bias)
+        ctx.save_for_backward(flat, inner, b_key, b_value, *masks)
+        ctx.dropout, ctx.scaling = dropout, scaling
+        ctx.dtypes = [parameter.dtype for parameter in trained]
+        shape = x.shape[:-1]
+        return out[:, :half].unflatten(0, shape), out[:, half:].unflatten(0, shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad_key: Tensor, grad_value: Tensor) -> Any:
+        flat, inner, b_key, b_value, *masks = ctx.saved_tensors
+        rank, half = b_key.shape[1], b_key.shape[0]
+        grads = [grad_key.reshape(-1, half), grad_value.reshape(-1, half)]
+        parts = inner.split(rank, 1)
+        grad_b = [
+            tall_product(grad, part).mul(ctx.scaling)
+            for part, grad in zip(parts, grads, strict=True)
+        ]
+        inward = [grad @ b for grad, b in zip(grads, (b_key, b_value), strict=True)]
+        if ctx.dropout:
+            grad_a = [
+                tall_product(part, _dropped(flat, mask, ctx.dropout)).mul(ctx.scaling)
+                for part, mask in zip(inward, masks, strict=True)
+            ]
+        else:
+            both = tall_product(torch.cat(inward, 1), flat).mul(ctx.scaling)
+            grad_a = list(both.split(rank))
+        trained = (grad_a[0], grad_b[0], grad_a[1], grad_b[1])
+        cast = [grad.to(dtype) for grad, dtype in zip(trained, ctx.dtypes, strict=True)]
+        return None, None, None, None, None, None, None, *cast
+
+
 def tall_product(left: Tensor, right: Tensor) -> Tensor:
     """Return left.T @ right for [n, a] and [n, b] with n much larger than a or b.
 
     One product with a tiny side keeps a few multiprocessors busy; slices of n, summed,
-    keep all of them.
+    keep all of them. (One kernel that adds by atomics was tried and is slower.)
     """
     slices = 1
     while (
@@ -94,19 +153,81 @@ def tall_product(left: Tensor, right: Tensor) -> Tensor:
     return torch.bmm(parts[0].transpose(1, 2), parts[1]).sum(0, dtype=torch.float32)
 
 
+def lora_key_value(key: Any, value: Any, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return what two LoRA layers give of the same frozen input, or None: call them instead.
+
+    The low-rank parts go into further columns of `x.extended` (see `extend`) and of one
+    weight, so a single product gives both outputs whole. Layers that share x write these
+    columns in turn.
+    """
+    extended = getattr(x, "extended", None)
+    layers = (key, value)
+    if extended is None or x.requires_grad or not torch.is_grad_enabled():
+        return None
+    if not all(type(layer) is FastLoraLinear and _is_plain(layer) for layer in layers):
+        return None
+    names = {layer.active_adapters[0] for layer in layers}
+    if len(names) > 1 or key.base_layer.weight.shape != value.base_layer.weight.shape:
+        return None
+    name = names.pop()
+    a = [layer.lora_A[name].weight for layer in layers]
+    b = [layer.lora_B[name].weight for layer in layers]
+    room = extended.shape[1] - x.shape[-1]
+    if a[0].shape != a[1].shape or room < 2 * a[0].shape[0] or x.dtype != key.compute_dtype:
+        return None
+    if key.scaling[name] != value.scaling[name] or (
+        (key.base_layer.bias is None) != (value.base_layer.bias is None)
+    ):
+        return None
+    weight, bias = _joined(key, value, room)
+    trained = (a[0], b[0], a[1], b[1])
+    low = tuple(_low(parameter, x.dtype) for parameter in trained)
+    scaling = key.scaling[name]
+    return _KeyValue.apply(x, extended, weight, bias, _rate(key, name), scaling, low, *trained)
+
+
+def extend(x: Tensor, rank: int) -> None:
+    """Give frozen states [.., width] a copy with room for two adapters of `rank` (`x.extended`)."""
+    width, room = x.shape[-1], -(-2 * rank // 8) * 8
+    extended = x.new_empty(x.numel() // width, width + room)
+    extended[:, :width] = x.reshape(-1, width)
+    extended[:, width + 2 * rank :] = 0
+    x.extended = extended  # type: ignore[attr-defined]
+
+
+def _joined(key: Any, value: Any, room: int) -> tuple[Tensor, Tensor | None]:
+    """Return both base weights in one matrix with `room` further columns, and both biases."""
+    bases = [layer.base_layer for layer in (key, value)]
+    state = (bases[0].weight.data_ptr(), bases[0].weight._version, room)
+    kept = key.__dict__.get("_joined")
+    if kept is None or kept[0] != state:
+        weight = torch.cat([base.weight.detach() for base in bases])
+        bias = None if bases[0].bias is None else torch.cat([base.bias.detach() for base in bases])
+        kept = state, functional.pad(weight, (0, room)), bias
+        object.__setattr__(key, "_joined", kept)
+    return kept[1], kept[2]
+
+
+def _low(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a trained weight in the base's dtype: the copy that the step made, or one of now."""
+    made = getattr(parameter, "lowered", None)
+    if made is not None and made.dtype == dtype:
+        return made
+    return parameter.detach().to(dtype)
+
+
+def _rate(layer: Any, name: str) -> float:
+    dropout = layer.lora_dropout[name]
+    return dropout.p if layer.training and isinstance(dropout, nn.Dropout) else 0.0
+
+
 def _lora_forward(layer: Any, x: Tensor, base: Callable[[], Tensor]) -> Tensor:
     name = layer.active_adapters[0]
     x = x.to(layer.compute_dtype)
-    dropout = layer.lora_dropout[name]
-    return _LoraProduct.apply(
-        x,
-        dropout.p if layer.training and isinstance(dropout, nn.Dropout) else 0.0,
-        base,
-        layer.base_layer.bias,
-        layer.lora_A[name].weight,
-        layer.lora_B[name].weight,
-        layer.scaling[name],
-    )
+    a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+    low = (_low(a, x.dtype), _low(b, x.dtype))
+    bias, scaling = layer.base_layer.bias, layer.scaling[name]
+    return _LoraProduct.apply(x, _rate(layer, name), base, bias, low, scaling, a, b)
 
 
 def _is_plain(layer: Any) -> bool:
