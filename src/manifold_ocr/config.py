@@ -396,6 +396,6 @@ CORPORA = "corpora"  # the section whose keys are names; a corpus's options depe
 SECTIONS: dict[str, type[Any]] = {
     "download": DownloadConfig, "model": ModelConfig, "lora": LoraConfig,
     "manifest": ManifestConfig, "augment": AugmentConfig, "train": TrainConfig,
-    "decode": DecodeConfig, "evaluate": EvaluateConfig, "compress": CompressConfig,
-    "leaderboard": LeaderboardConfig, "monitor": MonitorConfig, "gate": GateConfig,
+    "decode": DecodeConfig, "evaluate": EvaluateConfig, "leaderboard": LeaderboardConfig,
+    "compress": CompressConfig, "monitor": MonitorConfig, "gate": GateConfig,
 }  # fmt: skip
