@@ -14,8 +14,7 @@ from manifold_ocr.records import Task, check_language, language_tag
 
 Config = TypeVar("Config")
 
-# No value is converted, an int for a float aside.
-Flag = Annotated[bool, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]  # none is converted, an int for a float aside
 Int = Annotated[int, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=0)]  # 0 mostly means no limit, or automatic
 Positive = Annotated[int, Field(strict=True, ge=1)]
@@ -394,8 +393,8 @@ class GateConfig:
 
 CORPORA = "corpora"  # the section whose keys are names; a corpus's options depend on its kind
 SECTIONS: dict[str, type[Any]] = {
-    "download": DownloadConfig, "model": ModelConfig, "lora": LoraConfig,
-    "manifest": ManifestConfig, "augment": AugmentConfig, "train": TrainConfig,
-    "decode": DecodeConfig, "evaluate": EvaluateConfig, "leaderboard": LeaderboardConfig,
-    "compress": CompressConfig, "monitor": MonitorConfig, "gate": GateConfig,
+    "download": DownloadConfig, "manifest": ManifestConfig, "augment": AugmentConfig,
+    "model": ModelConfig, "lora": LoraConfig, "train": TrainConfig, "decode": DecodeConfig,
+    "evaluate": EvaluateConfig, "compress": CompressConfig, "leaderboard": LeaderboardConfig,
+    "monitor": MonitorConfig, "gate": GateConfig,
 }  # fmt: skip
