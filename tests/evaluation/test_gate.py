@@ -5,7 +5,7 @@ import pytest
 from manifold_ocr.config import GateConfig, MonitorConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.gate import describe, judge, refused
-from manifold_ocr.evaluation.markdown import interval, md_table
+from manifold_ocr.evaluation.markdown import CLASSES, edits, interval, md_table
 from manifold_ocr.metrics.paired import Comparison, document_sums
 from manifold_ocr.metrics.row_score import RowScore
 
@@ -54,5 +54,8 @@ def test_cells_are_escaped_and_undefined_values_are_a_dash():
     assert interval({}, "cer") == "-"
     values = {"cer": 0.5, "cer_low": 0.25, "cer_high": 0.75}
     assert interval(values, "cer") == "50.00 [25.00, 75.00]"
+    counts = {f"{kind}_{name}": n for n, kind in enumerate(("substitutions", "insertions",
+              "deletions"), 1) for name in CLASSES}  # fmt: skip
+    assert edits(counts) == ("1 + 2 + 3",) * 5 and edits({"substitutions_cjk": 1}) == ("-",) * 5
     assert "a\\|b" in md_table(("x", "y"), [("a|b", "1")])
     assert Comparison(name="x").verdict == "not judged"

@@ -82,6 +82,26 @@ def interval(values: Mapping[str, float], key: str) -> str:
     return text
 
 
+CLASSES = (
+    "letters",
+    "digits",
+    "punctuation",
+    "spaces",
+    "cjk",
+)  # of characters, as scores name them
+
+
+def edits(values: Mapping[str, float]) -> tuple[str, ...]:
+    """Return `substitutions + insertions + deletions` of each class of character, or dashes."""
+    kinds = ("substitutions", "insertions", "deletions")
+    return tuple(
+        " + ".join(whole(values[f"{kind}_{name}"]) for kind in kinds)
+        if all(f"{kind}_{name}" in values for kind in kinds)
+        else "-"
+        for name in CLASSES
+    )
+
+
 def _numeric(cell: str) -> bool:
     return cell.strip("*-")[:1].isdigit() and " to " not in cell
 

@@ -13,7 +13,7 @@ from typing import Any
 from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.data.readers.jsonl import ManifestCorpus
 from manifold_ocr.errors import UserError
-from manifold_ocr.evaluation.markdown import digits, interval, render, whole
+from manifold_ocr.evaluation.markdown import digits, edits, interval, render, whole
 from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.metrics.fox import fox_mean, fox_metrics, fox_metrics_swapped
 from manifold_ocr.metrics.omnidocbench.blocks import V1_5, V1_5_CORRECTED, reference_page
@@ -304,6 +304,7 @@ def markdown(report: EvalReport) -> str:
         settings=report.summary["settings"],
         text_rows=_group_rows(report.summary, TEXT),
         space_rows=_group_rows(report.summary, SPACES),
+        class_rows=[(name, *edits(values)) for name, values in _groups(report.summary)],
         failure_rows=_group_rows(report.summary, FAILURES),
         task_rows=[
             (task, whole(values["n"]), name.replace("_", " "), interval(values, name))
@@ -339,13 +340,18 @@ def _task_scores(values: Mapping[str, float]) -> list[str]:
 
 
 def _group_rows(summary: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, ...]]:
+    return [
+        (name, whole(values["n"]), *(interval(values, key) for key in keys))
+        for name, values in _groups(summary)
+    ]
+
+
+def _groups(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return (name, scores) of the whole and of every group."""
     groups = [("overall", summary["overall"])] if "overall" in summary else []
     for grouping in GROUPS:
         groups += [
             (f"{grouping.removeprefix('by_')} {name}", values)
             for name, values in summary[grouping].items()
         ]
-    return [
-        (name, whole(values["n"]), *(interval(values, key) for key in keys))
-        for name, values in groups
-    ]
+    return groups

@@ -5,7 +5,7 @@ from typing import Any
 
 from manifold_ocr.config import GateConfig
 from manifold_ocr.evaluation.gate import describe
-from manifold_ocr.evaluation.markdown import digits, interval, render, whole
+from manifold_ocr.evaluation.markdown import digits, edits, interval, render, whole
 from manifold_ocr.metrics.paired import Comparison
 from manifold_ocr.publish.ranking import HEADLINE, OURS, Board, Entry, Track
 
@@ -20,6 +20,7 @@ SIZES = (
 )
 SPACES = (  # columns of docs/metrics.md that tell spaces apart, where the scores hold them
     ("cer_without_spaces", "CER without spaces"),
+    ("cer_casefold", "CER without case"),
     ("space_precision", "Space precision"),
     ("space_recall", "Space recall"),
 )
@@ -103,6 +104,11 @@ def _track(track: Track) -> dict[str, Any]:
         ]
         if spaces
         else [],
+        "class_rows": [
+            (entry.name, *edits(entry.values))
+            for entry in entries
+            if "substitutions_letters" in entry.values
+        ],
         "cost_titles": [*(heading for _, heading, _ in costs), "License", "Measured on"],
         "cost_rows": [
             (
