@@ -75,3 +75,16 @@ def test_faint_print_under_dark_specks_is_whole():
         gray.putpixel((rng.randrange(700), rng.randrange(400)), 0)
     faint = gray.convert("RGB")
     assert cut_joined_columns(faint, lines, 0.0) == lines
+
+
+def test_white_beside_full_width_punctuation_is_no_gutter():
+    font = ImageFont.truetype(str(font_path("noto-sans-sc")), 22)
+    page, lines = Image.new("RGB", (420, 200), "white"), []
+    for number, row in enumerate(
+        ["如果评论出现营养，请立即团聚", "如果车间出现芯片，请立即请求"] * 3
+    ):
+        top = 10 + 30 * number
+        ImageDraw.Draw(page).text((10, top), row, fill="black", font=font)
+        lines.append(box_line(8, top + 2, 12 + round(font.getlength(row)), top + 30))
+    assert any(white_gaps(page.crop((8, 12, 330, 40)), 0.45))
+    assert cut_joined_columns(page, lines, 0.0) == lines

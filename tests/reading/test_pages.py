@@ -84,6 +84,12 @@ def test_lines_and_pages_are_told_apart(size, lines, expected):
     assert read(lines, size, mode="line").text == f"w{max(size)}"
 
 
+def test_auto_is_never_empty_where_lines_were_found():
+    lines, size = [quad(0, 1, 12, 9)], (13, 10)
+    assert is_line_image(size, lines) and read(lines, size, "line").text == ""
+    assert (read(lines, size).text, read(lines, size).mode) == ("w12", "page")
+
+
 def test_is_line_image_needs_the_row_to_fill_the_height():
     assert is_line_image((300, 50), [quad(0, 10, 300, 40)])
     assert not is_line_image((300, 200), [quad(0, 10, 300, 40)])

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -319,10 +320,13 @@ def test_stanzas_side_by_side_are_read_one_after_the_other():
     assert rows_of(lines) == verses + [text.upper() for text in verses]
 
 
-def test_marginal_notes_are_read_before_the_paragraphs_that_they_stand_beside():
+@pytest.mark.parametrize("left", [50, 850])
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_marginal_notes_are_read_before_the_paragraphs_that_they_stand_beside(left, rows):
     lines = []
     for i in range(3):
-        lines.append(line(50, 100 + 200 * i, 150, f"note {i}", 16))
+        for row in range(rows):
+            lines.append(line(left, 100 + 200 * i + 22 * row, left + 120, f"note {i}", 16))
         lines += column(250, 800, 100 + 200 * i, 5, f"text {i}")
     order = [part[0] for part in texts(lines)]
     assert order == [name for i in range(3) for name in (f"note {i}", f"text {i} 0")]

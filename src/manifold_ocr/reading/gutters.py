@@ -1,6 +1,5 @@
 """Columns so close that the detector joins them: cut where a white gap runs down through rows."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -16,6 +15,8 @@ from manifold_ocr.records import Box
 GAP_WIDTH = 0.45  # least white between joined columns, in line heights
 GAP_ROWS = 4  # rows through which it must run
 WORD_SPACE = 0.2  # least space between words, in line heights
+FEW_SPACES = 2  # other spaces in a line from which they tell how wide those of words are
+PUNCTUATION = 0.65  # line heights of the white beside full-width punctuation
 WIDER = 1.4  # a gutter is this many times as wide as the spaces between the words beside it
 INK = 0.35  # share of a line's contrast from which a pixel is ink
 SOLID = 95  # percent of a line's pixels below its contrast: specks darker than print are fewer
@@ -37,9 +38,14 @@ class _Strip:
         return [(a, b) for a, b in self.spaces if b - a > least]
 
     def ratio(self, gap: Interval) -> float:
-        """Return how many times as wide as the other spaces one of them is."""
+        """Return how many times as wide as the other spaces one of them is.
+
+        Chinese has none between words, but white of up to a character beside punctuation.
+        """
         others = [b - a for a, b in self.spaces if (a, b) != gap]
-        return (gap[1] - gap[0]) / median(others) if others else math.inf
+        if len(others) < FEW_SPACES:
+            others = [PUNCTUATION * (self.box[3] - self.box[1])]
+        return (gap[1] - gap[0]) / median(others)
 
 
 def cut_joined_columns(

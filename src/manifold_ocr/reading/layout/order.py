@@ -131,7 +131,7 @@ def _beside_notes(
     """Return notes, each before the text that it stands beside, or None where none are.
 
     Notes are the narrower of two columns: at least two blocks apart from each other, each
-    beginning beside the beginning of a longer paragraph.
+    beginning beside the beginning of a paragraph that is not shorter.
     """
     if len(columns) != 2:
         return None
@@ -144,8 +144,8 @@ def _beside_notes(
         return None
     for index in notes:
         beside = [b for b in (boxes[k] for k in text) if abs(b[1] - boxes[index][1]) <= height]
-        longer = any(b[3] - b[1] >= 2 * (boxes[index][3] - boxes[index][1]) for b in beside)
-        if not longer:
+        tall = boxes[index][3] - boxes[index][1]
+        if not any(b[3] - b[1] >= max(2 * height, tall) for b in beside):
             return None
     parts = [[k for k in text if boxes[k][1] < tops[0] - height]]
     for note, top, end in zip(notes, tops, [*tops[1:], float("inf")], strict=True):
