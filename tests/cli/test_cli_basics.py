@@ -186,3 +186,10 @@ def test_a_preset_with_a_small_learning_rate_is_read_back_as_a_number(tmp_path):
     preset.write_text("train: {learning_rate: -1}\n")
     with pytest.raises(UserError, match=r"train\.learning_rate: must be greater than 0, not -1"):
         apply_preset(preset, tmp_path / "params.yaml")
+
+
+def test_read_says_that_a_file_is_missing_before_a_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("manifold_ocr.reading.engines.checkpoint.reader_model", lambda *_: 1 / 0)
+    with pytest.raises(UserError, match=r"none\.png: no such file"):
+        CliRunner().invoke(build_app(), ["read", "none.png"], catch_exceptions=False)

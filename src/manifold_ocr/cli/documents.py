@@ -124,6 +124,7 @@ def register_read(app: typer.Typer) -> None:
         threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
     ) -> None:
         """Print the text of images and PDFs; status 2 if any of them could not be read."""
+        from manifold_ocr.errors import UserError
         from manifold_ocr.reading.detect import DetectionConfig, LazyDetector
         from manifold_ocr.reading.engines.checkpoint import reader_model
         from manifold_ocr.reading.page import PageReader, ReadOptions, parse_pages
@@ -139,6 +140,8 @@ def register_read(app: typer.Typer) -> None:
             pages=parse_pages(pages) if pages else (),
             text_layer=text_layer,  # type: ignore[arg-type]
         )
+        if not any(path.exists() for path in images):  # said before a model is loaded
+            raise UserError(f"{images[0]}: no such file")
         detector = LazyDetector(DetectionConfig(threads=threads))
         reader = PageReader(detector, reader_model(model))
         if not print_texts(images, reader, options, json_lines=json_lines, flow=flow):
