@@ -334,7 +334,10 @@ def _rendered(
     document: Document, dpi: int, pages: Sequence[PageRange]
 ) -> Iterator[tuple[int, str, Image.Image]]:
     problems = []
-    for frame in chosen_frames(len(document), pages):
+    frames = chosen_frames(len(document), pages)
+    if not frames:
+        raise UserError(f"{document.path}: none of its {len(document)} page(s) is in --pages")
+    for frame in frames:
         try:
             page = document.render(frame, dpi)
         except UserError as error:
