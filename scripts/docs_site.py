@@ -52,6 +52,8 @@ CORPUS_OPTIONS = {
     "pages": "one more row per document, with the whole page",
     "version": "of the generator",
     "needles": "share of documents on which a passcode is planted",
+    "apart": "parts of a line farther apart than this times its height are rows; 0: never",
+    "legible": "lines must keep this share of their ink; 0: whatever is left",
     "layout": "layout of the folder; auto: found by looking",
     "granularity": "line or page; overrides what the texts show",
     "document_pattern": "regular expression; its first group names the document",
