@@ -37,8 +37,7 @@ MAX_FRAMES = 10_000  # a file whose pages go round in a circle ends
 SUBFILE_TYPE = 254  # the TIFF tag: bit 0 marks a thumbnail, bit 2 a mask
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-# Pillow's own limit is lower than ours and only warns; `_Frames` applies ours.
-Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS  # Pillow's only warns; `_Frames` applies ours
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF data and the like: it is shown
 
@@ -220,12 +219,11 @@ class _Pdf:
         try:
             self._file = pypdfium2.PdfDocument(path, password=password)
         except self._error as error:
-            if "password" in str(error).lower():
+            # PDFium's reason may be that of the file before: it sets none for one without pages
+            if "password" in str(error).lower() and b"/Encrypt" in path.read_bytes():
                 hint = "the password is wrong" if password else "give its --password"
                 raise UserError(f"{path}: a PDF with a password; {hint}") from error
-            if "Success" in str(error):  # PDFium's word for a file in order but for its pages
-                raise UserError(f"{path}: a PDF without any page that can be read") from error
-            raise UserError(f"{path}: not a PDF that can be read ({error})") from error
+            raise UserError(f"{path}: not a PDF that can be read, or without any page") from error
         with contextlib.suppress(self._error):
             self._file.init_forms()
         self.count = len(self._file)

@@ -290,6 +290,8 @@ def read_document(
         UserError: as `open_pages`.
     """
     with Document(path, options.password) as document:
+        if not chosen_frames(len(document), options.pages):
+            raise UserError(f"{path}: none of its {len(document)} page(s) is in --pages")
         for frame, label, image in _rendered(document, options.dpi, options.pages):
             layer = document.text_layer(frame, options.dpi)
             if layer and options.text_layer == "prefer":
@@ -334,10 +336,7 @@ def _rendered(
     document: Document, dpi: int, pages: Sequence[PageRange]
 ) -> Iterator[tuple[int, str, Image.Image]]:
     problems = []
-    frames = chosen_frames(len(document), pages)
-    if not frames:
-        raise UserError(f"{document.path}: none of its {len(document)} page(s) is in --pages")
-    for frame in frames:
+    for frame in chosen_frames(len(document), pages):
         try:
             page = document.render(frame, dpi)
         except UserError as error:
