@@ -175,3 +175,17 @@ def test_a_pale_word_askew_behind_the_text_is_a_watermark_and_a_dark_one_a_stamp
     assert [value["note"] for value in found.as_json()["watermarks"]] == ["watermark"] * left_out
     alone = PageReader(Boxes(lines[2:]), Widths()).read(page, "page")
     assert not alone.watermarks and len(alone.lines) == 1
+
+
+def test_a_small_row_under_a_headline_is_no_part_of_its_line():
+    """A sign: the headline 95 pixels high, 45 below it a row of 27; it was read as one line."""
+    from manifold_ocr.reading.detect import DetectedLine
+    from manifold_ocr.reading.straighten import is_line_image
+
+    def box(x0, y0, x1, y1):
+        return DetectedLine(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), 0.9)
+
+    headline = box(15, 10, 635, 145)
+    assert is_line_image((700, 170), [headline])
+    assert is_line_image((700, 170), [box(15, 10, 300, 145), box(330, 50, 600, 140)])
+    assert not is_line_image((700, 260), [headline, box(20, 155, 370, 200)])

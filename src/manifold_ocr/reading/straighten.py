@@ -109,6 +109,9 @@ def is_line_image(size: tuple[int, int], found: list[DetectedLine]) -> bool:
     lines = sorted((Line(line.box) for line in found), key=lambda line: line.box[0])
     top, bottom = min(line.box[1] for line in lines), max(line.box[3] for line in lines)
     tallest = max(line.box[3] - line.box[1] for line in lines)
+    high = max(lines, key=lambda line: line.box[3] - line.box[1]).box
+    if any(not high[1] < (line.box[1] + line.box[3]) / 2 < high[3] for line in lines):
+        return False  # a small row under a headline
     if any(line.box[3] - line.box[1] > 2 * (line.box[2] - line.box[0]) for line in lines):
         return False  # text that runs down
     spaces = [b.box[0] - a.box[2] for a, b in itertools.pairwise(lines)]
