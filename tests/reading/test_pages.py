@@ -189,3 +189,5 @@ def test_a_small_row_under_a_headline_is_no_part_of_its_line():
     assert is_line_image((700, 170), [headline])
     assert is_line_image((700, 170), [box(15, 10, 300, 145), box(330, 50, 600, 140)])
     assert not is_line_image((700, 260), [headline, box(20, 155, 370, 200)])
+    price = [box(20, 20, 265, 125), box(325, 60, 435, 92), box(325, 98, 462, 126)]
+    assert not is_line_image((500, 210), price)

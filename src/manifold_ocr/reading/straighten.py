@@ -112,6 +112,10 @@ def is_line_image(size: tuple[int, int], found: list[DetectedLine]) -> bool:
     high = max(lines, key=lambda line: line.box[3] - line.box[1]).box
     if any(not high[1] < (line.box[1] + line.box[3]) / 2 < high[3] for line in lines):
         return False  # a small row under a headline
+    for one, other in itertools.combinations([line.box for line in lines], 2):
+        across = min(one[2], other[2]) - max(one[0], other[0])
+        if across > 0 and min(one[3], other[3]) <= max(one[1], other[1]):
+            return False  # small rows beside a headline, one above the other
     if any(line.box[3] - line.box[1] > 2 * (line.box[2] - line.box[0]) for line in lines):
         return False  # text that runs down
     spaces = [b.box[0] - a.box[2] for a, b in itertools.pairwise(lines)]
