@@ -213,12 +213,12 @@ LARGER_IS_BETTER = ("character_accuracy", "token_f1")  # the others are error ra
 class TrainConfig:
     """Optimization, evaluation during training, checkpoints, resume: docs/training.md."""
 
-    epochs: AboveZero = 1.0
+    epochs: AboveZero = 2.0
     max_steps: Count = 0
     train_batch_size: Count = 16
     eval_batch_size: Positive = 32
     gradient_accumulation: Positive = 1
-    learning_rate: AboveZero = 1e-3
+    learning_rate: AboveZero = 5e-4
     weight_decay: NotNegative = 0.01
     warmup: ShareBelowOne = 0.05
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"

@@ -1,17 +1,9 @@
 """The fast CTC loss equals torch's own, in value and in every gradient."""
 
-import numpy as np
 import pytest
 import torch
 
-from manifold_ocr.models.ctc.loss import (
-    LOOKALIKES,
-    ClassSubset,
-    Workspace,
-    ctc_head_loss,
-    plain_ctc_loss,
-    trained_classes,
-)
+from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss, plain_ctc_loss
 from manifold_ocr.models.ctc.train import collate_lines, line_labels, targets_of
 
 pytestmark = pytest.mark.torch
@@ -83,40 +75,3 @@ def test_collate_groups_equal_widths_and_pads_nothing() -> None:
     assert [tuple(group.shape) for group in batch["groups"]] == [(1, 2, 3), (2, 2, 5)]
     assert batch["classes"][:, 1].tolist() == [2, 1, 3]
     assert batch["groups"][1][1].unique().tolist() == [2.0]
-
-
-def test_training_tells_apart_the_classes_of_the_labels_and_their_look_alikes() -> None:
-    weight = torch.eye(40, dtype=torch.float32).repeat(10, 1)  # class c looks like c + 40 k
-    weight += 0.01 * torch.randn(400, 40, generator=torch.Generator().manual_seed(0))
-    chosen = trained_classes([3, 7], weight.numpy())
-    assert {0, 3, 7} <= set(chosen.tolist())
-    assert len(chosen) == 3 * (1 + LOOKALIKES)
-    assert {c % 40 for c in chosen.tolist()} == {0, 3, 7}, "only what looks like them"
-    assert trained_classes(range(9), weight[:9].numpy()).tolist() == list(range(9))
-
-
-def test_the_loss_over_some_classes_is_torchs_over_the_same() -> None:
-    weights = layer(2)
-    chosen = np.array([0, 2, 5, 7, 9, 11, 40, 299])
-    subset = ClassSubset(chosen, CLASSES)
-    texts = [[5, 5, 7], [299, 2, 2, 9, 40]]
-    frames = torch.tensor([6, 9])
-    targets = targets_of(line_labels(texts), frames)
-    hidden = torch.randn(15, HIDDEN, dtype=torch.float64, requires_grad=True)
-    inner = hidden @ weights["down"].t()
-    rows = subset.rows
-    ours = ctc_head_loss(
-        hidden, inner, weights["weight"][rows], weights["up"][rows], weights["bias"][rows],
-        subset.targets(targets), Workspace(),
-    )  # fmt: skip
-    outside = torch.full((CLASSES,), -1e4, dtype=torch.float64)  # no share of the softmax
-    outside[rows] = 0.0
-    logits = hidden @ weights["weight"].t() + inner @ weights["up"].t() + weights["bias"]
-    theirs = plain_ctc_loss(logits + outside, targets)
-    torch.testing.assert_close(ours, theirs)
-    (slope,) = torch.autograd.grad(ours, [weights["up"]], retain_graph=True)
-    assert slope.abs().sum(1).nonzero().ravel().tolist() == chosen.tolist(), "others stay"
-    mine, torchs = (
-        torch.autograd.grad(loss, [hidden], retain_graph=True)[0] for loss in (ours, theirs)
-    )
-    torch.testing.assert_close(mine, torchs, rtol=1e-6, atol=1e-9)

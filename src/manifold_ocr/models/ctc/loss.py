@@ -8,11 +8,9 @@ the recursion runs on those few classes only and the large matrix is walked over
 The value and the gradients are exact, not an approximation.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone uses
@@ -34,46 +32,6 @@ class LineTargets:
     frames: Tensor
     characters: Tensor
     weights: Tensor
-
-
-LOOKALIKES = 4  # classes kept beside each one of the labels
-
-
-def trained_classes(labels: Iterable[int], weight: np.ndarray) -> np.ndarray:
-    """Return the classes that training tells apart: the blank, the labels' and their look-alikes.
-
-    `weight` (C, H) is the base model's last layer: characters that it may take for one another
-    have rows of similar direction, and the LOOKALIKES nearest ones of each label class are kept.
-    Computed in float64, so that the choice is the same on every processor. Ascending, (S,).
-    """
-    vectors = weight.astype(np.float64)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    known = np.array(sorted({0, *labels}))
-    chosen, nearest = set(known.tolist()), min(LOOKALIKES + 1, len(weight))
-    for start in range(0, len(known), 256):
-        likeness = vectors[known[start : start + 256]] @ vectors.T
-        best = np.argpartition(-likeness, nearest - 1, axis=1)[:, :nearest]
-        chosen.update(best.ravel().tolist())
-    return np.array(sorted(chosen))
-
-
-class ClassSubset:
-    """Some of the classes, in the order of their numbers, as the last layer's rows and columns."""
-
-    def __init__(self, chosen: np.ndarray, classes: int) -> None:
-        """`chosen` (S,) of `classes` classes, ascending."""
-        self.rows = torch.from_numpy(chosen)
-        self._place = torch.full((classes,), -1, dtype=torch.long)
-        self._place[self.rows] = torch.arange(len(chosen))
-
-    def to(self, device: torch.device) -> None:
-        """Move to where the loss is computed."""
-        self.rows, self._place = self.rows.to(device), self._place.to(device)
-
-    def targets(self, targets: LineTargets) -> LineTargets:
-        """Return the targets with the places of their classes among the chosen ones."""
-        known = self._place[targets.classes.clamp(min=0)]
-        return replace(targets, classes=torch.where(targets.classes < 0, targets.classes, known))
 
 
 class Workspace:

@@ -32,13 +32,7 @@ from manifold_ocr.models.ctc.grown_head import (
     restore_grown,
     save_grown,
 )
-from manifold_ocr.models.ctc.loss import (
-    ClassSubset,
-    LineTargets,
-    Workspace,
-    ctc_head_loss,
-    trained_classes,
-)
+from manifold_ocr.models.ctc.loss import LineTargets, Workspace, ctc_head_loss
 from manifold_ocr.models.ctc.model import backbone_features, core, head_hidden, load_recognizer
 from manifold_ocr.models.ctc.vocabulary import Growth, character_list, growth_for, read_growth
 from manifold_ocr.models.family import TrainingData
@@ -147,7 +141,6 @@ class CtcTrainee(nn.Module):
         self.recognizer = recognizer
         self.cached = cached
         self.workspace = Workspace()
-        self.subset: ClassSubset | None = None  # None: all classes
 
     def train(self, mode: bool = True) -> "CtcTrainee":
         """Set training mode, except for batch norms."""
@@ -177,19 +170,10 @@ class CtcTrainee(nn.Module):
         if hasattr(layer, "lora_A"):
             low = layer.lora_A["default"](layer.lora_dropout["default"](hidden))
             inner, up = low * layer.scaling["default"], layer.lora_B["default"].weight
-        targets, weight, bias = targets_of(labels, frames), layer.weight, layer.bias
-        if self.subset is not None:
-            self.subset.to(hidden.device)
-            rows, targets = self.subset.rows, self.subset.targets(targets)
-            weight, bias, up = weight[rows], bias[rows], None if up is None else up[rows]
-        loss = ctc_head_loss(hidden, inner, weight, up, bias, targets, self.workspace)
+        loss = ctc_head_loss(
+            hidden, inner, layer.weight, up, layer.bias, targets_of(labels, frames), self.workspace
+        )
         return {"loss": loss}
-
-    def tell_apart(self, texts: Sequence[list[int]]) -> None:
-        """Train on the classes of some texts and those that look like them (see `loss`)."""
-        weight = core(self.recognizer).head.head.weight.detach().float().cpu().numpy()
-        chosen = trained_classes({number for text in texts for number in text}, weight)
-        self.subset = ClassSubset(chosen, len(weight)) if len(chosen) < len(weight) else None
 
     @torch.no_grad()
     def best_frames(self, hidden: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +208,6 @@ class CtcTraining:
         self._cache: FeatureCache | None = None
         self._keys: dict[str, str] = {}
         self._frames: dict[str, int] = {}
-        self._trainee: CtcTrainee | None = None
 
     def audit(self, samples: Sequence[Sample]) -> Audit:
         """Reject rows with unknown characters or too few frames; features are cached here.
@@ -270,16 +253,13 @@ class CtcTraining:
             model = add_lora(model, settings.lora, targets, within)
         if (layer := grown_layer(core(model))) is not None:
             layer.trainable()
-        self._trainee = CtcTrainee(model, self.cached)
-        return self._trainee
+        return CtcTrainee(model, self.cached)
 
     def data(self, samples: Sequence[Sample], labels: Any = None) -> TrainingData:
         """Return the training rows; every label was checked by `audit`."""
         self._measure(samples)
         classes = [self._encode(sample) for sample in samples]
         lengths = [self._frames[sample.id] for sample in samples]
-        if self._trainee is not None:
-            self._trainee.tell_apart(classes)
         if not self.cached:
             return PixelRows(samples, classes, lengths, self.settings.image_root)
         keys = [self._keys[sample.id] for sample in samples]
