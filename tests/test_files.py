@@ -91,8 +91,9 @@ def test_a_clone_below_another_tmp_exps_is_its_own_workspace(tmp_path, monkeypat
 def test_a_stopped_stage_leaves_nothing_that_git_sees(tmp_path, sent, left):
     """SIGTERM and Ctrl-C remove the temporary folder; what kill -9 leaves is ignored by git."""
     code = (
-        "import time\nfrom manifold_ocr.files import atomic_directory\n"
+        "import signal, time\nfrom manifold_ocr.files import atomic_directory\n"
         "from manifold_ocr.stages.runner import run_stage\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         "def main():\n"
         "    with atomic_directory('data/augmented') as folder:\n"
         "        (folder / 'a.png').write_bytes(b'x')\n"

@@ -199,11 +199,11 @@ def test_kill_in_the_middle_of_training_then_repro_gives_the_same_adapter(repro)
     }.items():
         shutil.rmtree(clone.root / "output/cache/training", ignore_errors=True)
         _kill(clone, victim, *command)
-        resumed = clone.dvc("repro", "-s", "train", env={"DVC_NO_RUN_CACHE": "1"}).stdout
+        resumed = clone.dvc("repro", "-s", "--no-run-cache", "train").stdout
         assert re.search(r"run folder .*, from checkpoint-\d+", resumed), resumed
         adapters[victim] = out_hash(clone, "train", "output/adapter")
     shutil.rmtree(clone.root / "output/cache/training")
-    clone.dvc("repro", "-f", "-s", "train", "-q", env={"DVC_NO_RUN_CACHE": "1"})
+    clone.dvc("repro", "-f", "-s", "--no-run-cache", "train", "-q")
     adapters["nothing"] = out_hash(clone, "train", "output/adapter")
     assert len(set(adapters.values())) == 1, adapters
     clone.run("git", "checkout", "-q", ".")

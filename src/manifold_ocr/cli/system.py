@@ -170,6 +170,8 @@ def register_merge(app: typer.Typer) -> None:
         from manifold_ocr.config import ModelConfig, load_section
         from manifold_ocr.errors import UserError
 
+        if folder.exists() and not (folder / "config.json").is_file():
+            raise UserError(f"{folder} exists and is no checkpoint; name another folder")
         if not (adapter / "adapter_config.json").is_file():
             raise UserError(f"{adapter}: no adapter in it; run `dvc repro train` first")
         from manifold_ocr.models.adapter_files import check_origin
@@ -177,8 +179,6 @@ def register_merge(app: typer.Typer) -> None:
         from manifold_ocr.models.registry import base_path, load_plain
 
         base = base_path(load_section(ModelConfig, "model"))
-        if folder.exists() and not (folder / "config.json").is_file():
-            raise UserError(f"{folder} exists and is no checkpoint; name another folder")
         if folder.resolve() in (base.resolve(), adapter.resolve()):
             raise UserError(f"{folder}: would replace what is merged; name another folder")
         check_origin(adapter, base)
