@@ -139,12 +139,12 @@ class Doubtful:
 
     family = name = "doubtful"
 
-    def __init__(self, text):
-        self.text = text
+    def __init__(self, text, confidence=0.3):
+        self.text, self.confidence = text, confidence
 
     def recognize(self, images, prompts=None):
         for _ in images:
-            yield Recognition(self.text, 0.3)
+            yield Recognition(self.text, self.confidence)
 
 
 @pytest.mark.parametrize("text", ["", "oe"])
@@ -158,3 +158,15 @@ def test_text_that_the_model_cannot_write_is_said(text):
     assert (line.note, line.box) == ("unreadable script", (20, 20, 200, 50))
     assert page.as_json()["unreadable"][0]["note"] == "unreadable script"
     assert page.text == text
+
+
+@pytest.mark.parametrize(("text", "said"), [("  y ", 1), ("7", 0), ("Sum", 0), ("合计", 0)])
+def test_a_letter_for_a_whole_line_is_another_script(text, said):
+    """A Hebrew line comes out as one sure letter; a number may stand behind leaders."""
+
+    class Found:
+        def detect(self, image):
+            return [quad(20, 20, 200, 50)]
+
+    page = PageReader(Found(), Doubtful(text, 0.95)).read(Image.new("RGB", (300, 300), "white"))
+    assert len(page.unreadable) == said and page.text == text.strip()

@@ -36,6 +36,7 @@ from manifold_ocr.reading.watermarks import watermarks
 UNREADABLE = "unreadable script"
 WATERMARK = "watermark"
 LEAST_CONFIDENCE = 0.6  # below, the recognizer has not made out what the detector is sure of
+FEWEST_LETTERS = 0.25  # for each time that its height goes into a line's width; Latin has about 2
 SURE_TEXT = 0.6  # the detector's score from which it is sure of text
 
 Mode = Literal["auto", "line", "page"]
@@ -243,7 +244,7 @@ class PageReader:
         for line, crops, mark in zip(lines, ways, behind, strict=True):
             tried = [(next(results), crop) for crop in crops]
             best, crop = max(tried, key=lambda pair: pair[0].confidence or 0.0)
-            note = WATERMARK if mark else UNREADABLE if is_unreadable(best, line) else ""
+            note = WATERMARK if mark else UNREADABLE if is_unreadable(best, line, crop) else ""
             straight = Line(straight_box(line, skew), best.text, best.confidence, note)
             read.append(ReadLine(line, straight, straight, crop))
         return read
@@ -261,13 +262,16 @@ def _confidence(lines: Sequence[ReadLine]) -> float | None:
     return sum((confidence or 0.0) * length for confidence, length in known) / total
 
 
-def is_unreadable(result: Recognition, line: DetectedLine) -> bool:
+def is_unreadable(result: Recognition, line: DetectedLine, crop: Image.Image) -> bool:
     """Tell whether the detector is sure of text that the recognizer cannot make out.
 
-    So come out scripts that its vocabulary does not hold.
+    So come out scripts that its vocabulary does not hold: doubtful, or as a letter or two for a
+    whole line. A number alone may stand behind leaders.
     """
+    text = "".join(result.text.split())
     doubtful = result.confidence is not None and result.confidence < LEAST_CONFIDENCE
-    return line.score >= SURE_TEXT and (doubtful or not result.text.strip())
+    sparse = len(text) * crop.height < FEWEST_LETTERS * crop.width and text.isalpha()
+    return line.score >= SURE_TEXT and (doubtful or sparse or not text)
 
 
 @dataclass(frozen=True, kw_only=True)
