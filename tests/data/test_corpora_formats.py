@@ -238,6 +238,14 @@ def test_omnidocbench_order_spans_tables_and_shares(tmp_path):
     assert [r.reason for r in rejected] == ["broken_row"]
 
 
+def test_a_page_of_omnidocbench_without_blocks_is_counted(tmp_path):
+    image(tmp_path / "images/p.jpg")
+    write(tmp_path / "OmniDocBench.json", [omnidocbench_page() | {"layout_dets": []}])
+    rows, rejected = read(tmp_path, "omnidocbench")
+    assert not rows and [r.reason for r in rejected] == ["empty_label"]
+    assert "p.jpg" in rejected[0].detail
+
+
 PAGE = """<?xml version="1.0"?><PcGts xmlns="http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15">
 <Page imageFilename="scan 1.png" imageWidth="60" imageHeight="40" primaryLanguage="German">
 <ReadingOrder><OrderedGroup id="g"><RegionRefIndexed index="0" regionRef="r2"/>

@@ -171,6 +171,13 @@ def test_wrong_corrections_are_refused(scans, tmp_path, line):
         apply_corrections(tmp_path / "out", path)
 
 
+def test_an_order_that_is_no_list_is_refused(scans, tmp_path):
+    label(scans, tmp_path / "out")
+    path = save(tmp_path / "c.json", [{"image": "a-0001.png", "text": "x"}], 1.5)
+    with pytest.raises(UserError, match=r"c\.json: 'order' must be a list"):
+        apply_corrections(tmp_path / "out", path)
+
+
 def test_labels_are_exported_as_page_xml_and_alto(scans, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -127,7 +127,11 @@ class OmniDocBench:
             try:
                 page = _Page(value, where, prefix, parsed)
                 listed.add(page.image)
-                yield from page.rows()
+                rows = list(page.rows())
+                yield from rows
+                if not rows:
+                    detail = f"{page.image}: the page has no block with a text"
+                    yield self._reject(where, "empty_label", detail)
             except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
                 detail = f"not a page of the benchmark: {error!r}"
                 yield self._reject(where, "broken_row", detail)

@@ -42,6 +42,9 @@ def apply_corrections(out: Path, corrections: Path) -> tuple[int, int]:
     rows: Any = value.get("lines") if isinstance(value, dict) else None
     if not isinstance(rows, list):
         raise UserError(f"{corrections}: not a corrections file of the label page")
+    order: Any = value.get("order") or []
+    if not isinstance(order, list):
+        raise UserError(f"{corrections}: 'order' must be a list of line images, not {order!r}")
     targets = [_target(out, row, corrections) for row in rows]
     labels = {label.image: [label] for label in read_index(out)}
     changed = removed = 0
@@ -58,7 +61,6 @@ def apply_corrections(out: Path, corrections: Path) -> tuple[int, int]:
         texts = [text for text, _ in parts]
         changed += len(texts) > 1 or bool(row.get("rotate")) or before.strip() != texts[0]
         labels[name] = [part for _, part in parts if part is not None]
-    order: Any = value.get("order") or []
     places = {name: place for place, name in enumerate(order) if isinstance(name, str)}
     chosen = sorted(labels, key=lambda name: places.get(name, len(places)))
     kept = [label for name in chosen for label in labels[name]]
