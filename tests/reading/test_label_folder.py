@@ -172,6 +172,7 @@ def test_wrong_corrections_are_refused(scans, tmp_path, line):
 
 
 def test_an_order_that_is_no_list_is_refused(scans, tmp_path):
+    sheet().save(scans / "a.png")
     label(scans, tmp_path / "out")
     path = save(tmp_path / "c.json", [{"image": "a-0001.png", "text": "x"}], 1.5)
     with pytest.raises(UserError, match=r"c\.json: 'order' must be a list"):
