@@ -126,7 +126,7 @@ def test_names_with_hash_and_question_mark_are_addresses_in_the_page(scans, tmp_
 
 
 def save(path, lines, order=()):
-    path.write_text(json.dumps({"lines": lines, "order": list(order)}))
+    path.write_text(json.dumps({"lines": lines, "order": order}))
     return path
 
 
