@@ -150,6 +150,11 @@ def test_contradictions_are_flagged_and_nothing_is_altered(old, new, flag):
     assert value in {field.value for field in found.fields}
 
 
+def test_change_with_a_minus_is_change():
+    rows = ["CHANGE -3.25" if row == "CHANGE 3.25" else row for row in RECEIPT]
+    assert not extract_fields([(1, page_of(rows))], "receipt").flags
+
+
 def test_labels_and_values_in_columns_belong_together():
     lines = [("TOTAL", (10, 100, 90, 130)), ("9.90", (500, 104, 560, 132)),
              ("ACME LTD", (200, 10, 400, 40))]  # fmt: skip

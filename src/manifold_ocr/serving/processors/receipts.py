@@ -366,7 +366,7 @@ def _flags(values: dict[str, str], items: Sequence[Item]) -> list[str]:
     if "subtotal" in known and not explains(known["subtotal"]):
         flags.append(f"subtotal {known['subtotal']} with tax and rounding is not the total {total}")
     if "paid" in known and "change" in known:
-        paid = known["paid"] - known["change"]
+        paid = known["paid"] - abs(known["change"])  # printed with a minus on some receipts
         if abs(paid - total) > CASH_STEP:
             flags.append(f"paid less change is {paid}, the total is {total}")
     return flags
