@@ -67,6 +67,16 @@ def test_a_power_law_is_continued() -> None:
     assert found.low == pytest.approx(found.value) and found.worthwhile
 
 
+def test_the_trend_is_the_least_squares_line_of_numpy() -> None:
+    sizes = [10, 20, 50, 100]
+    points = [power_law(n, noise=0.3) for n in sizes]
+    line = np.polyfit(np.log(sizes), np.log([p.cer for p in points]), 1)
+    last, doubled = np.exp(np.polyval(line, np.log([100, 200])))
+    found = forecast(points, CONFIG)
+    assert found is not None and found.value == pytest.approx(doubled - last)
+    assert found.low < found.value < found.high
+
+
 def test_a_curve_that_is_flat_is_no_reason_to_label_more() -> None:
     generator = np.random.default_rng(5)
     points = [point(n, 1 + 0.3 * generator.standard_normal(40)) for n in (10, 20, 40)]

@@ -90,7 +90,8 @@ def write_report(base: str, manifest: Path | None, folder: Path) -> tuple[Report
         plots.append(("Adapter against the base model, by group", "gate.png"))
     if any(item.change for item in report.changes):
         title = f"This branch less {base}, adapter"
-        draw_changes(report.changes, gate, folder / "change.png", title)
+        groups = [item for item in report.changes if item.name != "overall"]  # not judged
+        draw_changes(groups, gate, folder / "change.png", title)
         plots.insert(0, (f"Change against {base}, by group", "change.png"))
     if draw_learning(git_show(start, LEARNING), _text(LEARNING), base, folder / "learning.png"):
         plots.append(("Validation error while training", "learning.png"))
