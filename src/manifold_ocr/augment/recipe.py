@@ -1,7 +1,7 @@
-"""Augmentation of line images: a recipe of named steps, seeded per sample and variant.
+"""Augmentation of lines and pages: a recipe of named steps, seeded per sample and variant.
 
 Steps run in the order in which a document meets them: ink, then paper, then the scanner,
-then the file format. All arithmetic is in integers (see `augmentation.pixels`), so equal
+then the file format. All arithmetic is in integers (see `augment.ops`), so equal
 seeds give equal bytes on every machine with the same wheels.
 """
 
@@ -11,9 +11,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 from PIL import Image, ImageOps
 
-from manifold_ocr.augment import ops
+from manifold_ocr.augment import effects, ops
+from manifold_ocr.augment.geometry import MESHES, slant_room
 from manifold_ocr.augment.ops import between, chance, generator, paper_level, to_array
 from manifold_ocr.config import Recipe, Step
+from manifold_ocr.records import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,17 @@ class Applied:
 def _slanted(rng: np.random.Generator, image: Image.Image, strength: int) -> Image.Image:
     """Slant either way on a sheet grown enough that no letter leaves it."""
     level = paper_level(to_array(image))
-    room = image.width * strength // (2 * ops.SLOPE) + 1
+    room = slant_room(image.width, strength)
     grown = ImageOps.expand(image, (1, room, 1, room), fill=level)
     return ops.slant(grown, strength if chance(rng, 0.5) else -strength, level)
 
 
 Operation = Callable[[np.random.Generator, Image.Image, int], Image.Image]
+
+
+def _bent(name: str) -> Operation:
+    return lambda rng, image, strength: MESHES[name](rng, image.size, strength).apply(image)
+
 
 OPERATIONS: dict[str, Operation] = {
     "thicker": lambda _, image, strength: ops.spread(image, strength),
@@ -40,16 +47,25 @@ OPERATIONS: dict[str, Operation] = {
     "broken": ops.broken,
     "fade": ops.fade,
     "gaps": ops.scanline_gaps,
+    "low_ink": effects.low_ink,
+    "thermal": effects.thermal,
+    "dot_matrix": effects.dot_matrix,
     "texture": ops.texture,
     "gradient": ops.gradient,
     "stains": ops.stains,
+    "stamp": effects.stamp,
     "show_through": ops.show_through,
     "specks": ops.specks,
+    "fold": effects.fold,
+    "binding": effects.binding,
     "slant": _slanted,
+    "warp": _bent("warp"),
+    "perspective": _bent("perspective"),
     "blur": lambda _, image, strength: ops.blur(image, strength),
     "motion": lambda _, image, strength: ops.motion_blur(image),
     "coarse": lambda _, image, strength: ops.fewer_pixels(image, strength),
     "contrast": lambda _, image, strength: ops.contrast(image, strength, 255 - strength // 4),
+    "moire": effects.moire,
     "grain": ops.grain,
     "binarise": lambda _, image, strength: ops.binarise(image, strength),
     "jpeg": lambda _, image, strength: ops.jpeg(image, strength),
@@ -77,6 +93,30 @@ def augment_line(
     for step in steps:
         image = OPERATIONS[step.name](rng, image, step.strength)
     return image, steps
+
+
+def augment_page(
+    image: Image.Image, recipe: Recipe, *seed: object
+) -> tuple[Image.Image, tuple[Applied, ...]]:
+    """Return the augmented gray image of a page and the steps that were taken.
+
+    Each step draws from a generator of its own, so that `follow` can repeat those that move
+    print without the pixels.
+    """
+    steps = draw_steps(recipe, generator(*seed))
+    image = image.convert("L")
+    for step in steps:
+        image = OPERATIONS[step.name](generator(*seed, step.name), image, step.strength)
+    return image, steps
+
+
+def follow(box: Box, size: tuple[int, int], recipe: Recipe, *seed: object) -> Box:
+    """Return where a box of a page of `size` is after `augment_page` with the same seed."""
+    for step in draw_steps(recipe, generator(*seed)):
+        if mesh_of := MESHES.get(step.name):
+            mesh = mesh_of(generator(*seed, step.name), size, step.strength)
+            box, size = mesh.box(box), mesh.size
+    return box
 
 
 def augment_image(image: Image.Image, recipe: Recipe, seed: int) -> Image.Image:
