@@ -1,6 +1,8 @@
 """The embedded base model: imported from the pinned wheel, equal to its source, batch-free."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +74,7 @@ def test_vision_tokens_are_the_frames_that_were_read(
 
 def test_torch_and_onnxruntime_agree(base_model: Path, lines: list[Image.Image]) -> None:
     from manifold_ocr.models.ctc.decode import line_pixels
-    from manifold_ocr.models.ctc.model import load_torch
+    from manifold_ocr.models.ctc.torch_parts import load_torch
 
     config = ModelConfig(id="pp-ocrv6-small")
     fast = ctc.load(config, base_model, None, None)
@@ -106,7 +108,7 @@ def test_adapter_merged_export_and_torch_read_the_same(
 
     from manifold_ocr.config import LoraConfig
     from manifold_ocr.models.adapter_files import CTC_HEAD
-    from manifold_ocr.models.ctc.model import load_recognizer, load_torch
+    from manifold_ocr.models.ctc.torch_parts import load_recognizer, load_torch
     from manifold_ocr.models.lora import add_lora, merge_adapter, save_adapter
 
     torch.manual_seed(3)
@@ -133,3 +135,20 @@ def test_adapter_merged_export_and_torch_read_the_same(
             np.testing.assert_allclose(probability, same_probability, atol=1e-4)
         changed = max(changed, float(np.abs(base.head(features)[1] - probability).max()))
     assert changed > 1e-3, "the adapter changed nothing: this test would prove nothing"
+
+
+def test_a_line_is_read_through_onnxruntime_without_torch(base_model: Path) -> None:
+    """Importing torch, transformers and peft takes longer than reading pages."""
+    code = (
+        "import sys; from pathlib import Path; from PIL import Image\n"
+        "from manifold_ocr.config import ModelConfig\n"
+        "from manifold_ocr.models.registry import load_model\n"
+        f"model = load_model(ModelConfig(id={str(base_model)!r}), Path(sys.argv[1]))\n"
+        "next(model.recognize([Image.new('RGB', (96, 48), 'white')]))\n"
+        "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+    )
+    shipped = Path(__file__).parents[2] / "external/checkpoints/default"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(shipped)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr

@@ -103,12 +103,13 @@ def test_a_run_goes_on_from_an_adapter_with_new_classes(
 @pytest.mark.torch
 def test_a_merged_checkpoint_has_the_classes_of_its_own(project: Callable[..., Project]) -> None:
     from manifold_ocr.models.ctc import model as ctc
+    from manifold_ocr.models.ctc import torch_parts
     from manifold_ocr.models.lora import merge_adapter
 
     run = project("merged")
     run.train()
     merged = run.root / "merged"
-    merge_adapter(ctc.load_recognizer(run.base), run.root / "adapter", run.base, merged)
+    merge_adapter(torch_parts.load_recognizer(run.base), run.root / "adapter", run.base, merged)
     apart = ctc.load(ModelConfig(id="tiny"), run.base, run.root / "adapter", "cpu")
     whole = ctc.load(ModelConfig(id="tiny"), merged, None, "cpu")
     assert whole.characters == apart.characters
@@ -135,7 +136,7 @@ def test_onnxruntime_and_torch_read_new_classes_alike(
 
     from manifold_ocr.config import LoraConfig
     from manifold_ocr.models.adapter_files import ctc_scope
-    from manifold_ocr.models.ctc import model as ctc
+    from manifold_ocr.models.ctc import torch_parts
     from manifold_ocr.models.ctc.decode import line_pixels
     from manifold_ocr.models.ctc.grown_head import grow_head, grown_layer, save_grown
     from manifold_ocr.models.ctc.onnx import OnnxBackbone, OnnxHead
@@ -143,20 +144,20 @@ def test_onnxruntime_and_torch_read_new_classes_alike(
 
     base = character_list(base_model)
     growth = growth_for(vocabulary, base, ["Жук и щука 12"] * 3)
-    model: Any = ctc.load_recognizer(base_model)
+    model: Any = torch_parts.load_recognizer(base_model)
     grow_head(model, growth, base)
     torch.manual_seed(1)
     model = add_lora(model, LoraConfig(rank=2), *ctc_scope(freeze_backbone=True))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
-    layer = grown_layer(ctc.core(model))
+    layer = grown_layer(torch_parts.core(model))
     assert layer is not None
     torch.nn.init.normal_(layer.new_rows, std=0.1)
     save_adapter(model, tmp_path, "base")
-    save_grown(ctc.core(model), growth, tmp_path)
+    save_grown(torch_parts.core(model), growth, tmp_path)
     config = ModelConfig(id="base", precision="fp32")
-    slow = ctc.load_torch(config, base_model, tmp_path, "cpu")
+    slow = torch_parts.load_torch(config, base_model, tmp_path, "cpu")
     features = OnnxBackbone(base_model)(line_pixels(draw_line("Hello 12 world")))
     best, probability = OnnxHead(base_model, tmp_path)(features)
     expected = slow.head(features)

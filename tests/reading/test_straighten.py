@@ -170,3 +170,21 @@ def test_a_letter_for_a_whole_line_is_another_script(text, said):
 
     page = PageReader(Found(), Doubtful(text, 0.95)).read(Image.new("RGB", (300, 300), "white"))
     assert len(page.unreadable) == said and page.text == text.strip()
+
+
+def test_a_strip_of_many_words_is_read_in_pieces(reader):
+    text = " ".join(["river stone market ledger window copper harbor violet engine paper"] * 5)
+    font = ImageFont.truetype(str(font_path("roboto")), 28)
+    strip = Image.new("RGB", (round(font.getlength(text)) + 24, 44), "white")
+    ImageDraw.Draw(strip).text((12, 4), text, fill="black", font=font)
+    assert strip.width > 66 * strip.height  # wider than recognizers take
+    sizes = []
+    engine = reader.detector._engine
+    reader.detector._engine = lambda pixels: sizes.append(pixels.shape) or engine(pixels)
+    try:
+        page = reader.read(strip)
+    finally:
+        reader.detector._engine = engine
+    assert (page.mode, page.text) == ("line", text)
+    # rapidocr enlarges the shorter side to 736: 40 megapixels without margins
+    assert all(min(height, width) >= 736 for height, width, _ in sizes) and len(sizes) == 1

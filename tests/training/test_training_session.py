@@ -218,7 +218,7 @@ def test_adapter_reloads_in_plain_peft_with_equal_logits(
 
     from manifold_ocr.models.ctc import model as ctc
     from manifold_ocr.models.ctc.decode import line_pixels
-    from manifold_ocr.models.ctc.model import head_logits, load_torch
+    from manifold_ocr.models.ctc.torch_parts import head_logits, load_torch
 
     run = project("peft")
     run.train(epochs=2.0)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,11 @@ Quad = tuple[Point, Point, Point, Point]
 DETECTOR_FILE = "PP-OCRv6_det_small.onnx"
 VERTICAL_RATIO = 1.5  # a crop this much taller than wide holds vertical text: turned to read
 FEW_LINES = 3  # below this a page is looked at again without its specks
+LOWEST_PAGE = 64  # pixels of height in which that many lines can be
 BANNER_PIXELS = 1_000_000  # a long strip is not scaled down below this many pixels
 LARGE_PIXELS = 40_000_000  # specks of a larger image are taken away after scaling it
+LEAST_SIDE = 736  # what rapidocr enlarges the shorter side of an image to
+STRIP_RATIO = 4.0  # an image this much longer than high gets margins instead
 SKEW_PIXELS = 2.0  # corners off an upright box by more than this are warped, not cropped
 
 
@@ -89,7 +93,7 @@ class LineDetector:
         scale = min(1.0, max(config.max_side / max(image.size), math.sqrt(BANNER_PIXELS / area)))
         clean = False
         lines = self._detect_at(image, scale) or self._detect_at(image, scale / 2)
-        if len(lines) < FEW_LINES:
+        if len(lines) < FEW_LINES and (not lines or min(image.size) >= LOWEST_PAGE):
             again = self._detect_at(image, scale, clean=True)
             if len(again) >= FEW_LINES:
                 clean, lines = True, again
@@ -113,15 +117,35 @@ class LineDetector:
         page = image.filter(specks) if before else image
         page = page if size == page.size else page.resize(size, Image.Resampling.BICUBIC)
         page = page.filter(specks) if clean and not before else page
-        pixels = np.ascontiguousarray(np.asarray(page)[:, :, ::-1])
+        pixels = np.ascontiguousarray(np.asarray(_with_margins(page))[:, :, ::-1])
         found = self._engine(pixels)
         if found.boxes is None:
             return []
         ratio = (image.width / size[0], image.height / size[1])
         return [
-            DetectedLine(_quad(corners, ratio), float(score))
+            DetectedLine(_quad(_inside(corners, size), ratio), float(score))
             for corners, score in zip(found.boxes, found.scores, strict=True)
         ]
+
+
+def _with_margins(page: Image.Image) -> Image.Image:
+    """Return a strip with margins below or beside it, in the color that most of its edge has.
+
+    rapidocr enlarges an image until its shorter side has 736 pixels: of a line of text that
+    makes many times a page's pixels, and letters higher than the network knows.
+    """
+    if max(page.size) < STRIP_RATIO * min(page.size) or min(page.size) >= LEAST_SIDE:
+        return page
+    width, height = (max(side, min(LEAST_SIDE, max(page.size))) for side in page.size)
+    edge = [page.getpixel((x, y)) for x in range(page.width) for y in (0, page.height - 1)]
+    filled = Image.new("RGB", (width, height), Counter(edge).most_common(1)[0][0])
+    filled.paste(page)
+    return filled
+
+
+def _inside(corners: Iterable[Iterable[float]], size: tuple[int, int]) -> list[tuple[float, float]]:
+    """Return corners that lie in the margins moved to the image's edge."""
+    return [(min(float(x), size[0]), min(float(y), size[1])) for x, y in corners]
 
 
 class LazyDetector:

@@ -1,5 +1,7 @@
 """Columns so close that the detector joins them: cut where a white gap runs down through rows."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -98,6 +100,25 @@ def white_gaps(piece: Image.Image, least: float) -> list[tuple[int, int]]:
     spaces = np.diff(filled)
     wide: Any = np.flatnonzero(spaces > least * piece.height)
     return [(int(filled[k]) + 1, int(filled[k + 1])) for k in wide]
+
+
+def strip_pieces(strip: Image.Image, longest: float) -> list[Image.Image]:
+    """Return a line's image cut at spaces into pieces at most about `longest` heights long.
+
+    Each cut is at the widest space near where equal pieces would end; without one, right there.
+    """
+    count = math.ceil(strip.width / (longest * strip.height))
+    if count < 2:
+        return [strip]
+    gaps, step, cuts = white_gaps(strip, 0.0), strip.width / count, [0]
+    for place in (round(step * number) for number in range(1, count)):
+        near = [gap for gap in gaps if abs(sum(gap) / 2 - place) < step / 4]
+        start, end = max(near, key=lambda gap: gap[1] - gap[0], default=(place, place))
+        cuts.append((start + end) // 2)
+    return [
+        strip.crop((left, 0, right, strip.height))
+        for left, right in itertools.pairwise([*cuts, strip.width])
+    ]
 
 
 def _rows(strips: Sequence[_Strip]) -> list[list[int]]:

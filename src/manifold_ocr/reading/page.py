@@ -16,7 +16,7 @@ from manifold_ocr.reading.detect import (
     crop_line,
     usual_height,
 )
-from manifold_ocr.reading.gutters import cut_joined_columns
+from manifold_ocr.reading.gutters import cut_joined_columns, strip_pieces
 from manifold_ocr.reading.layout.lines import Line, Paragraph, Row
 from manifold_ocr.reading.layout.order import arrange
 from manifold_ocr.reading.lone_letters import with_the_case_of_their_row
@@ -37,6 +37,7 @@ UNREADABLE = "unreadable script"
 WATERMARK = "watermark"
 LEAST_CONFIDENCE = 0.6  # below, the recognizer has not made out what the detector is sure of
 FEWEST_LETTERS = 0.25  # for each time that its height goes into a line's width; Latin has about 2
+LONGEST = 40.0  # heights that a line is read whole; recognizers squeeze what is much longer
 SURE_TEXT = 0.6  # the detector's score from which it is sure of text
 
 Mode = Literal["auto", "line", "page"]
@@ -174,10 +175,12 @@ class PageReader:
 
     def _read_line(self, image: Image.Image) -> tuple[PageText, list[Image.Image]]:
         level = upright_line(image)
-        (result,) = self.recognizer.recognize([level])
+        read = list(self.recognizer.recognize(strip_pieces(level, LONGEST)))
+        sure = [part.confidence for part in read if part.confidence is not None and part.text]
         box = (0.0, 0.0, float(image.width), float(image.height))
-        line = Line(box, result.text, result.confidence)
-        paragraphs = arrange([line]) if result.text.strip() else []
+        text = " ".join(part.text for part in read if part.text)
+        line = Line(box, text, min(sure, default=read[0].confidence))
+        paragraphs = arrange([line]) if text.strip() else []
         return PageText(tuple(paragraphs), image.size, "line"), [level] * len(paragraphs)
 
     def _read_page(

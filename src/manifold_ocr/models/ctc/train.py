@@ -33,7 +33,12 @@ from manifold_ocr.models.ctc.grown_head import (
     save_grown,
 )
 from manifold_ocr.models.ctc.loss import LineTargets, Workspace, ctc_head_loss
-from manifold_ocr.models.ctc.model import backbone_features, core, head_hidden, load_recognizer
+from manifold_ocr.models.ctc.torch_parts import (
+    backbone_features,
+    core,
+    head_hidden,
+    load_recognizer,
+)
 from manifold_ocr.models.ctc.vocabulary import Growth, character_list, growth_for, read_growth
 from manifold_ocr.models.family import TrainingData
 from manifold_ocr.models.lora import add_lora, attach, restore_adapter, save_adapter
