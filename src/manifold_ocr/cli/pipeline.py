@@ -292,8 +292,9 @@ def training_rows(settings: "RunSpec", limit: int) -> "tuple[list[Sample], int]"
     from manifold_ocr.records import iter_manifest
     from manifold_ocr.training.run import chosen_by_hash, select
 
-    sorts, config = granularities(family_of(settings.base)), settings.train
-    rows = select(iter_manifest(TRAIN), config, sorts, config.max_train_samples)
+    kind, config = family_of(settings.base), settings.train
+    sorts = granularities(kind)
+    rows = select(iter_manifest(TRAIN), config, sorts, config.max_train_samples, family=kind)
     return chosen_by_hash(rows, config.seed, limit), len(rows)
 
 

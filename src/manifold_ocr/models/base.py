@@ -71,6 +71,35 @@ class SampleReader(Protocol):
         ...
 
 
+@runtime_checkable
+class Prompted(Protocol):
+    """A recognizer that is told what to write: text, JSON, LaTeX, one line of a page."""
+
+    def prompt(self, sample: Sample) -> str:
+        """Return what is asked of a sample; nothing for plain transcription."""
+        ...
+
+
+QUESTIONS = {  # for rows that come without one
+    "json": "Return the document's fields as JSON.",
+    "latex": "Return the formula as LaTeX.",
+    "table": "Return the table as HTML.",
+    "layout": "Return the layout of the page: one {label, box} a region.",
+}
+
+
+def question_of(sample: Sample) -> str:
+    """Return the question of a sample, or of its task; nothing for plain transcription."""
+    return sample.question or QUESTIONS.get(sample.task, "")
+
+
+def prompts_of(model: OcrModel, samples: Iterable[Sample]) -> list[str] | None:
+    """Return what `model` is asked of each sample, for `recognize`; None: only transcription."""
+    ask = model.prompt if isinstance(model, Prompted) else question_of
+    prompts = [ask(sample) for sample in samples]
+    return prompts if any(prompts) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """The params sections that decide a training run, and where its inputs are.

@@ -91,8 +91,9 @@ def restored_rows(
 def applied(
     predictions: Iterable[Prediction], samples: Iterable[Sample], conventions: Mapping[str, str]
 ) -> list[Prediction]:
-    """Return the predictions with each corpus's convention applied to its rows' texts."""
-    corpus = {sample.id: sample.corpus for sample in samples} if conventions else {}
+    """Return the predictions with each corpus's convention applied to its transcriptions."""
+    texts = (sample for sample in samples if sample.task == "transcribe") if conventions else ()
+    corpus = {sample.id: sample.corpus for sample in texts}
     return [
         dataclasses.replace(p, text=p.text.upper())
         if conventions.get(corpus.get(p.id, "")) == UPPER

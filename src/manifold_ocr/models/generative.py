@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from manifold_ocr.models.lora import (
 )
 from manifold_ocr.records import Rejection, Sample
 
+EMPTY, NO_ROOM = "empty_label", "prompt_too_long"
 TOKENIZED = 1024  # texts at a time
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx"}
 
@@ -73,36 +75,42 @@ def token_ids(tokenizer: Any, samples: Sequence[Sample]) -> Iterator[list[int]]:
 
 
 def audit_labels(
-    samples: Sequence[Sample], labels: Iterable[Sequence[int]], limit: int, unknown: int | None
+    samples: Sequence[Sample],
+    labels: Iterable[Sequence[int]],
+    limit: int,
+    unknown: int | None,
+    asked: Iterable[int] = (),
 ) -> Audit:
     """Count what labels lose: tokens beyond `limit`, characters the tokenizer does not know.
 
-    `labels` are the texts' ids without an end token. Rows without any token are rejected.
-    A label that is too long is kept but cut (without an end token), and counted by subset.
+    `labels` are the texts' ids without an end token, `asked` the tokens of a prompt that count
+    for the limit too. Rows without any token, or without room for one, are rejected. A label
+    that is too long is kept but cut (without an end token), and counted by subset.
     """
     kept, rejected, known = [], [], Labels()
     lost: Counter[str] = Counter()
     cut: Counter[str] = Counter()
     unknown_rows = 0
-    for sample, ids in zip(samples, labels, strict=True):
+    for sample, ids, before in zip(samples, labels, chain(asked, repeat(0)), strict=False):
         if not sample.text.strip() or not ids:
             detail = "the label holds no token of this tokenizer"
-            rejected.append(
-                Rejection(
-                    corpus=sample.corpus, source=sample.id, reason="empty_label", detail=detail
-                )
-            )
+            rejected.append(_rejection(sample, EMPTY, detail))
+            continue
+        if before + 2 > limit:
+            detail = f"its prompt takes {before} of {limit} tokens; raise train.max_target_length"
+            rejected.append(_rejection(sample, NO_ROOM, detail))
             continue
         kept.append(sample)
         known.append(ids)
         unknown_rows += unknown is not None and unknown in ids
-        if len(ids) + 1 > limit:
+        if before + len(ids) + 1 > limit:
             cut[sample.subset] += 1
-            lost[sample.subset] += len(ids) + 1 - limit
+            lost[sample.subset] += before + len(ids) + 1 - limit
+    reasons = Counter(row.reason for row in rejected)
     counts = {
         "rows": len(samples),
         "kept": len(kept),
-        "rejected_empty_label": len(rejected),
+        **{f"rejected_{reason}": reasons[reason] for reason in sorted({EMPTY, *reasons})},
         "truncated_rows": cut.total(),
         "truncated_tokens": lost.total(),
         "rows_with_unknown_token": unknown_rows,
@@ -110,6 +118,10 @@ def audit_labels(
     details = {"truncated_rows_by_subset": dict(sorted(cut.items()))}
     details["truncated_tokens_by_subset"] = dict(sorted(lost.items()))
     return Audit(kept=kept, rejected=rejected, counts=counts, details=details, labels=known)
+
+
+def _rejection(sample: Sample, reason: str, detail: str) -> Rejection:
+    return Rejection(corpus=sample.corpus, source=sample.id, reason=reason, detail=detail)
 
 
 def starting_point(settings: RunSpec) -> tuple[Path, Path | None]:

@@ -30,6 +30,7 @@ GRANULARITIES = {
     "encoder_decoder": ("line", "page"),
     "chat_vlm": ("line", "page"),
 }
+READS_TEXT_ONLY = ("ctc",)  # the others write what they are asked for: JSON, LaTeX, one line
 LIBRARY_CLASSES = {  # of transformers
     "ctc": "AutoModelForTextRecognition",
     "encoder_decoder": "VisionEncoderDecoderModel",
@@ -114,6 +115,11 @@ def family(config: ModelConfig) -> str:
 def granularities(name: str) -> tuple[str, ...]:
     """Return what the family `name` reads in one pass: lines, pages or both."""
     return GRANULARITIES[name]
+
+
+def learns(name: str, task: str) -> bool:
+    """Return whether the family `name` can be trained on rows of a task."""
+    return task == "transcribe" or name not in READS_TEXT_ONLY
 
 
 def modules(name: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from manifold_ocr.config import ModelConfig, Spaces
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import cache_root, sha256_json, sha256_tree
 from manifold_ocr.images import load_sample
-from manifold_ocr.models.base import OcrModel, Recognition, SampleReader
+from manifold_ocr.models.base import OcrModel, Recognition, SampleReader, prompts_of
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import GpuMonitor, gpu_present, progress
 
@@ -96,9 +96,8 @@ def read_with(
     if isinstance(model, SampleReader):
         yield from model.recognize_samples(samples, image_root)
         return
-    prompts = [sample.question or "" for sample in samples]
     images = (partial(load_sample, sample, image_root) for sample in samples)  # opened ahead
-    yield from model.recognize(images, prompts if any(prompts) else None)
+    yield from model.recognize(images, prompts_of(model, samples))
 
 
 def predict(

@@ -152,7 +152,7 @@ def describe(report: dict[str, Any], readings: dict[str, Reading]) -> None:
     for name, reading in readings.items():
         print(f"evaluate: {name}: {len(reading.predictions)} rows, {reading.fresh} read anew")
     for name, compared in (("base", "difference"), (WITH_GAPS, "difference+gap")):
-        if name not in report:
+        if name not in report or "overall" not in report["adapter"]:  # no row is a transcription
             continue
         adapter, other = report["adapter"]["overall"], report[name]["overall"]
         difference = report[compared]["overall"]

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,12 +29,15 @@ def select(
     granularities: Sequence[str],
     limit: int,
     split: str = "training",
+    family: str = "ctc",
 ) -> list[Sample]:
     """Return the rows of the requested languages and subsets that the family reads.
 
     Languages and subsets are named as in the manifest section: a language's name or tag; a
     subset, corpus.subset or a tag of a page. `limit` > 0 keeps that many, chosen by the hash of
     seed and id: adding rows elsewhere changes little. Order is kept. `split` is for the message.
+    Tasks are those of the manifest; a `family` that reads text only leaves the others out, and
+    how many is printed.
 
     Raises:
         UserError: nothing is left.
@@ -41,15 +45,20 @@ def select(
     languages = {language_tag(name) for name in config.include_languages}
     subsets, seen = set(config.include_subsets), 0
     rows = []
+    others: Counter[str] = Counter()
     for sample in samples:
         seen += 1
-        if (
+        if not registry.learns(family, sample.task):
+            others[sample.task] += 1
+        elif (
             sample.granularity in granularities
-            and sample.task == "transcribe"
             and (not languages or sample.language in languages)
             and (not subsets or not subsets.isdisjoint(_subset_names(sample)))
         ):
             rows.append(sample)
+    if others:
+        counts = ", ".join(f"{task} {count:,}" for task, count in sorted(others.items()))
+        print(f"train: {split} rows of tasks that family {family} cannot learn: {counts}")
     if not rows:
         raise UserError(_nothing_left(config, granularities, split, seen))
     return chosen_by_hash(rows, config.seed, limit)
@@ -134,10 +143,11 @@ def tell_conventions(settings: RunSpec, rows: list[Sample]) -> tuple[list[Sample
     Where all labels of a corpus are in upper case and the base model reads lower case on the
     same lines, the labels get back their case (`train.conventions: auto`).
     """
-    candidates = conventions.upper_corpora(rows) if settings.train.conventions == "auto" else set()
+    texts = [row for row in rows if row.task == "transcribe"]
+    candidates = conventions.upper_corpora(texts) if settings.train.conventions == "auto" else set()
     if not candidates:
         return rows, {}
-    lines = [row for row in rows if row.corpus in candidates]
+    lines = [row for row in texts if row.corpus in candidates]
     model = registry.load_model(settings.model)
     read = (
         model.recognize_samples(lines, settings.image_root)
@@ -188,8 +198,8 @@ def train(
     check_targets(settings, kind)
     config, sorts = settings.train, registry.granularities(kind)
     chosen = {
-        "train": select(rows["train"], config, sorts, config.max_train_samples),
-        "val": select(rows["val"], config, sorts, config.max_val_samples, "validation"),
+        "train": select(rows["train"], config, sorts, config.max_train_samples, family=kind),
+        "val": select(rows["val"], config, sorts, config.max_val_samples, "validation", kind),
     }
     chosen["train"], output_case = tell_conventions(settings, chosen["train"])
     chosen["rehearsal"] = rehearsal_rows(config, len(chosen["train"]))

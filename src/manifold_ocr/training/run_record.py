@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,8 @@ class Scorer:
     """Scores what validation rows were read as, with the evaluator's own code.
 
     The reading before the first step is the baseline; each later one is written to
-    eval_results.json in the schema of metrics/evaluate.json.
+    eval_results.json in the schema of metrics/evaluate.json. Where no row is a transcription
+    (JSON or LaTeX only) the checkpoint is chosen by the answers' distance as texts.
     """
 
     def __init__(
@@ -272,9 +273,19 @@ class Scorer:
             before = score.score_rows(self.samples, read_predictions(self.baseline), config)
         report = {"step": step, **score.evaluation(rows, before, config)}
         write_json(self.results, report)
-        headline = report["adapter"]["overall"]
+        found = report["adapter"]
+        headline = found.get("overall") or self._as_texts(predictions)
         names = ("cer", "ned", "wer", "character_accuracy", "token_f1", "exact_match")
         scores = {name: float(headline[name]) for name in names if name in headline}
-        for subset, values in report["adapter"]["by_subset"].items():
+        for subset, values in found["by_subset"].items():
             scores[f"cer_{subset}"] = float(values["cer"])
+        for task, values in found["by_task"].items():
+            kept = (name for name in values if name != "n" and not name.endswith(("_low", "_high")))
+            scores |= {f"{task}_{name}": float(values[name]) for name in kept}
         return scores
+
+    def _as_texts(self, predictions: list[Prediction]) -> dict[str, float]:
+        texts = [replace(sample, task=score.TRANSCRIBE) for sample in self.samples]
+        rows = score.score_rows(texts, predictions, self.config)
+        headline: dict[str, float] = score.summarize(rows, self.config)["overall"]
+        return headline

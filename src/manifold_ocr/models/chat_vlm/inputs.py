@@ -15,8 +15,10 @@ import numpy as np
 from PIL import Image
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.models.base import question_of
 from manifold_ocr.models.generative import load_tokenizer
 from manifold_ocr.models.images import library_processor
+from manifold_ocr.records import Sample
 
 # What each checkpoint was trained to be asked for plain transcription (its model card).
 INSTRUCTIONS = {
@@ -25,6 +27,10 @@ INSTRUCTIONS = {
     "paddleocr_vl": "OCR:",
     "glm_ocr": "Text Recognition:",
     "lighton_ocr": "",
+}
+TASKS: dict[str, dict[str, str]] = {  # likewise, of the tasks that a model card names
+    "paddleocr_vl": {"latex": "Formula Recognition:", "table": "Table Recognition:"},
+    "glm_ocr": {"latex": "Formula Recognition:", "table": "Table Recognition:"},
 }
 
 
@@ -59,6 +65,11 @@ class ChatInput:
         self.max_pixels = max_pixels
         self.token_side = token_side
         self.instruction = INSTRUCTIONS.get(model_type, INSTRUCTIONS["qwen2_vl"])
+        self.tasks = TASKS.get(model_type, {})
+
+    def prompt(self, sample: Sample) -> str:
+        """Return what is asked of a sample: the card's words for its task, or its question."""
+        return self.tasks.get(sample.task) or question_of(sample)
 
     def encode(self, image: Image.Image, instruction: str | None = None) -> Encoded:
         """Return the prompt up to where the answer starts; no instruction: transcription.

@@ -19,6 +19,7 @@ from manifold_ocr.models.generative import ConfidenceRecorder, load_pretrained
 from manifold_ocr.models.lora import base_model
 from manifold_ocr.models.prefetch import prepared_batches
 from manifold_ocr.models.registry import library_config
+from manifold_ocr.records import Sample
 
 FAMILY = "chat_vlm"
 TOWERS = ("visual", "vision_tower", "vision_encoder", "vision_model")
@@ -102,6 +103,10 @@ class ChatVlm:
         """Return the id that fills short rows; masked everywhere, so any id would do."""
         padding = self.tokenizer.pad_token_id
         return int(self.end_ids[0] if padding is None else padding)
+
+    def prompt(self, sample: Sample) -> str:
+        """Return what is asked of a sample; nothing for plain transcription."""
+        return self.chat_input.prompt(sample)
 
     def vision_tokens(self, size: tuple[int, int]) -> int:
         """Return how many positions an image of (width, height) costs the language model."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from manifold_ocr.images import load_sample, scaled_size
 from manifold_ocr.models.adapter_files import chat_vlm_scope
-from manifold_ocr.models.base import Audit, Recognition, RunSpec
+from manifold_ocr.models.base import Audit, Recognition, RunSpec, prompts_of
 from manifold_ocr.models.chat_vlm import model as chat_vlm
 from manifold_ocr.models.chat_vlm.fast_step import freeze_graph_below, shift_left
 from manifold_ocr.models.chat_vlm.inputs import ChatInput, Encoded, load_chat_input
@@ -58,7 +58,7 @@ class ChatRows(torch.utils.data.Dataset[Row]):
         """Open, crop, resize and patchify one image; put the question before the answer."""
         sample = self.samples[index]
         image = load_sample(sample, self.image_root)
-        return self.chat_input.encode(image, sample.question), self.targets[index]
+        return self.chat_input.encode(image, self.chat_input.prompt(sample)), self.targets[index]
 
 
 class RopePositions:
@@ -201,9 +201,9 @@ class ChatVlmTraining:
             batch_size=self.settings.train.eval_batch_size,
             max_new_tokens=self.settings.train.generation_max_length,
         )
-        root, questions = self.settings.image_root, [s.question for s in samples]
+        root, asked = self.settings.image_root, prompts_of(reader, samples)
         yield from read_beside_graphs(
-            lambda: reader.recognize((partial(load_sample, s, root) for s in samples), questions),
+            lambda: reader.recognize((partial(load_sample, s, root) for s in samples), asked),
             base_model(model).training_step.release_graphs,
         )
 

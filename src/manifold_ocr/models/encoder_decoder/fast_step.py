@@ -117,12 +117,14 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         labels: Tensor | None = None,
         answer_index: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        asked: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         """Return Seq2SeqLMOutput with `loss` when labels are given in training.
 
         Shapes: pixel_values uint8 or float [batch, 3, height, width], labels int64 [batch,
-        length] with -100 where no loss falls, answer_index as of `answer_positions`.
+        length] with -100 where no loss falls, answer_index as of `answer_positions`. `asked`
+        [batch, length] holds the tokens of prompts in their places before the labels, else -100.
         """
         if labels is None or not self.training:
             if pixel_values is not None:
@@ -131,6 +133,7 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         if pixel_values is None:
             raise ValueError("a training step needs pixel_values")
         batch = {"pixel_values": pixel_values, "labels": labels}
+        batch |= {} if asked is None else {"asked": asked}
         total = None
         if self.graphs_allowed and pixel_values.is_cuda:
             total = self._replay(batch)
@@ -143,9 +146,9 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         with half_precision_as_is(self):
             encoded = self.encode(batch["pixel_values"])
             if not self.fast_decoder:
-                return self._plain_loss(encoded, batch["labels"])
+                return self._plain_loss(encoded, batch)
             self._extend(encoded)
-            hidden = self._decoder_states(encoded, batch["labels"])
+            hidden = self._decoder_states(encoded, batch)
             head = self.decoder.get_output_embeddings()
             return answer_loss(hidden, head, batch["labels"], answer_index)
 
@@ -162,16 +165,13 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         if encoded.is_cuda and not encoded.requires_grad and not inner.gradient_checkpointing:
             extend(encoded, max(layer.weight.shape[0] for layer in adapters.values()))
 
-    def _plain_loss(self, encoded: Tensor, labels: Tensor) -> Tensor:
+    def _plain_loss(self, encoded: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the summed loss through the library's own decoder and head (BERT's kind)."""
-        inputs = shift_tokens_right(
-            labels, self.config.pad_token_id, self.config.decoder_start_token_id
-        )
         logits = self.decoder(
-            input_ids=inputs, encoder_hidden_states=encoded, use_cache=False
+            input_ids=self._decoder_inputs(batch), encoder_hidden_states=encoded, use_cache=False
         ).logits.float()
         return functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+            logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED, reduction="sum"
         )
 
     def _replay(self, batch: Mapping[str, Tensor]) -> Tensor | None:
@@ -218,15 +218,22 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
             states: Tensor = self.encoder(pixel_values=pixels).last_hidden_state
         return states
 
-    def _decoder_states(self, encoded: Tensor, labels: Tensor) -> Tensor:
+    def _decoder_inputs(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the tokens [batch, length] before each label: start, prompt, text."""
+        before = batch["labels"]
+        if "asked" in batch:
+            before = torch.where(before == IGNORED, batch["asked"], before)
+        return shift_tokens_right(
+            before, self.config.pad_token_id, self.config.decoder_start_token_id
+        )
+
+    def _decoder_states(self, encoded: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the decoder's last hidden states [batch, length, width].
 
         Labels are padded on the right and attention is causal, so no padding mask is needed:
         what follows the last counted token cannot reach it.
         """
-        inputs = shift_tokens_right(
-            labels, self.config.pad_token_id, self.config.decoder_start_token_id
-        )
+        inputs = self._decoder_inputs(batch)
         inner = self.decoder.model.decoder
         mask = None
         if not isinstance(inner.layers[0].self_attn, SdpaTrOCRAttention):

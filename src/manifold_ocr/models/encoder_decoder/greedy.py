@@ -5,6 +5,7 @@ CPU that launches them is the limit (docs/performance.md). Same arithmetic, same
 (tests/models/test_other_architectures.py compares them).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -67,11 +68,13 @@ class GreedyDecoder:
         self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     @torch.no_grad()
-    def __call__(self, pixel_values: Tensor) -> tuple[Tensor, list[float]]:
+    def __call__(
+        self, pixel_values: Tensor, prompts: Sequence[Sequence[int]] = ()
+    ) -> tuple[Tensor, list[float]]:
         """Return token ids [images, tokens] and each text's mean token probability.
 
         `pixel_values` is [images, 3, height, width], images at most `rows`; ids after a
-        text's end are padding.
+        text's end are padding, and so are those in the place of its prompt.
         """
         count = pixel_values.shape[0]
         if count < self.rows:  # one shape only: graphs are captured for it
@@ -82,11 +85,30 @@ class GreedyDecoder:
             state.zero_()
         self.tokens.fill_(self.pad)
         self.finished[count:] = True
+        asked = self._asked(prompts)
         for step in range(self.max_tokens):
             self._advance(step)
+            if step < asked.shape[1]:
+                self._force(step, asked[:, step])
             if step % CHECK_EVERY == CHECK_EVERY - 1 and bool(self.finished.all()):
                 break
         return self._results(count)
+
+    def _asked(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Return the prompts' ids [rows, longest] on the device, -1 where there is none."""
+        longest = max(map(len, prompts), default=0)
+        asked = torch.full((self.rows, longest), -1, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            asked[row, : len(prompt)] = torch.tensor(prompt, dtype=torch.long)
+        return asked.to(self.token.device)
+
+    def _force(self, step: int, asked: Tensor) -> None:
+        """Go on from the prompt's token instead of the one just written, which is no answer."""
+        given = asked >= 0
+        self.token.copy_(torch.where(given, asked, self.token))
+        self.finished &= ~given
+        self.tokens[:, step].masked_fill_(given, self.pad)
+        self.probabilities[:, step].masked_fill_(given, torch.nan)
 
     def _results(self, count: int) -> tuple[Tensor, list[float]]:
         tokens = self.tokens[:count]
@@ -94,7 +116,9 @@ class GreedyDecoder:
         counted = torch.cat([torch.ones_like(ended[:, :1]), (ended[:, :-1] == 0).int()], 1)
         written = int(self.position)
         counted[:, written:] = 0
-        mean = (self.probabilities[:count] * counted).sum(1) / counted.sum(1)
+        counted[self.probabilities[:count].isnan()] = 0  # the places of prompts
+        likely = self.probabilities[:count].nan_to_num()
+        mean = (likely * counted).sum(1) / counted.sum(1).clamp(min=1)
         return tokens[:, :written], mean.tolist()
 
     def _encode(self, pixel_values: Tensor) -> None:

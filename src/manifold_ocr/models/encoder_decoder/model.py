@@ -16,7 +16,7 @@ from transformers import GenerationConfig, VisionEncoderDecoderModel
 from manifold_ocr.config import ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
-from manifold_ocr.models.base import ImageSource, Recognition, opened
+from manifold_ocr.models.base import ImageSource, Recognition, opened, question_of
 from manifold_ocr.models.device import processor_path, quantization_config, weights_dtype
 from manifold_ocr.models.encoder_decoder import greedy
 from manifold_ocr.models.encoder_decoder.fast_step import accelerate_encoder_decoder
@@ -25,6 +25,7 @@ from manifold_ocr.models.generative import ConfidenceRecorder, load_pretrained, 
 from manifold_ocr.models.images import LibraryInput, ResizeInput, load_image_input
 from manifold_ocr.models.lora import base_model
 from manifold_ocr.models.prefetch import batches_from_processes, prepared_batches
+from manifold_ocr.records import Sample
 
 FAMILY = "encoder_decoder"
 MANY_BATCHES = 4  # so many batches of files are worth starting worker processes for
@@ -69,21 +70,26 @@ class EncoderDecoder:
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return [*ids, self.model.config.eos_token_id][:limit]
 
+    def prompt(self, sample: Sample) -> str:
+        """Return what the decoder goes on from: nothing for plain transcription."""
+        return task_prompt(self.tokenizer, sample)
+
     def recognize(
         self,
         images: Iterable[ImageSource],
         prompts: Sequence[str] | None = None,
     ) -> Iterator[Recognition]:
-        """Yield one result an image, in order. Prompts are ignored: the decoder takes none.
+        """Yield one result an image, in order; a text starts after its prompt, where it has one.
 
         An item may be a function that opens its image: files are then read on threads.
         """
         decoder: GreedyDecoder | None = None
+        asked = iter([prompt_ids(self.tokenizer, prompt) for prompt in prompts or ()])
 
         for batch in self._batches(images):
             if decoder is None and greedy.supports(base_model(self.model)):
                 decoder = GreedyDecoder(base_model(self.model), len(batch), self.max_new_tokens)
-            yield from self._read(batch, decoder)
+            yield from self._read(batch, decoder, list(islice(asked, len(batch))))
 
     def _batches(self, images: Iterable[ImageSource]) -> Iterator[torch.Tensor]:
         """Return prepared batches: from processes for many files on a GPU, else from threads."""
@@ -102,16 +108,24 @@ class EncoderDecoder:
     def _prepare(self, item: Image.Image | Callable[[], Image.Image]) -> np.ndarray:
         return self.image_input(opened(item))
 
-    def _read(self, pixel_values: torch.Tensor, decoder: GreedyDecoder | None) -> list[Recognition]:
-        """Return the texts of prepared images, [batch, 3, height, width] (see `image_input`)."""
+    def _read(
+        self,
+        pixel_values: torch.Tensor,
+        decoder: GreedyDecoder | None,
+        prompts: list[list[int]],
+    ) -> list[Recognition]:
+        """Return the texts of prepared images, [batch, 3, height, width] (see `image_input`).
+
+        `prompts` are the token ids before each text; an empty list for a batch without any.
+        """
         base = base_model(self.model)
         was_training = self.model.training
         self.model.eval()
         pixels = pixel_values.to(base.device, non_blocking=True)
         if decoder is None:
-            tokens, means = self._generate(pixels)
+            tokens, means = self._generate_all(pixels, prompts)
         else:
-            tokens, means = decoder(pixels)
+            tokens, means = decoder(pixels, prompts)
         self.model.train(was_training)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         cost = self.vision_tokens((0, 0))
@@ -120,24 +134,43 @@ class EncoderDecoder:
             for text, confidence in zip(texts, means, strict=True)
         ]
 
+    def _generate_all(
+        self, pixels: torch.Tensor, prompts: list[list[int]]
+    ) -> tuple[list[torch.Tensor], list[float]]:
+        """Decode with the library's generate(), rows of one prompt together."""
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row in range(len(pixels)):
+            rows.setdefault(tuple(prompts[row]) if prompts else (), []).append(row)
+        found: dict[int, tuple[torch.Tensor, float]] = {}
+        for prompt, numbers in rows.items():
+            tokens, means = self._generate(pixels[numbers], prompt)
+            found |= dict(zip(numbers, zip(tokens, means, strict=True), strict=True))
+        ordered = [found[row] for row in range(len(pixels))]
+        return [tokens for tokens, _ in ordered], [mean for _, mean in ordered]
+
     @torch.no_grad()
-    def _generate(self, pixels: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+    def _generate(
+        self, pixels: torch.Tensor, prompt: tuple[int, ...] = ()
+    ) -> tuple[torch.Tensor, list[float]]:
         """Decode with the library's generate(), for decoders that GreedyDecoder cannot drive."""
         base = base_model(self.model)
         recorder = ConfidenceRecorder(base.config.eos_token_id)
+        before = [base.config.decoder_start_token_id, *prompt]
+        ids = torch.tensor([before] * len(pixels), device=base.device)
         tokens = base.generate(
             pixel_values=base.normalize(pixels),
-            generation_config=self._generation_config(),
+            decoder_input_ids=ids,
+            generation_config=self._generation_config(len(prompt)),
             logits_processor=[recorder],
         )
-        return tokens, recorder.means()
+        return tokens[:, len(before) :], recorder.means()
 
-    def _generation_config(self) -> GenerationConfig:
+    def _generation_config(self, asked: int = 0) -> GenerationConfig:
         config = base_model(self.model).config
         return GenerationConfig(
             do_sample=False,
             num_beams=1,
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=max(1, self.max_new_tokens - asked),
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,
             decoder_start_token_id=config.decoder_start_token_id,
@@ -155,6 +188,26 @@ class EncoderDecoder:
         embeddings = getattr(encoder, "embeddings", None)
         special = [hasattr(embeddings, name) for name in ("cls_token", "distillation_token")]
         return int(patches + sum(special))
+
+
+def task_prompt(tokenizer: Any, sample: Sample) -> str:
+    """Return what comes before a sample's text: the token of its task, else its question.
+
+    Donut's checkpoints have a token per task (`<s_json>`); a question of the row's own follows
+    it (one line of a page, an answer). Other decoders are asked in words.
+    """
+    mark, question = f"<s_{sample.task}>", question_of(sample)
+    if not question or tokenizer.convert_tokens_to_ids(mark) in (None, tokenizer.unk_token_id):
+        return question
+    return f"{mark}{question}" if sample.task in ("needle", "qa") else mark
+
+
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """Return the tokens of a prompt."""
+    if not prompt:
+        return []
+    ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _stack(prepared: list[np.ndarray]) -> torch.Tensor:

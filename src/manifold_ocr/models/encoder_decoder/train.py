@@ -14,10 +14,10 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.images import load_sample
 from manifold_ocr.models.adapter_files import encoder_decoder_scope
-from manifold_ocr.models.base import Audit, Recognition, RunSpec
+from manifold_ocr.models.base import Audit, Recognition, RunSpec, prompts_of
 from manifold_ocr.models.device import on_gpu, processor_path, trained_config
 from manifold_ocr.models.encoder_decoder import model as encoder_decoder
-from manifold_ocr.models.encoder_decoder.model import EncoderDecoder
+from manifold_ocr.models.encoder_decoder.model import EncoderDecoder, task_prompt
 from manifold_ocr.models.generative import (
     Labels,
     audit_labels,
@@ -35,13 +35,13 @@ from manifold_ocr.models.kernels.cuda_graphs import padded_length
 from manifold_ocr.models.lora import add_adapter, base_model, wrap_for_training
 from manifold_ocr.records import Sample
 
-Row = tuple[np.ndarray, list[int]]
+Row = tuple[np.ndarray, list[int], list[int]]
 TRAINABLE_DECODERS = ("trocr", "mbart", "bart", "bert", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True)
 class EncoderDecoderRows(torch.utils.data.Dataset[Row]):
-    """Map-style dataset: (prepared pixels uint8 [3, height, width], label ids).
+    """Map-style dataset: (prepared pixels uint8 [3, height, width], label ids, prompt ids).
 
     Nothing here is random, so the rows are the same for any number of workers.
     """
@@ -50,11 +50,15 @@ class EncoderDecoderRows(torch.utils.data.Dataset[Row]):
     targets: Labels
     image_root: Path
     image_input: Any
+    prompts: Labels | None = None
 
     @property
     def lengths(self) -> list[int]:
-        """Return the label tokens of each row."""
-        return self.targets.lengths
+        """Return the label tokens of each row, its prompt's included."""
+        if self.prompts is None:
+            return self.targets.lengths
+        both = zip(self.targets.lengths, self.prompts.lengths, strict=True)
+        return [text + asked for text, asked in both]
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -63,24 +67,25 @@ class EncoderDecoderRows(torch.utils.data.Dataset[Row]):
     def __getitem__(self, index: int) -> Row:
         """Open, crop and resize one image."""
         image = load_sample(self.samples[index], self.image_root)
-        return self.image_input(image), self.targets[index]
+        asked = [] if self.prompts is None else self.prompts[index]
+        return self.image_input(image), self.targets[index], asked
 
 
 def collate_encoder_decoder(rows: list[Row], limit: int = 1 << 30) -> dict[str, Tensor]:
     """Return a batch: pixel_values, labels padded on the right with -100, answer_index.
 
-    Lengths are rounded up, so that few shapes occur, but never beyond `limit` tokens.
+    Lengths are rounded up, so that few shapes occur, but never beyond `limit` tokens. Where a
+    row has a prompt, `asked` holds the prompts in the places before the labels.
     """
-    longest = padded_length(max(len(target) for _, target in rows), limit)
+    longest = padded_length(max(len(prompt) + len(target) for _, target, prompt in rows), limit)
     labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
-    for row, (_, target) in enumerate(rows):
-        labels[row, : len(target)] = torch.tensor(target)
-    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in rows]))
-    return {
-        "pixel_values": pixels,
-        "labels": labels,
-        "answer_index": answer_positions(labels),
-    }
+    asked = torch.full_like(labels, IGNORED)
+    for row, (_, target, prompt) in enumerate(rows):
+        labels[row, len(prompt) : len(prompt) + len(target)] = torch.tensor(target)
+        asked[row, : len(prompt)] = torch.tensor(prompt, dtype=torch.long)
+    pixels = torch.from_numpy(np.stack([pixels for pixels, _, _ in rows]))
+    batch = {"pixel_values": pixels, "labels": labels, "answer_index": answer_positions(labels)}
+    return {**batch, "asked": asked} if any(prompt for _, _, prompt in rows) else batch
 
 
 class EncoderDecoderTraining:
@@ -108,8 +113,8 @@ class EncoderDecoderTraining:
 
     def audit(self, samples: Sequence[Sample]) -> Audit:
         """Count labels that are cut or hold unknown characters; reject empty ones."""
-        labels = token_ids(self.tokenizer, samples)
-        return audit_labels(samples, labels, self.limit, self.tokenizer.unk_token_id)
+        labels, asked = token_ids(self.tokenizer, samples), self._prompts(samples).lengths
+        return audit_labels(samples, labels, self.limit, self.tokenizer.unk_token_id, asked)
 
     def build(self, audit: Audit | None = None) -> nn.Module:
         """Return the base model with LoRA, or with its own weights free for lora.rank 0."""
@@ -153,8 +158,20 @@ class EncoderDecoderTraining:
     def data(self, samples: Sequence[Sample], labels: Any = None) -> EncoderDecoderRows:
         """Return the training rows."""
         ids = token_ids(self.tokenizer, samples) if labels is None else labels
-        targets = Labels([*text, self.eos][: self.limit] for text in ids)
-        return EncoderDecoderRows(samples, targets, self.settings.image_root, self.image_input)
+        prompts = self._prompts(samples)
+        targets = Labels(
+            [*text, self.eos][: self.limit - asked]
+            for text, asked in zip(ids, prompts.lengths, strict=True)
+        )
+        root = self.settings.image_root
+        return EncoderDecoderRows(samples, targets, root, self.image_input, prompts)
+
+    def _prompts(self, samples: Sequence[Sample]) -> Labels:
+        """Return the ids of each row's prompt, which is empty for plain transcription."""
+        return Labels(
+            encoder_decoder.prompt_ids(self.tokenizer, task_prompt(self.tokenizer, sample))
+            for sample in samples
+        )
 
     def collate(self, rows: list[Row]) -> dict[str, Any]:
         """Return pixels and padded labels."""
@@ -170,9 +187,9 @@ class EncoderDecoderTraining:
             batch_size=self.settings.train.eval_batch_size,
             max_new_tokens=self.settings.train.generation_max_length,
         )
-        root = self.settings.image_root
+        root, asked = self.settings.image_root, prompts_of(reader, samples)
         yield from read_beside_graphs(
-            lambda: reader.recognize(partial(load_sample, sample, root) for sample in samples),
+            lambda: reader.recognize((partial(load_sample, s, root) for s in samples), asked),
             base_model(model).release_graphs,
         )
 

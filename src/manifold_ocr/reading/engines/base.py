@@ -8,7 +8,7 @@ from PIL import Image
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.images import load_sample
-from manifold_ocr.models.base import OcrModel
+from manifold_ocr.models.base import OcrModel, prompts_of
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import progress
 
@@ -107,8 +107,7 @@ def run_engine(
                 broken.add(sample.id)
                 yield Image.new("RGB", BLANK, "white")
 
-    prompts = [sample.question or "" for sample in samples]
-    results = engine.recognize(images(), prompts if any(prompts) else None)
+    results = engine.recognize(images(), prompts_of(engine, samples))
     rows = zip(samples, results, strict=True)
     for sample, result in progress(rows, engine.name, total=len(samples)):
         if sample.id in broken:
