@@ -122,6 +122,7 @@ class EncoderDecoder:
         was_training = self.model.training
         self.model.eval()
         pixels = pixel_values.to(base.device, non_blocking=True)
+        tokens: torch.Tensor | list[torch.Tensor]
         if decoder is None:
             tokens, means = self._generate_all(pixels, prompts)
         else:
