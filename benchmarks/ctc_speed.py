@@ -18,7 +18,7 @@ from manifold_ocr.models.ctc import model as ctc
 from manifold_ocr.models.ctc.decode import line_pixels
 from manifold_ocr.models.ctc.import_ppocr import wheel_onnx
 from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss, plain_ctc_loss
-from manifold_ocr.models.ctc.train import line_labels, targets_of
+from manifold_ocr.models.ctc.rows import line_labels, targets_of
 from manifold_ocr.reading.engines.rapidocr import RapidOcr
 
 CLASSES, HIDDEN, RANK, LINES = 18710, 120, 8, 16

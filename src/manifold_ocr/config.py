@@ -252,7 +252,7 @@ class TrainConfig:
     rehearsal: ShareBelowOne = 0.2
     rehearsal_degraded: Share = 0.5
     rehearsal_languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
-    freeze: Literal["backbone", "none"] = "backbone"
+    freeze: Literal["backbone", "early", "none"] = "backbone"
     conventions: Literal["auto", "none"] = "auto"
     init_from: str = ""
     overfit_check: Flag = False

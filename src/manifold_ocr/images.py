@@ -389,10 +389,18 @@ def load_sample(sample: Sample, image_root: Path | str) -> Image.Image:
     Raises:
         UserError: the image cannot be read or the box holds no pixel; names the row.
     """
+    return cut_sample(load_page(sample, image_root), sample)
+
+
+def load_page(sample: Sample, image_root: Path | str) -> Image.Image:
+    """Return the image that `sample` is on, opened and scaled."""
     image = open_image(Path(image_root) / sample.image, getattr(sample, "frame", 0))
     size = scaled_size(image.size, sample.max_pixels)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def cut_sample(image: Image.Image, sample: Sample) -> Image.Image:
+    """Return the pixels of `sample` on its page (see `load_sample`)."""
     try:
         piece = crop(image, sample.box)
     except UserError as error:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss, plain_ctc_loss
-from manifold_ocr.models.ctc.train import collate_lines, line_labels, targets_of
+from manifold_ocr.models.ctc.rows import collate_lines, line_labels, targets_of
 
 pytestmark = pytest.mark.torch
 CLASSES, HIDDEN, RANK = 300, 12, 3

@@ -147,7 +147,7 @@ def test_onnxruntime_and_torch_read_new_classes_alike(
     model: Any = torch_parts.load_recognizer(base_model)
     grow_head(model, growth, base)
     torch.manual_seed(1)
-    model = add_lora(model, LoraConfig(rank=2), *ctc_scope(freeze_backbone=True))
+    model = add_lora(model, LoraConfig(rank=2), *ctc_scope("backbone"))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)

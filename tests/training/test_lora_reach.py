@@ -13,7 +13,7 @@ from training_project import Project
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss
-from manifold_ocr.models.ctc.train import line_labels, targets_of
+from manifold_ocr.models.ctc.rows import line_labels, targets_of
 from manifold_ocr.models.family import family_for
 from manifold_ocr.models.lora import match_targets
 from manifold_ocr.models.registry import family_of

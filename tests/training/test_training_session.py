@@ -194,18 +194,42 @@ def test_an_unfrozen_backbone_is_trained_and_saved_as_a_checkpoint(
     project: Callable[[str], Project],
 ) -> None:
     from manifold_ocr.models.ctc import model as ctc
-    from manifold_ocr.models.ctc import onnx
+    from manifold_ocr.models.ctc.onnx_weights import touches_backbone
     from manifold_ocr.models.ctc.train import CtcTraining
 
     run = project("unfrozen")
     run.train(rank=0, freeze="none", epochs=2.0, train_batch_size=8)
-    assert onnx.touches_backbone(run.base, run.root / "adapter")
+    assert touches_backbone(run.base, run.root / "adapter")
     model = ctc.load(ModelConfig(id="tiny"), run.base, run.root / "adapter", "cpu")
     found = [result.text for result in model.recognize_samples(run.rows, run.image_root)]
     settings = run.settings(rank=0, freeze="none")
     family = CtcTraining(settings)
     trainee = family.build().eval()
     family.restore(trainee, run.root / "adapter")
+    assert found == [result.text for result in family.read(trainee, run.rows)]
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_with_the_early_stages_frozen_the_last_one_and_the_head_are_trained(
+    rank: int, project: Callable[[str], Project]
+) -> None:
+    import torch
+
+    from manifold_ocr.models.ctc import model as ctc
+    from manifold_ocr.models.ctc.train import CtcTraining
+
+    run = project("early")
+    run.train(rank=rank, freeze="early", epochs=2.0, train_batch_size=8)
+    family = CtcTraining(run.settings(rank=rank, freeze="early"))
+    trainee = family.build().eval()
+    before = {name: value.clone() for name, value in trainee.named_parameters()}
+    family.restore(trainee, run.root / "adapter")
+    moved = {n for n, value in trainee.named_parameters() if not torch.equal(value, before[n])}
+    parts = {"early": "encoder.blocks.3.", "head": ".head."}
+    assert all(any(part in name for name in moved) for part in parts.values())
+    assert all(any(part in name for part in parts.values()) for name in moved)
+    model = ctc.load(ModelConfig(id="tiny"), run.base, run.root / "adapter", "cpu")
+    found = [result.text for result in model.recognize_samples(run.rows, run.image_root)]
     assert found == [result.text for result in family.read(trainee, run.rows)]
 
 

@@ -1,7 +1,7 @@
 """Saved adapters without torch: their origin, and LoRA merged into plain weights with numpy.
 
-Each function returns (endings of module names, prefix of the names that are looked at). With
-`freeze_backbone` the vision part stays as it is: nothing of it is named.
+Each function named a scope returns (endings of module names, prefixes of the names that are
+looked at). With `freeze_backbone` the vision part stays as it is: nothing of it is named.
 """
 
 import math
@@ -66,8 +66,9 @@ def merged_weights(folder: Path, base: Callable[[str], np.ndarray]) -> dict[str,
         name = key.removeprefix(PREFIX)
         if name.endswith(".lora_A.weight"):
             module = name.removesuffix(".lora_A.weight")
-            up = tensors[key.replace(".lora_A.", ".lora_B.")]
-            merged[f"{module}.weight"] = base(f"{module}.weight") + scale * (up @ tensor)
+            up, known = tensors[key.replace(".lora_A.", ".lora_B.")], base(f"{module}.weight")
+            change = up.reshape(len(up), -1) @ tensor.reshape(len(tensor), -1)  # convolutions too
+            merged[f"{module}.weight"] = known + scale * change.reshape(known.shape)
         elif not name.endswith(".lora_B.weight"):
             merged[name.replace(".base_layer.", ".")] = tensor
     return {name: value.astype(np.float32) for name, value in merged.items()}
@@ -118,13 +119,19 @@ LANGUAGE = (
 )
 VISION = ("qkv", "proj", "fc1", "fc2", "out_proj", "linear_fc1", "linear_fc2")
 
-Scope = tuple[tuple[str, ...], str]
+CTC_LAST_STAGE = "model.backbone.encoder.blocks.3."  # of four
+CTC_FREE: dict[str, str | tuple[str, ...]] = {  # by train.freeze
+    "backbone": "head.",
+    "early": (CTC_LAST_STAGE, "head."),
+    "none": "",
+}
+
+Scope = tuple[tuple[str, ...], str | tuple[str, ...]]
 
 
-def ctc_scope(*, freeze_backbone: bool) -> Scope:
-    """Return the head's layers; the backbone's pointwise convolutions too unless frozen."""
-    within = "head." if freeze_backbone else ""
-    return (CTC_HEAD if freeze_backbone else (*CTC_HEAD, *CTC_BACKBONE)), within
+def ctc_scope(freeze: str) -> Scope:
+    """Return the head's layers, and the pointwise convolutions of what `freeze` leaves free."""
+    return (CTC_HEAD if freeze == "backbone" else (*CTC_HEAD, *CTC_BACKBONE)), CTC_FREE[freeze]
 
 
 def encoder_decoder_scope(*, freeze_backbone: bool) -> Scope:

@@ -26,6 +26,8 @@ from manifold_ocr.models.ctc.onnx import export_merged
 from manifold_ocr.models.ctc.vocabulary import character_list, read_growth
 from manifold_ocr.models.kernels.lora_linear import fuse_lora_layers
 
+Within = str | tuple[str, ...]  # what names start with
+
 
 def import_peft() -> Any:
     """Return the peft module, imported when it is used: that takes seconds."""
@@ -50,10 +52,10 @@ def without_library_notes() -> Iterator[None]:
         library_logging.set_verbosity(verbosity)
 
 
-def match_targets(model: nn.Module, suffixes: Sequence[str], within: str = "") -> list[str]:
+def match_targets(model: nn.Module, suffixes: Sequence[str], within: Within = "") -> list[str]:
     """Return the sorted names of the linear and convolution modules that end in a suffix.
 
-    `within` keeps modules below one part of the model (`head.`: the rest stays frozen). A
+    `within` keeps modules below parts of the model (`head.`: the rest stays frozen). A
     pooler is left out: no text comes from it.
 
     Raises:
@@ -72,13 +74,18 @@ def match_targets(model: nn.Module, suffixes: Sequence[str], within: str = "") -
             close = difflib.get_close_matches(suffix, endings, n=3, cutoff=0.3) or endings[:8]
             raise UserError(
                 f"lora.target_modules: {suffix!r} matches no module"
-                f"{' below ' + within if within else ''}; this model has {', '.join(close)}"
+                f"{_below(within)}; this model has {', '.join(close)}"
             )
         matched.update(hits)
     return sorted(matched)
 
 
-def _used_modules(model: nn.Module, within: str) -> Iterator[tuple[str, nn.Module]]:
+def _below(within: Within) -> str:
+    parts = (within,) if isinstance(within, str) else within
+    return f" below {' or '.join(parts)}" if any(parts) else ""
+
+
+def _used_modules(model: nn.Module, within: Within) -> Iterator[tuple[str, nn.Module]]:
     """Yield the named modules below `within` that a text depends on: all but poolers."""
     for name, module in model.named_modules():
         if name.startswith(within) and "pooler" not in name.split("."):
@@ -93,7 +100,7 @@ def add_lora(
     model: nn.Module,
     lora: LoraConfig,
     auto_targets: Sequence[str],
-    within: str = "",
+    within: Within = "",
     **extra: Any,
 ) -> Any:
     """Return `model` inside a PeftModel whose LoRA layers are trainable, the rest frozen.
@@ -212,7 +219,7 @@ def base_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def present(model: nn.Module, suffixes: Sequence[str], within: str) -> list[str]:
+def present(model: nn.Module, suffixes: Sequence[str], within: Within) -> list[str]:
     """Return those of `suffixes` that name a linear layer below `within`, in their order.
 
     Architectures of one family name their layers differently; `auto` takes what is there.
@@ -222,7 +229,7 @@ def present(model: nn.Module, suffixes: Sequence[str], within: str) -> list[str]
 
 
 def wrap_for_training(
-    model: nn.Module, lora: LoraConfig, auto_targets: Sequence[str], within: str = ""
+    model: nn.Module, lora: LoraConfig, auto_targets: Sequence[str], within: Within = ""
 ) -> Any:
     """Return `model` with new LoRA layers (float32 weights) and the fused forward.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.ctc import decode
-from manifold_ocr.models.ctc.onnx import BACKBONE, has_onnx, merged_head, touches_backbone
+from manifold_ocr.models.ctc.onnx_weights import has_onnx, merged_backbone, merged_head
 
 if TYPE_CHECKING:
     import onnx
@@ -22,17 +22,14 @@ def write_onnx(base: Path, adapter: Path, path: Path, *, int8: bool = False) -> 
     and the vocabulary are in the model's metadata. `int8` makes its matrix products 8-bit.
 
     Raises:
-        UserError: a base without graphs, or an adapter that changes the backbone.
+        UserError: a base without graphs.
     """
     import onnx
     from onnx import compose
 
-    if not has_onnx(base) or touches_backbone(base, adapter):
-        raise UserError(
-            f"{adapter}: only an adapter of the head has an ONNX form (train.freeze: backbone); "
-            "use --to merged"
-        )
-    backbone = onnx.load(str(base / BACKBONE))
+    if not has_onnx(base):
+        raise UserError(f"{base}: has no ONNX graphs; use --to merged")
+    backbone = onnx.load_from_string(merged_backbone(base, adapter))
     head = compose.add_prefix(onnx.load_from_string(merged_head(base, adapter)), PREFIX)
     head.ir_version = backbone.ir_version
     joined = compose.merge_models(

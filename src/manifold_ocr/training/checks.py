@@ -33,6 +33,11 @@ def check_combinations(settings: RunSpec) -> None:
             lengths beyond the decoder's positions, and the like.
     """
     _check_hardware(settings)
+    if settings.train.freeze == "early" and (family := family_of(settings.base)) != "ctc":
+        raise UserError(
+            f"train.freeze: early is for the ctc family, and this base model is of {family}; set "
+            "train.freeze=backbone or none"
+        )
     _check_fp16_accumulation(settings)
     _check_quantization(settings)
     _check_lengths(settings)
@@ -203,12 +208,13 @@ def _check_same_layers(tree: Any, start: Path, matched: Sequence[str]) -> None:
 
 
 def scope(tree: Any, family: str, freeze: str) -> Scope:
-    """Return what `auto` names in a family, and the prefix below which its LoRA layers lie."""
+    """Return what `auto` names in a family, and the prefixes below which its LoRA layers lie."""
+    if family == "ctc":
+        return ctc_scope(freeze)
     frozen = freeze == "backbone"
     if family == "chat_vlm":
         return chat_vlm_scope(tree, freeze_backbone=frozen)
-    scopes = {"ctc": ctc_scope, "encoder_decoder": encoder_decoder_scope}
-    return scopes[family](freeze_backbone=frozen)
+    return encoder_decoder_scope(freeze_backbone=frozen)
 
 
 def module_tree(base: Path, family: str) -> Any:

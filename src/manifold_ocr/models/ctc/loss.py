@@ -24,7 +24,8 @@ class LineTargets:
 
     `classes` (N, K): blank and the line's distinct characters, padded with -1. `labels`
     (N, L): the text as positions in `classes`, padded with 0. `frames` and `characters`
-    (N,): true lengths. `weights` (N,): factor of each line's loss in the batch loss.
+    (N,): true lengths. `weights` (N,): factor of each line's loss in the batch loss. These
+    three are on the CPU, wherever the others are.
     """
 
     classes: Tensor
@@ -95,11 +96,12 @@ class _HeadCtc(torch.autograd.Function):
         few = _Few.of(targets)
         chosen = logits[few.rows, few.columns] - log_total[few.rows]
         losses, gradient = _few_class_ctc(chosen, few, targets)
-        slope.mul_(torch.repeat_interleave(targets.weights, targets.frames)[:, None])
-        slope[few.rows[few.valid], few.columns[few.valid]] = gradient[few.valid]
+        share = torch.repeat_interleave(targets.weights, targets.frames)
+        slope.mul_(share.to(slope.device, non_blocking=True)[:, None])
+        _put(slope, few, gradient)
         ctx.save_for_backward(slope, left, right)
         ctx.hidden_size = hidden.shape[1]
-        return (losses * targets.weights).sum()
+        return (losses * targets.weights.to(losses.device, non_blocking=True)).sum()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -125,12 +127,13 @@ class _Few:
 
     @classmethod
     def of(cls, targets: LineTargets) -> "_Few":
-        frames = targets.frames
+        frames, place = targets.frames, targets.classes.device
         longest = int(frames.max())
         starts = frames.cumsum(0) - frames
-        time = torch.arange(longest, device=frames.device)
+        time = torch.arange(longest)
         rows = (starts[:, None] + time.clamp(max=longest)).minimum((starts + frames - 1)[:, None])
-        real_time = (time[None] < frames[:, None])[:, :, None]
+        rows = rows.to(place, non_blocking=True)
+        real_time = (time[None] < frames[:, None])[:, :, None].to(place, non_blocking=True)
         real_class = (targets.classes >= 0)[:, None, :]
         shape = (len(frames), longest, targets.classes.shape[1])
         return cls(
@@ -151,8 +154,18 @@ def _few_class_ctc(
         losses = F.ctc_loss(
             inputs, targets.labels, targets.frames, targets.characters, reduction="none"
         )
-        (gradient,) = torch.autograd.grad((losses * targets.weights).sum(), inputs)
+        weights = targets.weights.to(losses.device, non_blocking=True)
+        (gradient,) = torch.autograd.grad((losses * weights).sum(), inputs)
     return losses.detach(), gradient.transpose(0, 1)
+
+
+def _put(slope: Tensor, few: _Few, gradient: Tensor) -> None:
+    """Write the gradient of the few classes into the whole one, (M, C), in place."""
+    if slope.device.type == "cpu":
+        slope[few.rows[few.valid], few.columns[few.valid]] = gradient[few.valid]
+    else:  # an index of what is valid would make the CPU wait; padding adds zero to the blank
+        change = torch.where(few.valid, gradient - slope[few.rows, few.columns], 0.0)
+        slope.index_put_((few.rows, few.columns), change, accumulate=True)
 
 
 def plain_ctc_loss(logits: Tensor, targets: LineTargets) -> Tensor:
@@ -164,4 +177,4 @@ def plain_ctc_loss(logits: Tensor, targets: LineTargets) -> Tensor:
     padded = torch.nn.utils.rnn.pad_sequence(list(rows))
     labels = targets.classes.clamp(min=0).gather(1, targets.labels)
     losses = F.ctc_loss(padded, labels, targets.frames, targets.characters, reduction="none")
-    return (losses * targets.weights).sum()
+    return (losses * targets.weights.to(losses.device)).sum()

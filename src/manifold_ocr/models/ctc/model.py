@@ -151,13 +151,14 @@ def load(
         UserError: files are missing, or the adapter does not fit the base model.
     """
     from manifold_ocr.models.ctc import onnx
+    from manifold_ocr.models.ctc.onnx_weights import has_onnx
 
     characters = character_list(base, adapter)
     name = adapter.name if adapter else config.id
     gaps = spaces == "gap" or (spaces == "auto" and adapter is None)
-    fast = onnx.has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
-    if fast and not (adapter and onnx.touches_backbone(base, adapter)):
-        backbone = onnx.OnnxBackbone(base)
+    fast = has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
+    if fast:
+        backbone = onnx.OnnxBackbone(base, adapter)
         head = onnx.OnnxHead(base, adapter)
         return CtcModel(name, backbone, head, characters, backbone.fingerprint, gap_spaces=gaps)
 

@@ -1,10 +1,10 @@
-"""Training of the `ctc` family: the head on cached features, or the whole recognizer."""
+"""Training of the `ctc` family: the head or the last stage on cached features, or all of it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,17 +12,15 @@ from torch import Tensor, nn
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
-from manifold_ocr.images import load_sample
-from manifold_ocr.models.adapter_files import ctc_scope, is_adapter, write_origin
+from manifold_ocr.models.adapter_files import CTC_FREE, ctc_scope, is_adapter, write_origin
 from manifold_ocr.models.base import Audit, Recognition, RunSpec
 from manifold_ocr.models.ctc import model as ctc
 from manifold_ocr.models.ctc.decode import (
+    STRIDE,
     Vocabulary,
     audit_labels,
     decode_frames,
     label_text,
-    line_pixels,
-    line_width,
 )
 from manifold_ocr.models.ctc.features import FeatureCache
 from manifold_ocr.models.ctc.grown_head import (
@@ -32,7 +30,10 @@ from manifold_ocr.models.ctc.grown_head import (
     restore_grown,
     save_grown,
 )
-from manifold_ocr.models.ctc.loss import LineTargets, Workspace, ctc_head_loss
+from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss
+from manifold_ocr.models.ctc.pixels import LinePixels, float_pixels
+from manifold_ocr.models.ctc.rows import FeatureRows, PixelRows, Row, collate_lines, targets_of
+from manifold_ocr.models.ctc.stages import FRAME_COLUMNS, early_reader, late_features
 from manifold_ocr.models.ctc.torch_parts import (
     backbone_features,
     core,
@@ -40,97 +41,14 @@ from manifold_ocr.models.ctc.torch_parts import (
     load_recognizer,
 )
 from manifold_ocr.models.ctc.vocabulary import Growth, character_list, growth_for, read_growth
+from manifold_ocr.models.device import on_gpu
 from manifold_ocr.models.family import TrainingData
 from manifold_ocr.models.lora import add_lora, attach, restore_adapter, save_adapter
 from manifold_ocr.records import Sample
 from manifold_ocr.resources import progress
 
-Row = tuple[np.ndarray, list[int]]
-
-
-@dataclass(frozen=True)
-class FeatureRows:
-    """Rows (features (C, T) float16, classes of the text), features read from the cache."""
-
-    keys: Sequence[str]
-    classes: Sequence[list[int]]
-    lengths: Sequence[int]
-    cache: FeatureCache
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.keys)
-
-    def __getitem__(self, index: int) -> Row:
-        """Return one row."""
-        features = self.cache.get(self.keys[index])
-        assert features is not None, f"features of {self.keys[index]} left the cache"
-        return features, self.classes[index]
-
-
-@dataclass(frozen=True)
-class PixelRows:
-    """Rows (pixels (3, 48, W) float32, classes of the text), for a backbone that is trained."""
-
-    samples: Sequence[Sample]
-    classes: Sequence[list[int]]
-    lengths: Sequence[int]
-    image_root: Path
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Row:
-        """Open, crop and scale one line."""
-        return line_pixels(load_sample(self.samples[index], self.image_root))[0], self.classes[
-            index
-        ]
-
-
-def collate_lines(rows: list[Row]) -> dict[str, Any]:
-    """Return `groups`, a list of tensors of equal width, and the targets of all lines.
-
-    Lines are never padded: a line's features see its own pixels only. Lines are ordered by
-    width, so that the groups' frames, one after the other, are in the order of the targets.
-    """
-    ordered = sorted(rows, key=lambda row: row[0].shape[-1])
-    groups = [
-        torch.from_numpy(np.stack([row[0] for row in group]).astype(np.float32))
-        for _, group in groupby(ordered, key=lambda row: row[0].shape[-1])
-    ]
-    return {"groups": groups, **line_labels([row[1] for row in ordered])}
-
-
-def line_labels(texts: Sequence[list[int]]) -> dict[str, Tensor]:
-    """Return padded `classes`, `labels` and true lengths `characters` (see `LineTargets`)."""
-    distinct = [[0, *sorted(set(text))] for text in texts]
-    classes = torch.full((len(texts), max(map(len, distinct))), -1, dtype=torch.long)
-    labels = torch.zeros((len(texts), max(map(len, texts))), dtype=torch.long)
-    for row, (text, known) in enumerate(zip(texts, distinct, strict=True)):
-        place = {value: index for index, value in enumerate(known)}
-        classes[row, : len(known)] = torch.tensor(known)
-        labels[row, : len(text)] = torch.tensor([place[value] for value in text])
-    lengths = torch.tensor([len(text) for text in texts])
-    return {"classes": classes, "labels": labels, "characters": lengths}
-
-
-def targets_of(batch: dict[str, Tensor], frames: Tensor) -> LineTargets:
-    """Return the targets of a batch whose lines have `frames` (N,) frames.
-
-    A line's loss counts per character and lines count alike, as in torch's `mean`.
-    """
-    characters = batch["characters"]
-    return LineTargets(
-        classes=batch["classes"],
-        labels=batch["labels"],
-        frames=frames,
-        characters=characters,
-        weights=1.0 / (characters * len(characters)),
-    )
-
-
-READ_FRAMES = 1024  # frames whose logits are computed together when reading
+READ_FRAMES = {"cpu": 1024, "cuda": 8192}  # whose logits are computed together when reading
+Inputs = Literal["features", "early", "pixels"]  # of the head, of the last stage, of all
 
 
 class CtcTrainee(nn.Module):
@@ -140,11 +58,11 @@ class CtcTrainee(nn.Module):
     adapter read otherwise than the trained model.
     """
 
-    def __init__(self, recognizer: nn.Module, cached: bool) -> None:
-        """`cached` says that batches hold features; otherwise they hold pixels."""
+    def __init__(self, recognizer: nn.Module, inputs: Inputs) -> None:
+        """`inputs` says what batches hold."""
         super().__init__()
         self.recognizer = recognizer
-        self.cached = cached
+        self.inputs = inputs
         self.workspace = Workspace()
 
     def train(self, mode: bool = True) -> "CtcTrainee":
@@ -156,19 +74,24 @@ class CtcTrainee(nn.Module):
         return self
 
     def hidden(self, groups: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return all frames (M, H) of the groups' lines and the frames (N,) of each line."""
+        """Return all frames (M, H) of the groups' lines; on the CPU, how many each has (N,)."""
         parts, frames = [], []
         for group in groups:
-            features = (
-                group[:, :, None] if self.cached else backbone_features(self.recognizer, group)
-            )
-            hidden = head_hidden(self.recognizer, features)
+            hidden = head_hidden(self.recognizer, self.features(group))
             parts.append(hidden.flatten(0, 1))
             frames += [hidden.shape[1]] * hidden.shape[0]
-        return torch.cat(parts), torch.tensor(frames, device=parts[0].device)
+        return torch.cat(parts), torch.tensor(frames)
 
-    def forward(self, groups: Sequence[Tensor], **labels: Tensor) -> dict[str, Tensor]:
-        """Return the CTC loss of a batch (see `training.ctc_data.collate_lines`)."""
+    def features(self, group: Tensor) -> Tensor:
+        """Return the features (N, C, 1, T) of lines of equal width."""
+        if self.inputs == "features":
+            return group[:, :, None]
+        if self.inputs == "early":
+            return late_features(self.recognizer, group)
+        return backbone_features(self.recognizer, float_pixels(group))
+
+    def forward(self, groups: Sequence[Tensor], **labels: Any) -> dict[str, Tensor]:
+        """Return the CTC loss of a batch (see `rows.collate_lines`)."""
         hidden, frames = self.hidden(groups)
         layer = core(self.recognizer).head.head
         inner = up = None
@@ -193,7 +116,8 @@ class CtcTraining:
     """The harness's view of the ctc family (see `training.family.TrainingFamily`).
 
     With `train.freeze: backbone` a line passes the backbone once, ever: its features are
-    cached and only the head is trained. The recognizer is trained in float32.
+    cached and only the head is trained. With `early` that holds for the stages before the last,
+    on a CPU; a GPU computes them anew, which is faster than reading them. Weights are float32.
     """
 
     name = "ctc"
@@ -201,7 +125,9 @@ class CtcTraining:
     def __init__(self, settings: RunSpec) -> None:
         """Load characters and the reader whose features are cached."""
         self.settings = settings
-        self.cached = settings.train.freeze == "backbone"
+        freeze = settings.train.freeze
+        kinds: dict[str, Inputs] = {"backbone": "features", "early": "early", "none": "pixels"}
+        self.inputs = "pixels" if freeze == "early" and on_gpu() else kinds[freeze]
         self.start = Path(settings.train.init_from) if settings.train.init_from else None
         if self.start is not None and not self.start.is_dir():
             raise UserError(f"train.init_from: {self.start} is no folder; name an adapter folder")
@@ -211,6 +137,7 @@ class CtcTraining:
         self._vocabulary_known = self.start is not None  # it is that of the first weights
         self._reader: ctc.CtcModel | None = None
         self._cache: FeatureCache | None = None
+        self._pixels = LinePixels(settings.image_root, settings.train.dataloader_workers)
         self._keys: dict[str, str] = {}
         self._frames: dict[str, int] = {}
 
@@ -246,27 +173,28 @@ class CtcTraining:
         model: Any = load_recognizer(start if full and start is not None else settings.base)
         if self.growth and start is None:
             grow_head(model, self.growth, character_list(settings.base))
-        within = "head." if self.cached else ""
         if settings.lora.rank == 0:
             plain_head(model)
             for name, parameter in model.named_parameters():
-                parameter.requires_grad_(name.startswith(within))
+                parameter.requires_grad_(name.startswith(CTC_FREE[settings.train.freeze]))
         elif start is not None and not full:
             model = attach(model, start, trainable=True)
         else:
-            targets, within = ctc_scope(freeze_backbone=self.cached)
+            targets, within = ctc_scope(settings.train.freeze)
             model = add_lora(model, settings.lora, targets, within)
         if (layer := grown_layer(core(model))) is not None:
             layer.trainable()
-        return CtcTrainee(model, self.cached)
+        if on_gpu():
+            model = model.to(memory_format=torch.channels_last)
+        return CtcTrainee(model, self.inputs)
 
     def data(self, samples: Sequence[Sample], labels: Any = None) -> TrainingData:
         """Return the training rows; every label was checked by `audit`."""
         self._measure(samples)
         classes = [self._encode(sample) for sample in samples]
         lengths = [self._frames[sample.id] for sample in samples]
-        if not self.cached:
-            return PixelRows(samples, classes, lengths, self.settings.image_root)
+        if self.inputs == "pixels":
+            return PixelRows(samples, classes, lengths, self._pixels)
         keys = [self._keys[sample.id] for sample in samples]
         return FeatureRows(keys, classes, lengths, self._open_cache())
 
@@ -283,11 +211,12 @@ class CtcTraining:
         order = sorted(range(len(samples)), key=lambda i: self._frames[samples[i].id])
         results: dict[int, Recognition] = {}
         for frames, same in groupby(order, key=lambda i: self._frames[samples[i].id]):
-            indices, step = list(same), max(1, READ_FRAMES // frames)
+            indices, step = list(same), max(1, READ_FRAMES[device.type] // frames)
             for start in range(0, len(indices), step):
                 part = indices[start : start + step]
                 rows = np.stack([self._input(samples[i]) for i in part])
-                hidden, _ = model.hidden([torch.from_numpy(rows.astype(np.float32)).to(device)])
+                rows = rows if rows.dtype == np.uint8 else rows.astype(np.float32)
+                hidden, _ = model.hidden([torch.from_numpy(rows).to(device)])
                 best, probability = model.best_frames(hidden)
                 for place, index in enumerate(part):
                     span = slice(place * frames, (place + 1) * frames)
@@ -334,24 +263,24 @@ class CtcTraining:
         new = [sample for sample in samples if sample.id not in self._frames]
         if not new:
             return
-        if not self.cached:
-            root = self.settings.image_root
-            sizes = ctc.ordered_map(lambda s: line_width(load_sample(s, root).size) // 8, new)
-            for sample, frames in zip(new, sizes, strict=True):
-                self._frames[sample.id] = frames
+        if self.inputs == "pixels":
+            for _ in progress(self._pixels.add(new), "pixels of lines", len(new), "line"):
+                pass
+            for sample in new:
+                self._frames[sample.id] = self._pixels.widths[sample.id] // STRIDE
             return
+        columns = FRAME_COLUMNS if self.inputs == "early" else 1
         cache = self._open_cache()
         keys = self._open_reader().cache_samples(new, self.settings.image_root, cache)
         paired = zip(new, progress(keys, "frozen features", len(new), "line"), strict=True)
         for sample, key in paired:
             self._keys[sample.id] = key
-            self._frames[sample.id] = cache.frames(key)
+            self._frames[sample.id] = cache.frames(key) // columns
         cache.close()
 
     def _input(self, sample: Sample) -> np.ndarray:
-        if not self.cached:
-            pixels: np.ndarray = line_pixels(load_sample(sample, self.settings.image_root))[0]
-            return pixels
+        if self.inputs == "pixels":
+            return self._pixels[sample]
         features = self._open_cache().get(self._keys[sample.id])
         assert features is not None, f"features of row {sample.id} left the cache"
         return features
@@ -359,6 +288,8 @@ class CtcTraining:
     def _open_reader(self) -> ctc.CtcModel:
         if self._reader is None:
             self._reader = ctc.load(self.settings.model, self.settings.base, None, None)
+            if self.inputs == "early":
+                self._reader = early_reader(self._reader, self.settings.base)
         return self._reader
 
     def _open_cache(self) -> FeatureCache:

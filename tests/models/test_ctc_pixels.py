@@ -1,0 +1,70 @@
+"""Pixels of lines: those that reading sees; batches of one width without padding."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawn_lines import TEXTS, draw_line
+
+from manifold_ocr.models.ctc.decode import frame_count, line_pixels
+from manifold_ocr.models.ctc.pixels import LinePixels, byte_pixels, float_pixels
+from manifold_ocr.models.ctc.rows import STRETCH, collate_lines
+from manifold_ocr.records import Sample
+
+pytestmark = pytest.mark.torch
+
+
+def test_bytes_become_the_very_values_that_reading_sees() -> None:
+    line = draw_line(TEXTS[0], 31)
+    found = float_pixels(torch.from_numpy(byte_pixels(line))[None])
+    np.testing.assert_array_equal(found.numpy(), line_pixels(line))
+
+
+def test_lines_of_one_page_are_those_that_each_row_gives(tmp_path: Path) -> None:
+    page = np.full((400, 300, 3), 255, np.uint8)
+    page[::7] = 90
+    line = draw_line(TEXTS[1], 40)
+    from PIL import Image
+
+    whole = Image.fromarray(page)
+    whole.paste(line, (10, 30))
+    whole.save(tmp_path / "page.png")
+    boxes = [(10.0, 30.0, 10.0 + line.width, 70.0), (3.0, 200.0, 120.0, 233.0)]
+    samples = [
+        Sample(id=f"{n}", document="d", corpus="c", subset="s", image="page.png", text="x",
+               language="en", box=box)
+        for n, box in enumerate(boxes)
+    ]  # fmt: skip
+    kept, none = LinePixels(tmp_path), LinePixels(tmp_path, largest=0)
+    assert len(list(kept.add(samples))) == 2 == len(list(none.add(samples)))
+    for sample in samples:
+        np.testing.assert_array_equal(kept[sample], none[sample])
+        assert kept.widths[sample.id] == kept[sample].shape[1]
+    assert not list(kept.add(samples))
+
+
+def rows_of(widths: list[int], characters: int = 3) -> list[Any]:
+    random = np.random.default_rng(0)
+    return [
+        (random.integers(0, 256, (48, width, 3), np.uint8), [1 + n % 5 for n in range(characters)])
+        for width in widths
+    ]
+
+
+def test_similar_lines_share_a_width_and_no_line_is_padded() -> None:
+    widths = [200, 104, 96, 104, 208, 208, 400]
+    batch = collate_lines(rows_of(widths))
+    shapes = [tuple(group.shape) for group in batch["groups"]]
+    assert shapes == [(3, 48, 104, 3), (3, 48, 208, 3), (1, 48, 400, 3)]
+    for group, members in zip(shapes, ([96, 104, 104], [200, 208, 208], [400]), strict=True):
+        assert max(members) <= STRETCH * min(members)
+        assert all(group[2] / width < STRETCH for width in members)
+
+
+def test_a_scaled_line_keeps_the_frames_that_its_text_needs() -> None:
+    (pixels, _), (other, classes) = rows_of([104, 96], characters=13)
+    batch = collate_lines([(pixels, [1, 2] * 6 + [3]), (other, classes[:4])])
+    assert [tuple(group.shape) for group in batch["groups"]] == [(2, 48, 104, 3)]
+    assert frame_count((104, 48)) == 13
