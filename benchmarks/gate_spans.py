@@ -41,7 +41,7 @@ class Server:
     """A server on loopback that can be killed and started again with its data."""
 
     def __init__(self, folder: Path) -> None:
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        program = shutil.which("valkey-server") or shutil.which("redis-server")
         if program is None:
             sys.exit("no redis-server or valkey-server is installed: apt install redis-server")
         with socket.socket() as probe:

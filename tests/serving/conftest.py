@@ -1,4 +1,4 @@
-"""The API as a fixture."""
+"""The API, and a server with an archive for the gate, as fixtures."""
 
 import pytest
 from drawn_pages import SizeReader
@@ -18,3 +18,19 @@ def server(tmp_path):
     yield start
     for client in made:
         client.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def archive():
+    from gate_server import make_archive
+
+    return make_archive()
+
+
+@pytest.fixture
+def gate(tmp_path):
+    from gate_server import Server
+
+    started = Server(tmp_path).start()
+    yield started
+    started.kill()

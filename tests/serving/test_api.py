@@ -180,6 +180,24 @@ def test_a_job_that_takes_too_long_ends(server, tmp_path):
     assert answer.status_code == 504 and "gave up" in answer.json()["detail"]
 
 
+def test_a_request_that_waits_too_long_is_refused_and_not_read_later(server):
+    reader = Scripted()
+    client = server(reader, workers=1, queue_seconds=0.3)
+    reader.open.clear()
+    first = client.post("/api/ocr", files={"file": png()}, data={"wait": "false"}).json()["id"]
+    begun = time.monotonic()
+    answer = client.post("/api/ocr", files={"file": png(61)})
+    assert time.monotonic() - begun < 5
+    assert answer.status_code == 503 and "waited 0.3 s" in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) >= 1
+    patient = client.post("/api/ocr", files={"file": png()}, data={"wait": "false"}).json()["id"]
+    reader.open.set()
+    wait_for(client, first)
+    wait_for(client, patient)
+    service = client.app.state.service
+    assert reader.pages == 2 and not service.store.waiting() and not service.workers._waiting
+
+
 def test_keys_are_hashed_limited_and_each_sees_its_own_jobs(server, tmp_path):
     path = tmp_path / "keys.json"
     ours, theirs = add_key(path, "ours", 30), add_key(path, "theirs", 5)

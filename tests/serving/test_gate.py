@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
 from drawn_pages import draw_page, page_of_rows
-from gate_server import CODEC, TEXT, Server, make_archive, span_of
+from gate_server import CODEC, TEXT, span_of
 
 from manifold_ocr.compression.archive import payload
 from manifold_ocr.compression.verify import Verifier, VerifierSettings
@@ -19,18 +19,6 @@ from manifold_ocr.serving.gate.spans import PoisonError, SpanReader, decode_sign
 from manifold_ocr.serving.gate.worker import GROUP, GateSettings, GateWorker
 
 ROWS = [TEXT[start : start + 60] for start in range(0, len(TEXT), 60)]
-
-
-@pytest.fixture(scope="module")
-def archive():
-    return make_archive()
-
-
-@pytest.fixture
-def server(tmp_path):
-    started = Server(tmp_path).start()
-    yield started
-    started.kill()
 
 
 class Reader:
@@ -47,9 +35,9 @@ def spans_reader(archive):
     return SpanReader(Reader(), verifier, CODEC)
 
 
-def worker(server, archive, name="a", **settings):
+def worker(gate, archive, name="a", **settings):
     settings = {"block": 0.05, "look": 0.05, "idle": 0.3, **settings}
-    settings = GateSettings(url=server.url, consumer=name, **settings)
+    settings = GateSettings(url=gate.url, consumer=name, **settings)
     return GateWorker(settings, spans_reader(archive))
 
 
@@ -59,8 +47,8 @@ def work(worker, until, seconds=20):
     assert until()
 
 
-def results(server):
-    return [json.loads(fields[b"data"]) for _, fields in server.base.xrange("gate:ocr")]
+def results(gate):
+    return [json.loads(fields[b"data"]) for _, fields in gate.base.xrange("gate:ocr")]
 
 
 def test_a_signature_decodes_to_the_statistics_of_its_window(archive):
@@ -119,16 +107,16 @@ def test_text_image_and_forged_spans(archive):
     assert not unknown["verified"] and "no archive" in unknown["flags"][0]
 
 
-def test_streams_strings_and_hashes_are_read_once_each(server, archive):
-    base = server.base
+def test_streams_strings_and_hashes_are_read_once_each(gate, archive):
+    base = gate.base
     base.xadd("gate:last:EURUSD", {"span": json.dumps(span_of(archive, 0))})
     base.set("gate:last:GOLD", json.dumps(span_of(archive, 1)))
     base.hset("gate:last:OIL", mapping={k: str(v) for k, v in span_of(archive, 2).items()})
-    one = worker(server, archive)
+    one = worker(gate, archive)
     work(one, lambda: base.xlen("gate:ocr") == 3)
     for _ in range(5):
         one.step()
-    found = results(server)
+    found = results(gate)
     assert {row["instrument"]: row["id"] for row in found} == {
         "EURUSD": "span-0", "GOLD": "span-1", "OIL": "span-2"
     }  # fmt: skip
@@ -138,18 +126,18 @@ def test_streams_strings_and_hashes_are_read_once_each(server, archive):
     work(one, lambda: base.xlen("gate:ocr") == 4)
 
 
-def test_duplicates_and_late_spans_have_no_effect(server, archive):
-    base = server.base
+def test_duplicates_and_late_spans_have_no_effect(gate, archive):
+    base = gate.base
     newer, older = span_of(archive, 0, published=200), span_of(archive, 1, published=100)
     for span in (newer, newer, older, newer):
         base.xadd("gate:last:X", {"span": json.dumps(span)})
-    work(worker(server, archive), lambda: base.xlen("gate:ocr") == 2)
+    work(worker(gate, archive), lambda: base.xlen("gate:ocr") == 2)
     assert base.hget("gate:ocr:X", "id") == b"span-0"
     assert base.xpending("gate:last:X", GROUP)["pending"] == 0
 
 
-def test_poison_is_buried_with_a_reason_and_the_rest_goes_on(server, archive):
-    base = server.base
+def test_poison_is_buried_with_a_reason_and_the_rest_goes_on(gate, archive):
+    base = gate.base
     base.xadd("gate:last:X", {"span": "{not json"})
     base.xadd("gate:last:X", {"other": "field"})
     base.xadd("gate:last:X", {"span": json.dumps(span_of(archive, 0, repetitions=0))})
@@ -158,28 +146,28 @@ def test_poison_is_buried_with_a_reason_and_the_rest_goes_on(server, archive):
     waits = span_of(archive, 1, kind="image", image="key:never")
     base.xadd("gate:last:X", {"span": json.dumps(waits)})
     base.xadd("gate:last:X", {"span": json.dumps(span_of(archive, 2))})
-    work(worker(server, archive, idle=0.1, deliveries=3), lambda: base.xlen("gate:dead") == 6)
+    work(worker(gate, archive, idle=0.1, deliveries=3), lambda: base.xlen("gate:dead") == 6)
     dead = [fields[b"reason"].decode() for _, fields in base.xrange("gate:dead")]
     words = ("JSON", "JSON", "repetitions", "base64", "bytes", "delivered")
     assert all(word in reason for reason, word in zip(dead, words, strict=True))
-    assert [row["id"] for row in results(server)] == ["span-2"]
+    assert [row["id"] for row in results(gate)] == ["span-2"]
     assert base.xpending("gate:last:X", GROUP)["pending"] == 0
 
 
-def test_a_dead_workers_spans_are_taken_over(server, archive):
-    base, count = server.base, 3
-    one = worker(server, archive, "dies")
+def test_a_dead_workers_spans_are_taken_over(gate, archive):
+    base, count = gate.base, 3
+    one = worker(gate, archive, "dies")
     for number in range(count):
         base.xadd("gate:last:X", {"span": json.dumps(span_of(archive, number))})
     one._look()
     base.xreadgroup(GROUP, "dies", {"gate:last:X": ">"})  # delivered, then the worker is killed
-    work(worker(server, archive, "lives"), lambda: base.xlen("gate:ocr") == count)
+    work(worker(gate, archive, "lives"), lambda: base.xlen("gate:ocr") == count)
     assert base.xpending("gate:last:X", GROUP)["pending"] == 0
 
 
-def test_a_killed_server_and_two_workers_lose_and_double_nothing(server, archive):
-    total, base = 40, server.base
-    workers = [worker(server, archive, name) for name in "ab"]
+def test_a_killed_server_and_two_workers_lose_and_double_nothing(gate, archive):
+    total, base = 40, gate.base
+    workers = [worker(gate, archive, name) for name in "ab"]
     threads = [threading.Thread(target=one.run, daemon=True) for one in workers]
     for thread in threads:
         thread.start()
@@ -188,9 +176,9 @@ def test_a_killed_server_and_two_workers_lose_and_double_nothing(server, archive
         span = span_of(archive, number % entries, id=f"s{number}")
         base.xadd(f"gate:last:I{number % 3}", {"span": json.dumps(span)})
         if number == total // 2:
-            server.kill()
-            server.start()
-            base = server.base
+            gate.kill()
+            gate.start()
+            base = gate.base
     until = time.monotonic() + 30
     while base.xlen("gate:ocr") < total and time.monotonic() < until:
         time.sleep(0.05)
@@ -198,19 +186,19 @@ def test_a_killed_server_and_two_workers_lose_and_double_nothing(server, archive
         one.stop()
     for thread in threads:
         thread.join(10)
-    ids = [row["id"] for row in results(server)]
-    assert len(ids) == len(set(ids)) == total and all(row["verified"] for row in results(server))
+    ids = [row["id"] for row in results(gate)]
+    assert len(ids) == len(set(ids)) == total and all(row["verified"] for row in results(gate))
 
 
-def test_a_result_that_cannot_be_written_costs_no_span(server, archive):
+def test_a_result_that_cannot_be_written_costs_no_span(gate, archive):
     """Commands of a script are not rolled back: the acknowledgment must not come first."""
-    base = server.base
+    base = gate.base
     base.rpush("gate:ocr:BAD", "a list in the place of the hash")
     for number, instrument in enumerate(("BAD", "GOOD")):
         base.xadd(f"gate:last:{instrument}", {"span": json.dumps(span_of(archive, number))})
-    one = worker(server, archive, idle=0.1, deliveries=2)
+    one = worker(gate, archive, idle=0.1, deliveries=2)
     work(one, lambda: base.xlen("gate:dead") == 1 and base.xlen("gate:ocr") == 1)
-    assert [row["instrument"] for row in results(server)] == ["GOOD"]
+    assert [row["instrument"] for row in results(gate)] == ["GOOD"]
     assert json.loads(base.xrange("gate:dead")[0][1][b"span"])["id"] == "span-0"
 
 
@@ -219,13 +207,13 @@ def test_a_wrong_url_is_said():
         GateWorker(GateSettings(url="http://x"), spans_reader(None))
 
 
-def test_what_waiting_cannot_help_is_said(server, archive):
+def test_what_waiting_cannot_help_is_said(gate, archive):
     """A wrong password, and a user who may not do what the gate does."""
-    wrong = GateSettings(url=server.url.replace("secret", "guess"))
+    wrong = GateSettings(url=gate.url.replace("secret", "guess"))
     with pytest.raises(UserError, match="refuses the user or password"):
         GateWorker(wrong, spans_reader(archive)).run()
-    server.base.acl_setuser("reader", enabled=True, passwords=["+secret"], keys=["*"],
+    gate.base.acl_setuser("reader", enabled=True, passwords=["+secret"], keys=["*"],
                             commands=["+@read"])  # fmt: skip
-    weak = GateSettings(url=server.url.replace("//:", "//reader:"))
+    weak = GateSettings(url=gate.url.replace("//:", "//reader:"))
     with pytest.raises(UserError, match="a right that this user lacks"):
         GateWorker(weak, spans_reader(archive)).run()

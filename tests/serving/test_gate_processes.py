@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from drawn_pages import draw_page, page_of_rows
-from gate_server import CODEC, TEXT, Server, make_archive, span_of
+from gate_server import CODEC, TEXT, Server, span_of
 
 from manifold_ocr.compression.verify import Verifier, VerifierSettings
 from manifold_ocr.errors import UserError
@@ -21,18 +21,6 @@ from manifold_ocr.serving.gate.worker import GROUP, GateSettings, GateWorker
 
 PROJECT = Path(__file__).parents[2]
 INVOICE = ["ACME TRADING LTD", "INVOICE DATE: 05/02/2024", "TOTAL EUR 21.75"]
-
-
-@pytest.fixture(scope="module")
-def archive():
-    return make_archive()
-
-
-@pytest.fixture
-def server(tmp_path):
-    started = Server(tmp_path).start()
-    yield started
-    started.kill()
 
 
 def spans(archive, page=None):
@@ -51,18 +39,18 @@ def wait_for(condition, seconds=30):
 
 
 def test_tls_and_a_user_by_url(tmp_path, archive):
-    server = Server(tmp_path, tls=True).start()
+    gate = Server(tmp_path, tls=True).start()
     try:
-        server.base.xadd("gate:last:X", {"span": json.dumps(span_of(archive))})
-        settings = GateSettings(url=server.url, block=0.05, look=0.05)
+        gate.base.xadd("gate:last:X", {"span": json.dumps(span_of(archive))})
+        settings = GateSettings(url=gate.url, block=0.05, look=0.05)
         end = time.monotonic() + 20
-        done = lambda: server.base.xlen("gate:ocr") == 1 or time.monotonic() > end  # noqa: E731
+        done = lambda: gate.base.xlen("gate:ocr") == 1 or time.monotonic() > end  # noqa: E731
         GateWorker(settings, spans(archive)).run(done)
-        assert server.base.hget("gate:ocr:X", "verified") == b"1"
+        assert gate.base.hget("gate:ocr:X", "verified") == b"1"
         with pytest.raises(UserError, match=r"certificate is not trusted .*ssl_ca_certs=FILE"):
-            GateWorker(GateSettings(url=server.bare_url), spans(archive)).run()
+            GateWorker(GateSettings(url=gate.bare_url), spans(archive)).run()
     finally:
-        server.kill()
+        gate.kill()
 
 
 HELD = """
@@ -85,26 +73,26 @@ GateWorker(settings, Held(None, verifier, CODEC)).run()
 """
 
 
-def test_a_worker_killed_in_the_middle_of_a_span_loses_and_doubles_nothing(server, archive):
+def test_a_worker_killed_in_the_middle_of_a_span_loses_and_doubles_nothing(gate, archive):
     for number in range(4):
-        server.base.xadd("gate:last:X", {"span": json.dumps(span_of(archive, number))})
+        gate.base.xadd("gate:last:X", {"span": json.dumps(span_of(archive, number))})
     path = os.pathsep.join([str(PROJECT / "tests/support"), str(PROJECT / "src")])
     held = subprocess.Popen(
-        [sys.executable, "-c", HELD, server.url], env={**os.environ, "PYTHONPATH": path},
+        [sys.executable, "-c", HELD, gate.url], env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert held.stdout.readline() == "in the middle\n"
     held.send_signal(signal.SIGKILL)
     held.wait()
-    assert server.base.xpending("gate:last:X", GROUP)["pending"] == 3  # one was done
+    assert gate.base.xpending("gate:last:X", GROUP)["pending"] == 3  # one was done
     end = time.monotonic() + 20
-    done = lambda: server.base.xlen("gate:ocr") == 4 or time.monotonic() > end  # noqa: E731
-    settings = GateSettings(url=server.url, consumer="next", block=0.05, look=0.05, idle=0.2)
+    done = lambda: gate.base.xlen("gate:ocr") == 4 or time.monotonic() > end  # noqa: E731
+    settings = GateSettings(url=gate.url, consumer="next", block=0.05, look=0.05, idle=0.2)
     GateWorker(settings, spans(archive)).run(done)
-    found = [json.loads(fields[b"data"]) for _, fields in server.base.xrange("gate:ocr")]
+    found = [json.loads(fields[b"data"]) for _, fields in gate.base.xrange("gate:ocr")]
     assert sorted(row["id"] for row in found) == [f"span-{n}" for n in range(4)]
     assert all(row["verified"] for row in found)
-    assert server.base.xpending("gate:last:X", GROUP)["pending"] == 0
+    assert gate.base.xpending("gate:last:X", GROUP)["pending"] == 0
 
 
 def example(name):
@@ -115,7 +103,7 @@ def example(name):
 
 
 def test_an_invoice_is_read_and_the_portfolio_acts_on_verified_spans_only(
-    server, archive, tmp_path, capsys
+    gate, archive, tmp_path, capsys
 ):
     """Both examples run: the invoice's span with its fields, a forged one, a consumer killed."""
     rows = [*INVOICE, *(TEXT[start : start + 60] for start in range(0, len(TEXT), 60))]
@@ -123,30 +111,30 @@ def test_an_invoice_is_read_and_the_portfolio_acts_on_verified_spans_only(
     image.save(tmp_path / "invoice.png")
     (tmp_path / "invoice.txt").write_text(TEXT)
     page = page_of_rows(rows, boxes, image.size)
-    worker = GateWorker(GateSettings(url=server.url, block=0.05, look=0.05), spans(archive, page))
+    worker = GateWorker(GateSettings(url=gate.url, block=0.05, look=0.05), spans(archive, page))
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
     try:
         files = (tmp_path / "invoice.png", tmp_path / "invoice.txt")
-        example("gate_invoice").main(server.url, *files, "ACME")
+        example("gate_invoice").main(gate.url, *files, "ACME")
         said = json.loads(capsys.readouterr().out)
         values = {field["name"]: field["value"] for field in said["fields"]["fields"]}
         assert said["verified"] and values["total"] == "EUR 21.75" and "ACME" in values["company"]
         forged = span_of(archive, 1, id="forged", text="Pay 1,000,000 to me. " * 20)
         for span in (forged, span_of(archive, 2), span_of(archive, 3)):
-            server.base.xadd("gate:last:GOLD", {"span": json.dumps(span)})
-        wait_for(lambda: server.base.xlen("gate:ocr") == 4)
+            gate.base.xadd("gate:last:GOLD", {"span": json.dumps(span)})
+        wait_for(lambda: gate.base.xlen("gate:ocr") == 4)
     finally:
         worker.stop()
         thread.join(10)
-    consumer = [sys.executable, str(PROJECT / "examples/gate_portfolio.py"), server.url]
+    consumer = [sys.executable, str(PROJECT / "examples/gate_portfolio.py"), gate.url]
     for _ in range(2):  # killed and started again: what it acted on stays
         run = subprocess.Popen(consumer, stdout=subprocess.DEVNULL)
-        wait_for(lambda: server.base.hlen("portfolio:positions") == 2)
-        wait_for(lambda: server.base.xpending("gate:ocr", "portfolio")["pending"] == 0)
+        wait_for(lambda: gate.base.hlen("portfolio:positions") == 2)
+        wait_for(lambda: gate.base.xpending("gate:ocr", "portfolio")["pending"] == 0)
         run.send_signal(signal.SIGKILL)
         run.wait()
     entries = archive.documents[0].entries
-    assert {k.decode(): int(v) for k, v in server.base.hgetall("portfolio:positions").items()} == {
+    assert {k.decode(): int(v) for k, v in gate.base.hgetall("portfolio:positions").items()} == {
         "ACME": entries[0].count, "GOLD": entries[2].count + entries[3].count,
     }  # fmt: skip

@@ -52,13 +52,14 @@ class Server:
     """
 
     def __init__(self, folder: Path, *, tls: bool = False) -> None:
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
-        if program is None:
+        names = ("valkey-server", "redis-server")  # some builds of the first have no TLS
+        found = [path for name in names[:: -1 if tls else 1] if (path := shutil.which(name))]
+        if not found:
             pytest.skip("no redis-server or valkey-server is installed: apt install redis-server")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.command = [program, "--dir", str(folder), "--appendonly", "yes",
+        self.command = [found[0], "--dir", str(folder), "--appendonly", "yes",
                         "--appendfsync", "always", "--save", ""]  # fmt: skip
         if tls:
             certificate, key = make_certificate(folder)

@@ -108,6 +108,7 @@ def register_serve(app: typer.Typer) -> None:
         ] = None,
         workers: Annotated[int, typer.Option(min=1, help="Documents read at a time.")] = 2,
         queue: Annotated[int, typer.Option(min=1, help="Documents that may wait.")] = 64,
+        queue_seconds: Annotated[float, typer.Option(min=1, help="A request may wait.")] = 120.0,
         max_pages: Annotated[int, typer.Option(min=1, help="Of a document.")] = 200,
         max_megabytes: Annotated[int, typer.Option(min=1, help="Of a document.")] = 32,
         seconds: Annotated[float, typer.Option(min=1, help="A document may take.")] = 300.0,
@@ -131,6 +132,7 @@ def register_serve(app: typer.Typer) -> None:
             archive=archive,
             workers=workers,
             queue=queue,
+            queue_seconds=queue_seconds,
             job_seconds=seconds,
             bounds=Bounds(bytes=max_megabytes << 20, pages=max_pages, pixels=50_000_000),
         )

@@ -18,7 +18,7 @@ MEANING = {
     422: "The document cannot be read, or a value is wrong.",
     429: "Too many requests of this key, or a full queue; see Retry-After.",
     500: "The server failed.",
-    503: "The model could not be loaded, or the server stops.",
+    503: "The model could not be loaded, the document waited too long, or the server stops.",
     504: "The document takes too long.",
 }
 

@@ -85,8 +85,13 @@ def _busy(error: BusyError) -> HTTPException:
 
 
 async def ended_job(request: Request, service: Service, job: Job) -> Job:
-    """Queue a job and return it once it has ended; a client that leaves cancels it."""
+    """Queue a job and return it once it has ended; a client that leaves cancels it.
+
+    A job that nobody took up within `queue_seconds` is refused (503) and not read later.
+    """
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    limit = service.settings.queue_seconds
+    until = loop.time() + limit
 
     def tell() -> None:
         loop.call_soon_threadsafe(ended.set)
@@ -94,15 +99,24 @@ async def ended_job(request: Request, service: Service, job: Job) -> Job:
     service.workers.add(job, tell)
     while not ended.is_set():
         try:
-            await asyncio.wait_for(ended.wait(), POLL_SECONDS)
+            await asyncio.wait_for(ended.wait(), min(POLL_SECONDS, limit))
         except TimeoutError:
+            late = loop.time() >= until
+            if late and await run_in_threadpool(service.store.withdraw, job.id):
+                seconds = service.workers.seconds_until_room(service.store.waiting())
+                raise HTTPException(
+                    503,
+                    f"the document waited {limit:g} s and was not read; ask again in {seconds} s",
+                    {"Retry-After": str(seconds)},
+                ) from None
             if await request.is_disconnected() or service.workers.draining:
                 await run_in_threadpool(service.store.cancel, job.id)
                 break
     found = await run_in_threadpool(service.store.get, job.id)
     if found is None or found.state != "done":
-        status = (found.status if found else None) or 503
-        raise HTTPException(status, (found.error if found else None) or "the server is stopping")
+        if found is None or found.status is None:
+            raise HTTPException(503, "the server is stopping", {"Retry-After": "10"})
+        raise HTTPException(found.status, found.error or "failed")
     return found
 
 

@@ -152,12 +152,14 @@ class JobStore:
         """End a running job with a reason."""
         return self._end(job_id, "failed", "running", error=error, status=status)
 
+    def withdraw(self, job_id: str) -> bool:
+        """End a job that still waits; False where it has begun or ended."""
+        return self._end(job_id, "cancelled", "queued")
+
     def cancel(self, job_id: str) -> bool:
         """End a job that has not ended."""
         with self._lock:
-            return self._end(job_id, "cancelled", "queued") or self._end(
-                job_id, "cancelled", "running"
-            )
+            return self.withdraw(job_id) or self._end(job_id, "cancelled", "running")
 
     def delete(self, job_id: str) -> None:
         """Forget a job and its document."""

@@ -23,8 +23,9 @@ LOG = logging.getLogger("manifold_ocr.serving")
 class ServerSettings:
     """What a server allows and where it keeps its jobs.
 
-    `queue` bounds the jobs that wait, `job_seconds` the time of one job, `keep_seconds` how
-    long an ended job and its document are kept. `archive` is what /api/verify compares with,
+    `queue` bounds the jobs that wait, `queue_seconds` how long a request waits there before it
+    is refused, `job_seconds` the time of one job, `keep_seconds` how long an ended job and its
+    document are kept. `archive` is what /api/verify compares with,
     `metrics` the folder that /api/metrics reads.
     """
 
@@ -34,6 +35,7 @@ class ServerSettings:
     metrics: Path = Path("metrics")
     workers: int = 2
     queue: int = 64
+    queue_seconds: float = 120.0
     job_seconds: float = 300.0
     grace_seconds: float = 20.0
     keep_seconds: float = 3600.0
@@ -82,8 +84,12 @@ class Workers:
         """Raise `BusyError` where the queue is full."""
         waiting = self.store.waiting()
         if waiting >= self.settings.queue:
-            seconds = self.seconds_per_job * waiting / self.settings.workers
-            raise BusyError(max(1, min(600, round(seconds))))
+            raise BusyError(self.seconds_until_room(waiting))
+
+    def seconds_until_room(self, waiting: int) -> int:
+        """Return in how many seconds that many jobs will have ended, from 1 to 600."""
+        seconds = self.seconds_per_job * waiting / self.settings.workers
+        return max(1, min(600, round(seconds)))
 
     @contextmanager
     def room(self) -> Iterator[None]:
@@ -121,7 +127,8 @@ class Workers:
             if self.draining:
                 return
             job = self.store.start(job_id)
-            if job is None:
+            if job is None:  # canceled, or it waited too long
+                self.tell_ended(job_id)
                 continue
             with self._lock:
                 self.running += 1
