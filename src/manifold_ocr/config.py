@@ -200,18 +200,51 @@ class Recipe:
 
 
 @settings
+class LineShares:
+    """Shares of all training lines, clean and augmented (with `augment.balance: shares`).
+
+    `subset` and `language` map names to shares; groups that are not named divide the rest.
+    `noisy` is the share of augmented lines (0: as many as `variants` makes).
+    """
+
+    subset: dict[str, Share] = field(default_factory=dict)
+    language: dict[Annotated[str, AfterValidator(check_language)], Share] = field(
+        default_factory=dict
+    )
+    noisy: ShareBelowOne = 0.0
+
+    def __post_init__(self) -> None:
+        for kind, shares in (("subset", self.subset), ("language", self.languages)):
+            if sum(shares.values()) > 1 + 1e-9:
+                raise ValueError(f"{kind}: the shares add up to more than 1")
+
+    @property
+    def languages(self) -> dict[str, float]:
+        """Return `language` by BCP-47 tags."""
+        return {language_tag(name): share for name, share in self.language.items()}
+
+
+@settings
 class AugmentConfig:
-    """How many augmented copies every training line gets; `balance` evens out subsets."""
+    """How many augmented copies every training line gets; `balance` evens out groups of them.
+
+    `pages` also degrades whole pages, the boxes of their lines moving along.
+    """
 
     seed: Seed = 20240601
     variants: Count = 1
-    balance: Literal["none", "subset"] = "none"
+    pages: Flag = False
+    balance: Literal["none", "subset", "shares"] = "none"
     max_variants: Count = 4
+    shares: LineShares = LineShares()
     recipe: Recipe = Recipe()
 
     def __post_init__(self) -> None:
         if self.max_variants < self.variants:
             raise ValueError(f"variants ({self.variants}) must not be over max_variants")
+        asked = self.shares.subset or self.shares.language or self.shares.noisy
+        if self.balance == "shares" and not asked:
+            raise ValueError("balance: shares needs shares.subset, shares.language or shares.noisy")
 
 
 Metric = Literal["cer", "ned", "wer", "character_accuracy", "token_f1"]

@@ -1,7 +1,8 @@
-"""Stage augment: the clean rows of the train split, and augmented variants of its lines."""
+"""Stage augment: the clean rows of the train split, and augmented variants of them."""
 
 from pathlib import Path
 
+from manifold_ocr.augment.shares import CLOSE
 from manifold_ocr.augment.train_set import write_augmented
 from manifold_ocr.config import AugmentConfig, load_section
 from manifold_ocr.files import atomic_directory, write_json
@@ -24,6 +25,19 @@ def main() -> None:
         f"augment: {rows['clean']} clean rows, {rows['augmented']} augmented lines, "
         f"{rows['unreadable']} unreadable -> {DESTINATION}"
     )
+    if config.pages:
+        print(
+            f"augment: {rows['pages']} degraded pages, {rows['page_lines']} lines on them; "
+            f"{rows['bent']} lines bent too much, {rows['too_large']} pages and lines left clean "
+            "as their page is too large"
+        )
+    for name, share in metrics.get("shares", {}).items():
+        if abs(share["wanted"] - share["reached"]) > CLOSE:
+            print(
+                f"augment: {name}: a share of {share['wanted']:.2f} is asked for, "
+                f"{share['reached']:.2f} reached: clean lines all stay, and max_variants "
+                f"({config.max_variants}) bounds the copies of one"
+            )
     if rows["unreadable"]:
         print(f"augment: {DESTINATION}/augment.jsonl names each unreadable row and the reason")
 
