@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from manifold_ocr.errors import UserError
-from manifold_ocr.files import read_yaml
+from manifold_ocr.files import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from manifold_ocr.models.base import RunSpec
@@ -77,8 +77,12 @@ def register_download(app: typer.Typer) -> None:
             str, typer.Option(help="Local folder or archive (for a single corpus).")
         ] = "",
         kind: Annotated[
-            str, typer.Option(help="Layout of your own data: folder, manifest, icdar_sroie ...")
+            str, typer.Option(help="Layout of your own data: folder, manifest, synthetic_text ...")
         ] = "",
+        option: Annotated[
+            list[str] | None,
+            typer.Option(help="An option of the corpus, such as language=de; may be repeated."),
+        ] = None,
         force: Annotated[bool, typer.Option(help="Fetch again even if nothing changed.")] = False,
         fetch: Annotated[bool, typer.Option(help="Fetch now, through DVC.")] = True,
     ) -> None:
@@ -90,9 +94,14 @@ def register_download(app: typer.Typer) -> None:
         from manifold_ocr.data.fetch import changed
 
         names = [*(datasets or ()), *(more or ())]
-        if (path or kind) and len(names) != 1:
-            raise UserError("--path and --kind describe one corpus: name exactly one")
+        if (path or kind or option) and len(names) != 1:
+            raise UserError("--path, --kind and --option describe one corpus: name exactly one")
         options = {key: value for key, value in (("kind", kind), ("path", path)) if value}
+        for item in option or ():
+            key, equals, value = item.partition("=")
+            if not key or not equals:
+                raise UserError(f"--option {item}: must be KEY=VALUE, such as language=de")
+            options |= parse_yaml(f"{key}: {value}", f"--option {item}")
         if names:
             added = add_corpora(Path("params.yaml"), names, options)
             typer.echo(f"params.yaml: added {', '.join(added) or 'nothing new'}")

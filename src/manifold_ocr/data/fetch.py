@@ -164,6 +164,10 @@ def fetch(name: str, options: Mapping[str, Any], destination: Path) -> None:
         from manifold_ocr.data.readers.synthetic import SyntheticCorpus
 
         SyntheticCorpus().fetch(destination, options)
+    elif kind == "synthetic_text":
+        from manifold_ocr.data.readers.synthetic_text import SyntheticText
+
+        SyntheticText(name).fetch(destination, options)
     elif kind == "hf_dataset":
         from manifold_ocr.data.readers.huggingface import fetch_dataset
 

@@ -21,6 +21,7 @@ from manifold_ocr.records import RawRow, Rejection
 MOUNTED_MANIFEST = "metadata/text_manifest.jsonl"
 KINDS = (
     "synthetic",
+    "synthetic_text",
     "folder",
     "manifest",
     "hf_dataset",
@@ -31,6 +32,7 @@ KINDS = (
     "docvqa",
     "publaynet",
 )
+OWN_DATA = ("synthetic_text", "folder", "manifest", "hf_dataset")  # kinds that say nothing of where
 
 
 class Corpus(Protocol):
@@ -110,6 +112,7 @@ def select_corpora(params: Mapping[str, Any]) -> list[SelectedCorpus]:
 # The options that a kind's reader takes beside the common ones: module, class.
 OPTIONS = {
     "synthetic": ("data.readers.synthetic", "SyntheticOptions"),
+    "synthetic_text": ("data.readers.synthetic_text", "SyntheticTextOptions"),
     "folder": ("data.readers.folder", "FolderOptions"),
     "manifest": ("data.readers.jsonl", "ManifestOptions"),
     "hf_dataset": ("data.readers.huggingface", "HfDatasetOptions"),
@@ -150,7 +153,7 @@ def resolve(name: str, options: Mapping[str, Any] | None) -> SelectedCorpus:
 def _default_kind(name: str) -> str:
     if name != "synthetic" and (MOUNT / name / MOUNTED_MANIFEST).is_file():
         return "manifest"  # our own rows, whatever the publisher's layout of that name is
-    if name in KINDS and name not in ("folder", "manifest", "hf_dataset"):
+    if name in KINDS and name not in OWN_DATA:
         return name
     if (MOUNT / name).is_dir():
         return "manifest"
@@ -167,6 +170,10 @@ def _adapter(kind: str, name: str) -> Corpus:
             from manifold_ocr.data.readers.synthetic import SyntheticCorpus
 
             return SyntheticCorpus()
+        case "synthetic_text":
+            from manifold_ocr.data.readers.synthetic_text import SyntheticText
+
+            return SyntheticText(name)
         case "folder":
             from manifold_ocr.data.readers.folder import Folder
 

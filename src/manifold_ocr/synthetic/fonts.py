@@ -118,11 +118,13 @@ def faces_for(subset: str, split: str) -> tuple[str, ...]:
 
 
 def font_path(name: str) -> Path:
-    """Return the file of a face.
+    """Return the file of a face; a name that is an absolute path is the file itself.
 
     Raises:
         UserError: the package that holds it is not installed, or lacks the file.
     """
+    if name.startswith("/"):
+        return Path(name)
     face = SHARED.get(name) or TEST_ONLY[name]
     spec = importlib.util.find_spec(face.package)
     for folder in spec.submodule_search_locations or () if spec else ():
@@ -138,10 +140,9 @@ def font_path(name: str) -> Path:
 @lru_cache(maxsize=256)
 def load(name: str, size: int) -> ImageFont.FreeTypeFont:
     """Return a face at `size` pixels, laid out without raqm so that its presence is no matter."""
-    face = SHARED.get(name) or TEST_ONLY[name]
-    return ImageFont.truetype(
-        str(font_path(name)), size * face.scale // 100, layout_engine=ImageFont.Layout.BASIC
-    )
+    face = SHARED.get(name) or TEST_ONLY.get(name)
+    pixels = size * face.scale // 100 if face else size
+    return ImageFont.truetype(str(font_path(name)), pixels, layout_engine=ImageFont.Layout.BASIC)
 
 
 @lru_cache(maxsize=64)

@@ -42,13 +42,22 @@ class SyntheticCorpus:
         Raises:
             UserError: rows.jsonl is missing or damaged.
         """
-        path = root / ROWS_FILE
-        try:
-            with open(path, encoding="utf-8", newline="\n") as file:
-                for number, line in enumerate(file, 1):
-                    yield _row(line, f"{path}:{number}")
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: no such file; run the stage download first") from error
+        yield from stream_rows(root)
+
+
+def stream_rows(root: Path) -> Iterator[RawRow]:
+    """Stream the rows.jsonl of a drawn corpus.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    path = root / ROWS_FILE
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                yield _row(line, f"{path}:{number}")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the stage download first") from error
 
 
 def _row(line: str, where: str) -> RawRow:
