@@ -30,8 +30,15 @@ def _product_flops(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
     return 2 * left[0] * left[1] * right[1]
 
 
+def _batched_flops(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+    return 2 * left[0] * left[1] * left[2] * right[2]
+
+
 _ATEN = torch.ops.aten
-PRODUCT_FLOPS = {_ATEN._addmm_activation: _product_flops, _ATEN.addmm_: _product_flops}
+PRODUCT_FLOPS = {
+    **dict.fromkeys((_ATEN._addmm_activation, _ATEN.addmm_, _ATEN.addmm), _product_flops),
+    **dict.fromkeys((_ATEN.baddbmm_, _ATEN.baddbmm), _batched_flops),
+}
 ATTENTION_FLOPS = {
     _ATEN._scaled_dot_product_flash_attention: _attention_flops,
     _ATEN._scaled_dot_product_efficient_attention: _attention_flops,

@@ -3,10 +3,11 @@
     python benchmarks/two_gpu_stage.py --out stage.json
 
 Makes a project in a temporary folder with random weights of a published layout and drawn lines,
-and starts `python -m manifold_ocr.stages.train` as dvc does: with `train.gpus: auto` (as many
-processes as GPUs, NCCL), once unbroken and once with kill -9 of the last process after the
-first checkpoint and a second start; then with `train.gpus: 1`, where one process sees all GPUs.
-Without a GPU, MANIFOLD_OCR_TEST_GPUS=2 starts two processes on the CPU (gloo).
+and starts `python -m manifold_ocr.stages.train` as dvc does, four times side by side: with
+`train.gpus: auto` (as many processes as GPUs, NCCL), unbroken; the same under torchrun; the same
+with kill -9 of the last process after the first checkpoint and a second start; and with
+`train.gpus: 1`, where one process sees all GPUs. Without a GPU, MANIFOLD_OCR_TEST_GPUS=2 starts
+two processes on the CPU (gloo).
 """
 
 import argparse
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,38 +67,72 @@ def write_params(root: Path, home: Path, steps: int, gpus: str | int) -> None:
     (home / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
-def start(home: Path) -> subprocess.Popen[str]:
-    """Start the stage in `home`; its output goes to a pipe."""
-    environment = {**os.environ, "MANIFOLD_OCR_CACHE": str(home / "cache")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ["PYTHONPATH"]])
-    return subprocess.Popen(
-        [sys.executable, "-m", "manifold_ocr.stages.train"],
-        cwd=home,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+class Stage:
+    """One start of the stage in `home`; its output goes to a file beside it."""
+
+    def __init__(self, home: Path, *launcher: str) -> None:
+        environment = {**os.environ, "MANIFOLD_OCR_CACHE": str(home / "cache")}
+        paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        self.home, self.output = home, home / f"printed{time.monotonic_ns()}.txt"
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, *launcher, "-m", "manifold_ocr.stages.train"],
+                cwd=home,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def finish(self, name: str) -> str:
+        """Wait for the stage and return what it printed."""
+        code = self.process.wait()
+        printed = self.output.read_text(encoding="utf-8")
+        print(f"--- {name}: status {code}\n{printed[-2500:]}", flush=True)
+        return printed
 
 
-def finish(process: subprocess.Popen[str], name: str) -> str:
-    """Wait for the stage and return what it printed."""
-    printed, _ = process.communicate()
-    print(f"--- {name}: status {process.returncode}\n{printed[-2500:]}", flush=True)
-    return printed
+def torchrun() -> tuple[str, ...]:
+    """Python's arguments that start a process for each GPU, as torchrun does."""
+    count = torch.cuda.device_count() or int(os.environ.get("MANIFOLD_OCR_TEST_GPUS", "1"))
+    return ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}")
 
 
-def kill_one(process: subprocess.Popen[str], home: Path) -> dict[str, Any]:
+def gpus_used(stage: Stage) -> list[int]:
+    """Return the GPUs on which the stage's process holds memory, looked for until it trains."""
+    if not torch.cuda.is_available():
+        return []
+    import pynvml
+
+    pynvml.nvmlInit()
+    devices = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(torch.cuda.device_count())]
+    found: set[int] = set()
+    while stage.process.poll() is None and "loss" not in stage.output.read_text(encoding="utf-8"):
+        for number, device in enumerate(devices):
+            holders = pynvml.nvmlDeviceGetComputeRunningProcesses(device)
+            if stage.process.pid in {holder.pid for holder in holders}:
+                found.add(number)
+        time.sleep(0.2)
+    return sorted(found)
+
+
+def kill_one(stage: Stage) -> dict[str, Any]:
     """Kill -9 the last process once a checkpoint is whole; return how the others ended."""
-    while process.poll() is None and not list(home.glob(f"{CHECKPOINTS}/complete.json")):
+    while stage.process.poll() is None and not list(
+        stage.home.glob(f"{CHECKPOINTS}/complete.json")
+    ):
         time.sleep(0.02)
-    members = [p for p in psutil.Process(process.pid).children() if "RANK" in p.environ()]
+    if stage.process.poll() is not None:
+        stage.finish("to be killed")
+        raise SystemExit("the stage ended before its first checkpoint")
+    members = [p for p in psutil.Process(stage.process.pid).children() if "RANK" in p.environ()]
     victim = max(members, key=lambda member: int(member.environ()["RANK"]))
     rank = int(victim.environ()["RANK"])
     victim.send_signal(signal.SIGKILL)
     started = time.monotonic()
-    finish(process, f"kill -9 of rank {rank}")
-    return {"status": process.returncode, "others_ended_after_s": time.monotonic() - started}
+    stage.finish(f"kill -9 of rank {rank}")
+    ended = time.monotonic() - started
+    return {"status": stage.process.returncode, "others_ended_after_s": round(ended, 2)}
 
 
 def difference(first: Path, second: Path) -> float:
@@ -130,18 +166,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_project(root, args)
-        homes = {name: root / name for name in ("whole", "killed", "alone")}
+        homes = {name: root / name for name in ("whole", "torchrun", "killed", "alone")}
         for name, home in homes.items():
             write_params(root, home, args.steps, 1 if name == "alone" else "auto")
-        printed = finish(start(homes["whole"]), "whole")
-        found["processes"] = "a process for each" in printed
-        found["adapter_is_best"] = published_best(homes["whole"])
-        found["kill"] = kill_one(start(homes["killed"]), homes["killed"])
-        found["resumed"] = ", from checkpoint-" in finish(start(homes["killed"]), "resumed")
-        found["difference_after_kill"] = difference(homes["whole"], homes["killed"])
-        printed = finish(start(homes["alone"]), "one process")
-        found["alone_says_so"] = "this process uses one of the" in printed
-        found["difference_to_one_process"] = difference(homes["whole"], homes["alone"])
+        killed = Stage(homes["killed"])
+        whole = Stage(homes["whole"])
+        beside = {"torchrun": Stage(homes["torchrun"], *torchrun()), "alone": Stage(homes["alone"])}
+        with ThreadPoolExecutor(1) as pool:  # the kill must not wait for it
+            used = pool.submit(gpus_used, beside["alone"])
+            found["kill"] = kill_one(killed)
+            found["gpus_of_one_process"] = used.result()
+        resumed = Stage(homes["killed"])
+        found["processes"] = "a process for each" in whole.finish("whole")
+        found["resumed"] = ", from checkpoint-" in resumed.finish("resumed")
+        printed = {name: stage.finish(name) for name, stage in beside.items()}
+        found["alone_says_so"] = "this process uses one of the" in printed["alone"]
+        found["adapter_is_best"] = {name: published_best(home) for name, home in homes.items()}
+        for name in ("killed", "torchrun", "alone"):
+            found[f"difference_{name}"] = difference(homes["whole"], homes[name])
     print(json.dumps(found, indent=2))
     if args.out:
         Path(args.out).write_text(json.dumps(found, indent=2), encoding="utf-8")

@@ -7,11 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
+from manifold_ocr.models.kernels.lora_joint import extend, lora_key_value, lora_query_key_value
 from manifold_ocr.models.kernels.lora_linear import (
     FastLoraLinear,
-    extend,
     fuse_lora_layers,
-    lora_key_value,
     unfuse_lora_layers,
 )
 
@@ -171,3 +170,42 @@ def test_key_and_value_of_one_frozen_input_are_one_product(dropout, device):
         for mine, formula in zip(found, (a.grad, b.grad), strict=True):
             torch.testing.assert_close(mine, formula, rtol=1e-4, atol=1e-4)
         a.grad = b.grad = None
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("device", DEVICES)
+def test_query_key_and_value_of_one_trained_input_are_one_product(dropout, device):
+    model = adapted(dropout).to(device)
+    fuse_lora_layers(model)
+    layers = [getattr(model.base_model.model, name) for name in "qkv"]
+    x = torch.randn(3, 7, 16, device=device, requires_grad=True)
+    torch.manual_seed(5)
+    got = lora_query_key_value(layers, x)
+    assert [part.shape for part in got] == [(3, 7, 12)] * 3
+    weights = [torch.randn_like(part) for part in got]
+    sum((part * weight).sum() for part, weight in zip(got, weights, strict=True)).backward()
+    pairs = [(m.lora_A["default"].weight, m.lora_B["default"].weight) for m in layers]
+    found = [x.grad, *(part.grad for pair in pairs for part in pair)]
+    for part in (x, *(part for pair in pairs for part in pair)):
+        part.grad = None
+    torch.manual_seed(5)
+    wanted, flat = 0.0, x.reshape(-1, 16)
+    for layer, (a, b), given, weight in zip(layers, pairs, got, weights, strict=True):
+        kept = torch.native_dropout(flat, dropout, True)[0] if dropout else flat
+        low = (kept @ a.T @ b.T).view_as(given) * layer.scaling["default"]
+        want = layer.base_layer(x) + low
+        torch.testing.assert_close(given, want, rtol=1e-4, atol=1e-4)
+        wanted = wanted + (want * weight).sum()
+    wanted.backward()
+    formula = [x.grad, *(part.grad for pair in pairs for part in pair)]
+    for mine, theirs in zip(found, formula, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_of_unequal_shapes_or_settings_are_not_joined():
+    model = adapted(0.0)
+    fuse_lora_layers(model)
+    layers = [getattr(model.base_model.model, name) for name in "qkv"]
+    x = torch.randn(2, 3, 16, requires_grad=True)
+    layers[1].scaling["default"] *= 2
+    assert lora_query_key_value(layers, x) is None

@@ -23,7 +23,11 @@ from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder 
 from manifold_ocr.models.encoder_decoder.frozen_vit import FrozenViT, address, supports
 from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_loss, mean_over
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
-from manifold_ocr.models.kernels.lora_linear import extend, lora_key_value
+from manifold_ocr.models.kernels.lora_joint import (
+    extend,
+    lora_key_value,
+    lora_query_key_value,
+)
 from manifold_ocr.models.kernels.ops import fp16_accumulation, half_precision_as_is
 
 
@@ -54,8 +58,14 @@ class SdpaTrOCRAttention(TrOCRAttention):
             # would build a mask under CUDA graph capture, which rules the fast kernels out.
             attention_mask = None
         batch, length, width = hidden_states.shape
-        query = self._heads(self.q_proj(hidden_states))
-        key, value = self._key_value(hidden_states, key_value_states, past_key_values)
+        joint = None
+        if self.training and past_key_values is None and key_value_states is None:
+            joint = self._query_key_value(hidden_states)
+        if joint is None:
+            query = self._heads(self.q_proj(hidden_states))
+            key, value = self._key_value(hidden_states, key_value_states, past_key_values)
+        else:
+            query, key, value = joint
         causal = key_value_states is None and attention_mask is None and length > 1
         out = functional.scaled_dot_product_attention(
             query,
@@ -70,6 +80,12 @@ class SdpaTrOCRAttention(TrOCRAttention):
 
     def _heads(self, states: Tensor) -> Tensor:
         return states.view(states.shape[0], -1, self.num_heads, self.head_dim).transpose(1, 2)
+
+    def _query_key_value(self, states: Tensor) -> tuple[Tensor, ...] | None:
+        """Return all three of the same states by one product on a GPU, or None."""
+        layers = [self.q_proj, self.k_proj, self.v_proj]
+        made = lora_query_key_value(layers, states) if states.is_cuda else None
+        return made and tuple(self._heads(part) for part in made)
 
     def _key_value(
         self, hidden_states: Tensor, key_value_states: Tensor | None, cache: Any

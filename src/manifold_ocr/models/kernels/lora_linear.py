@@ -15,10 +15,11 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manifold_ocr.models.kernels.ops import dequantize_nf4
+from manifold_ocr.models.kernels.ops import add_dropped_product, dequantize_nf4
 
 MOST_SLICES = 128  # about the multiprocessors of the largest GPUs
-LEAST_ROWS = 128  # rows of a slice below which splitting gains nothing
+LEAST_ROWS = 256  # rows of a slice below which splitting gains nothing
+SLICED_ROWS = 2048  # below, one product is as fast as slices and their sum
 
 
 class _LoraProduct(torch.autograd.Function):
@@ -55,160 +56,67 @@ class _LoraProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         entering, mask, inner, a_low, b_low = ctx.saved_tensors
         flat = grad.reshape(-1, grad.shape[-1])
-        grad_inner = (flat @ b_low).mul_(ctx.scaling)
-        grad_b = tall_product(flat, inner).to(ctx.dtypes[1]).mul_(ctx.scaling)
+        grad_inner = scaled_product(flat, b_low, ctx.scaling)
+        grad_b = tall_product(flat, inner, ctx.dtypes[1], ctx.scaling)
         if mask is not None:
-            entering = _dropped(entering, mask, ctx.dropout)
-        grad_a = tall_product(grad_inner, entering).to(ctx.dtypes[0])
+            entering = dropped(entering, mask, ctx.dropout)
+        grad_a = tall_product(grad_inner, entering, ctx.dtypes[0])
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = flat @ ctx.base()
             if mask is None:
                 grad_x.addmm_(grad_inner, a_low)
             else:
-                grad_x += _dropped(grad_inner @ a_low, mask, ctx.dropout)
+                add_dropped_product(grad_x, grad_inner, a_low, mask, 1 / (1 - ctx.dropout))
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         return grad_x, None, None, None, None, None, grad_a, grad_b
 
 
-def _dropped(values: Tensor, mask: Tensor, dropout: float) -> Tensor:
+def dropped(values: Tensor, mask: Tensor, dropout: float) -> Tensor:
     """Return values * mask / (1 - dropout), as the forward pass scaled what it kept."""
     return torch.ops.aten.native_dropout_backward(values, mask, 1 / (1 - dropout))
 
 
-class _KeyValue(torch.autograd.Function):
-    """Two LoRA layers over one frozen input as one product; see `lora_key_value`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        extended: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        dropout: float,
-        scaling: float,
-        low: tuple[Tensor, ...],
-        *trained: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        a_key, b_key, a_value, b_value = low
-        rank, width, half = a_key.shape[0], x.shape[-1], weight.shape[0] // 2
-        flat = x.reshape(-1, width)
-        masks: tuple[Tensor | None, Tensor | None] = (None, None)
-        if dropout:
-            (key, one), (value, two) = (torch.native_dropout(flat, dropout, True) for _ in range(2))
-            inner, masks = torch.cat([key @ a_key.T, value @ a_value.T], 1), (one, two)
-        else:
-            inner = flat @ torch.cat([a_key, a_value]).T
-        extended[:, width : width + 2 * rank] = inner
-        torch.mul(b_key, scaling, out=weight[:half, width : width + rank])
-        torch.mul(b_value, scaling, out=weight[half:, width + rank : width + 2 * rank])
-        out = functional.linear(extended, weight, bias)
-        ctx.save_for_backward(flat, inner, b_key, b_value, *masks)
-        ctx.dropout, ctx.scaling = dropout, scaling
-        ctx.dtypes = [parameter.dtype for parameter in trained]
-        shape = x.shape[:-1]
-        return out[:, :half].unflatten(0, shape), out[:, half:].unflatten(0, shape)
-
-    @staticmethod
-    def backward(ctx: Any, grad_key: Tensor, grad_value: Tensor) -> Any:
-        flat, inner, b_key, b_value, *masks = ctx.saved_tensors
-        rank, half = b_key.shape[1], b_key.shape[0]
-        grads = [grad_key.reshape(-1, half), grad_value.reshape(-1, half)]
-        parts = inner.split(rank, 1)
-        grad_b = [
-            tall_product(grad, part).mul(ctx.scaling)
-            for part, grad in zip(parts, grads, strict=True)
-        ]
-        inward = [grad @ b for grad, b in zip(grads, (b_key, b_value), strict=True)]
-        if ctx.dropout:
-            grad_a = [
-                tall_product(part, _dropped(flat, mask, ctx.dropout)).mul(ctx.scaling)
-                for part, mask in zip(inward, masks, strict=True)
-            ]
-        else:
-            both = tall_product(torch.cat(inward, 1), flat).mul(ctx.scaling)
-            grad_a = list(both.split(rank))
-        trained = (grad_a[0], grad_b[0], grad_a[1], grad_b[1])
-        cast = [grad.to(dtype) for grad, dtype in zip(trained, ctx.dtypes, strict=True)]
-        return None, None, None, None, None, None, None, *cast
+def scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """Return scale * left @ right: on a GPU the product itself scales, without a kernel more."""
+    if not left.is_cuda:
+        return (left @ right).mul_(scale)
+    unused = left.new_empty((), dtype=left.dtype)
+    return torch.addmm(unused, left, right, beta=0, alpha=scale)
 
 
-def tall_product(left: Tensor, right: Tensor) -> Tensor:
-    """Return left.T @ right for [n, a] and [n, b] with n much larger than a or b.
+def whole_product(left: Tensor, right: Tensor, dtype: torch.dtype, scale: float) -> Tensor:
+    """Return scale * left @ right as `dtype`, of matrices or batches of them on a GPU.
+
+    Half-precision products give their float32 sums as they are, without a cast after them.
+    """
+    product = torch.addmm if left.ndim == 2 else torch.baddbmm
+    unused = left.new_empty((), dtype=dtype)
+    if dtype == left.dtype:
+        return product(unused, left, right, beta=0, alpha=scale)
+    return product(unused, left, right, out_dtype=dtype, beta=0, alpha=scale)
+
+
+def tall_product(left: Tensor, right: Tensor, dtype: torch.dtype, scale: float = 1.0) -> Tensor:
+    """Return scale * left.T @ right, as `dtype`, for [n, a] and [n, b]; n is large, a or b tiny.
 
     One product with a tiny side keeps a few multiprocessors busy; slices of n, summed,
     keep all of them. (One kernel that adds by atomics was tried and is slower.)
     """
-    slices = 1
-    while (
-        slices < MOST_SLICES
-        and left.shape[0] % (2 * slices) == 0
-        and (left.shape[0] >= 2 * slices * LEAST_ROWS)
-    ):
+    if not left.is_cuda:
+        return (left.T @ right).to(dtype).mul_(scale)
+    rows, slices = left.shape[0], 1
+    while slices < MOST_SLICES and rows % (2 * slices) == 0 and rows >= 2 * slices * LEAST_ROWS:
         slices *= 2
-    if slices == 1 or not left.is_cuda:
-        return left.T @ right
+    if slices == 1 or rows < SLICED_ROWS:
+        return whole_product(left.T, right, dtype, scale)
     parts = [part.reshape(slices, -1, part.shape[-1]) for part in (left, right)]
-    return torch.bmm(parts[0].transpose(1, 2), parts[1]).sum(0, dtype=torch.float32)
+    unused = left.new_empty(())
+    found = torch.baddbmm(unused, parts[0].transpose(1, 2), parts[1], beta=0, alpha=scale)
+    return found.sum(0, dtype=dtype)
 
 
-def lora_key_value(key: Any, value: Any, x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return what two LoRA layers give of the same frozen input, or None: call them instead.
-
-    The low-rank parts go into further columns of `x.extended` (see `extend`) and of one
-    weight, so a single product gives both outputs whole. Layers that share x write these
-    columns in turn.
-    """
-    extended = getattr(x, "extended", None)
-    layers = (key, value)
-    if extended is None or x.requires_grad or not torch.is_grad_enabled():
-        return None
-    if not all(type(layer) is FastLoraLinear and _is_plain(layer) for layer in layers):
-        return None
-    names = {layer.active_adapters[0] for layer in layers}
-    if len(names) > 1 or key.base_layer.weight.shape != value.base_layer.weight.shape:
-        return None
-    name = names.pop()
-    a = [layer.lora_A[name].weight for layer in layers]
-    b = [layer.lora_B[name].weight for layer in layers]
-    room = extended.shape[1] - x.shape[-1]
-    if a[0].shape != a[1].shape or room < 2 * a[0].shape[0] or x.dtype != key.compute_dtype:
-        return None
-    if key.scaling[name] != value.scaling[name] or (
-        (key.base_layer.bias is None) != (value.base_layer.bias is None)
-    ):
-        return None
-    weight, bias = _joined(key, value, room)
-    trained = (a[0], b[0], a[1], b[1])
-    low = tuple(_low(parameter, x.dtype) for parameter in trained)
-    scaling = key.scaling[name]
-    return _KeyValue.apply(x, extended, weight, bias, _rate(key, name), scaling, low, *trained)
-
-
-def extend(x: Tensor, rank: int) -> None:
-    """Give frozen states [.., width] a copy with room for two adapters of `rank` (`x.extended`)."""
-    width, room = x.shape[-1], -(-2 * rank // 8) * 8
-    extended = x.new_empty(x.numel() // width, width + room)
-    extended[:, :width] = x.reshape(-1, width)
-    extended[:, width + 2 * rank :] = 0
-    x.extended = extended  # type: ignore[attr-defined]
-
-
-def _joined(key: Any, value: Any, room: int) -> tuple[Tensor, Tensor | None]:
-    """Return both base weights in one matrix with `room` further columns, and both biases."""
-    bases = [layer.base_layer for layer in (key, value)]
-    state = (bases[0].weight.data_ptr(), bases[0].weight._version, room)
-    kept = key.__dict__.get("_joined")
-    if kept is None or kept[0] != state:
-        weight = torch.cat([base.weight.detach() for base in bases])
-        bias = None if bases[0].bias is None else torch.cat([base.bias.detach() for base in bases])
-        kept = state, functional.pad(weight, (0, room)), bias
-        object.__setattr__(key, "_joined", kept)
-    return kept[1], kept[2]
-
-
-def _low(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+def lowered(parameter: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a trained weight in the base's dtype: the copy that the step made, or one of now."""
     made = getattr(parameter, "lowered", None)
     if made is not None and made.dtype == dtype:
@@ -216,7 +124,8 @@ def _low(parameter: Tensor, dtype: torch.dtype) -> Tensor:
     return parameter.detach().to(dtype)
 
 
-def _rate(layer: Any, name: str) -> float:
+def dropout_rate(layer: Any, name: str) -> float:
+    """Return the share that the adapter `name` of a layer drops in the layer's present mode."""
     dropout = layer.lora_dropout[name]
     return dropout.p if layer.training and isinstance(dropout, nn.Dropout) else 0.0
 
@@ -225,12 +134,12 @@ def _lora_forward(layer: Any, x: Tensor, base: Callable[[], Tensor]) -> Tensor:
     name = layer.active_adapters[0]
     x = x.to(layer.compute_dtype)
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-    low = (_low(a, x.dtype), _low(b, x.dtype))
+    low = (lowered(a, x.dtype), lowered(b, x.dtype))
     bias, scaling = layer.base_layer.bias, layer.scaling[name]
-    return _LoraProduct.apply(x, _rate(layer, name), base, bias, low, scaling, a, b)
+    return _LoraProduct.apply(x, dropout_rate(layer, name), base, bias, low, scaling, a, b)
 
 
-def _is_plain(layer: Any) -> bool:
+def is_plain(layer: Any) -> bool:
     """Return whether one unmerged, ordinary LoRA adapter over a frozen base is active."""
     return (
         not layer.disable_adapters
@@ -255,7 +164,7 @@ class FastLoraLinear(PeftLinear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the layer's output [..., out]; anything but plain LoRA goes to PEFT."""
-        if args or kwargs or not _is_plain(self):
+        if args or kwargs or not is_plain(self):
             return super().forward(x, *args, **kwargs)
         base: Any = self.base_layer
         return _lora_forward(self, x, lambda: base.weight)
@@ -308,7 +217,7 @@ def _four_bit_class() -> type[nn.Module] | None:
             So does reading without a graph: bitsandbytes multiplies one token without making
             the matrix dense.
             """
-            if args or kwargs or not torch.is_grad_enabled() or not _is_plain(self):
+            if args or kwargs or not torch.is_grad_enabled() or not is_plain(self):
                 return super().forward(x, *args, **kwargs)
             weight: Any = self.base_layer.weight
             return _lora_forward(self, x, lambda: dequantize_nf4(weight))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+MOST_RANKS = 32  # of a LoRA layer that one kernel multiplies without tensor cores
+
 
 @functools.cache
 def _triton_kernels() -> Any | None:
@@ -75,6 +77,20 @@ class _SwiGlu(torch.autograd.Function):
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """Return silu(gate) * up (equal shapes; Shazeer 2020, arXiv:2002.05202)."""
     return _SwiGlu.apply(gate, up)
+
+
+def add_dropped_product(
+    target: Tensor, left: Tensor, right: Tensor, mask: Tensor, scale: float
+) -> None:
+    """Add scale * mask * (left @ right) to `target` in place: the gradient through dropout.
+
+    Shapes: target [rows, width], left [rows, rank], right [rank, width], mask bool [rows, width].
+    """
+    kernels = kernels_for(target)
+    if kernels is not None and left.shape[1] <= MOST_RANKS and target.is_contiguous():
+        kernels.add_dropped_product(target, left, right, mask, scale)
+    else:
+        target += torch.ops.aten.native_dropout_backward(left @ right, mask, scale)
 
 
 def dequantize_nf4(weight: Any) -> Tensor:

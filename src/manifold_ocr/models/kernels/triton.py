@@ -247,3 +247,35 @@ def quick_gelu_in_place(x: Tensor) -> Tensor:
     """Replace x (contiguous) by x * sigmoid(1.702 x); return it."""
     _quick_gelu_kernel[(triton.cdiv(x.numel(), 2048),)](x, x.numel(), BLOCK=2048, num_warps=8)
     return x
+
+
+@triton.jit
+def _add_dropped_kernel(
+    target, left, right, mask, rows, width, left_stride, scale,
+    RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = (row < rows)[:, None] & (column < width)[None, :]
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for k in tl.static_range(RANK):
+        low = tl.load(left + row * left_stride + k, mask=row < rows, other=0.0).to(tl.float32)
+        high = tl.load(right + k * width + column, mask=column < width, other=0.0).to(tl.float32)
+        total += low[:, None] * high[None, :]
+    at = row[:, None] * width + column[None, :]
+    kept = tl.load(mask + at, mask=inside, other=0).to(tl.float32)
+    value = tl.load(target + at, mask=inside, other=0.0).to(tl.float32)
+    value += total * kept * scale
+    tl.store(target + at, value.to(target.dtype.element_ty), mask=inside)
+
+
+def add_dropped_product(
+    target: Tensor, left: Tensor, right: Tensor, mask: Tensor, scale: float
+) -> None:
+    """Add scale * mask * (left @ right) to target [rows, width], in one kernel."""
+    rows, width = target.shape
+    grid = (triton.cdiv(rows, 8), triton.cdiv(width, 256))
+    _add_dropped_kernel[grid](
+        target, left, right.contiguous(), mask.view(torch.uint8), rows, width, left.stride(0),
+        scale, RANK=left.shape[1], ROWS=8, COLUMNS=256, num_warps=4,
+    )  # fmt: skip
