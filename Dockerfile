@@ -4,7 +4,9 @@ ENV UV_COMPILE_BYTECODE=1
 RUN pip install --no-cache-dir uv==0.13.9 && python -m venv /opt/venv
 WORKDIR /src
 COPY requirements.lock pyproject.toml README.md LICENSE ./
-RUN VIRTUAL_ENV=/opt/venv uv pip sync --no-cache --torch-backend cpu requirements.lock
+# Where wheels come from a folder or mirror: --build-arg TORCH="--find-links FOLDER"
+ARG TORCH="--torch-backend cpu"
+RUN VIRTUAL_ENV=/opt/venv uv pip sync --no-cache $TORCH requirements.lock
 COPY src ./src
 RUN VIRTUAL_ENV=/opt/venv uv pip install --no-cache --no-deps .
 

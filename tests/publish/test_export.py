@@ -109,12 +109,70 @@ def test_a_space_starts_with_what_is_in_its_folder(promoted: Path, tmp_path: Pat
 
     made = export_checkpoint(promoted, "space", tmp_path / "space", IMAGES[:1])
     names = {path.name for path in made.path.iterdir()}
-    assert names >= {"app.py", "reader.py", "model.onnx", "requirements.txt", "README.md"}
+    assert names >= {"app.py", "manifold_ocr", "requirements.txt", "README.md"}
     card = SpaceCard.load(made.path / "README.md")
     assert (card.data.sdk, card.data.app_file) == ("gradio", "app.py")
     compile((made.path / "app.py").read_text(), "app.py", "exec")
-    kept = made.path / "checkpoints/default"  # what the whole demo reads with
-    assert (kept / "adapter_model.safetensors").is_file() and (kept / "manifold.json").is_file()
+    asked = [line.split("==")[0] for line in (made.path / "requirements.txt").read_text().split()]
+    done = subprocess.run(
+        [sys.executable, "-c", DEMO, *sorted(needed(asked))], capture_output=True, text=True,
+        check=False, cwd=made.path,
+        env={"PATH": "", "PYTHONPATH": str(made.path), "MANIFOLD_OCR_CACHE": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    read, files, rows, choices = json.loads(done.stdout.splitlines()[-1])
+    assert read.startswith("NORTHWIND") and "receipt.ocr.pdf" in files and rows
+    assert choices == ["base model", "default (promoted)"]
+
+
+def needed(names: list[str]) -> set[str]:
+    """The distributions that pip would install for these, found in this environment."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    from packaging.requirements import Requirement
+
+    found: set[str] = set()
+    waiting = [Requirement(name) for name in names]
+    while waiting:
+        wanted = waiting.pop()
+        name = wanted.name.lower().replace("_", "-")
+        if name in found or name == "torch":
+            continue
+        try:
+            parts = [Requirement(part) for part in requires(name) or []]
+        except PackageNotFoundError:  # of another platform
+            continue
+        found.add(name)
+        waiting += [p for p in parts if not p.marker or p.marker.evaluate({"extra": ""})]
+    return found
+
+
+# Reads, writes and measures as the demo does where nothing else is installed.
+DEMO = """
+import importlib.metadata, json, sys
+there = importlib.metadata.packages_distributions()
+allowed = set(sys.argv[1:])
+
+class OnlyWhatIsAskedFor:
+    def find_spec(self, name, path=None, target=None):
+        owners = {n.lower().replace("_", "-") for n in there.get(name.split(".")[0], [])}
+        if owners and not owners & (allowed | {"manifold-ocr"}):
+            raise ModuleNotFoundError(f"{name} of {owners} is not in requirements.txt", name=name)
+
+sys.meta_path.insert(0, OnlyWhatIsAskedFor())
+from pathlib import Path
+from manifold_ocr.serving.demo import app, panels
+session = app.Session(app.DemoSettings(promoted=Path("checkpoints"), corrections=None, threads=1))
+drawn = str(app.write_examples(session.folder())[1])
+model = session.preferred()
+shown, problems = app.read_files(session, [drawn], model, "auto", lambda *a, **k: None)
+files = app.write_downloads([drawn], shown, session.folder())
+rows, _ = panels.sizes([shown[0].page], session.reader(model).recognizer)
+panels.compare("a page", [(model, shown[0].page.text)])
+rows += panels.field_rows(app.extract_fields([(1, shown[0].page)], "receipt").as_json())
+choices = [name for name in session.choices() if session.reader(name)]
+print(json.dumps([shown[0].page.text, [Path(f).name for f in files], rows, choices]))
+"""
 
 
 def test_an_export_that_reads_otherwise_is_refused_and_leaves_nothing(
@@ -134,6 +192,8 @@ def test_an_export_that_reads_otherwise_is_refused_and_leaves_nothing(
 def test_unknown_kinds_and_folders_are_named(promoted: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such export; known: hf, merged, onnx"):
         export_checkpoint(promoted, "pickle", tmp_path / "x", IMAGES)
+    with pytest.raises(UserError, match="--to space has no 8-bit form"):
+        export_checkpoint(promoted, "space", tmp_path / "x", IMAGES, int8=True)
     with pytest.raises(UserError, match="is no promoted checkpoint"):
         export_checkpoint(tmp_path, "hf", tmp_path / "x", IMAGES)
 

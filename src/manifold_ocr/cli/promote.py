@@ -60,7 +60,7 @@ def register_export(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Where to write it; default: dist/NAME-KIND.")
         ] = None,
         int8: Annotated[
-            bool, typer.Option("--int8", help="onnx, wheel, space: 8-bit matrix products.")
+            bool, typer.Option("--int8", help="onnx, wheel: 8-bit matrix products.")
         ] = False,
         images: Annotated[
             list[Path] | None,

@@ -1,7 +1,7 @@
 """A promoted checkpoint as others load it: hub layout, merged, ONNX, wheel, Space.
 
-`hf` and `merged` load in plain transformers (and peft); `onnx`, `wheel` and `space` need
-onnxruntime, numpy and Pillow alone, and are there for line recognizers (family ctc).
+`hf` and `merged` load in plain transformers (and peft); `onnx` and `wheel` need onnxruntime, numpy
+and Pillow alone; `space` is the demo. These three are there for line recognizers (family ctc).
 """
 
 import base64
@@ -28,9 +28,10 @@ from manifold_ocr.models.promoted import (
     model_config,
     spaces_of,
 )
-from manifold_ocr.publish.onnx_model import write_onnx
+from manifold_ocr.publish.onnx_model import check_onnx, write_onnx
 from manifold_ocr.publish.parity import Parity, compare
 from manifold_ocr.publish.promote import PROVENANCE
+from manifold_ocr.publish.space import read_in_space, write_space
 
 KINDS = ("hf", "merged", "onnx", "wheel", "space")
 INT8 = {"tolerance": 0.2, "differing": 0.1}  # what 8-bit products may change: the parity says it
@@ -58,6 +59,8 @@ def export_checkpoint(
     """
     if kind not in KINDS:
         raise UserError(f"--to {kind}: no such export; known: {', '.join(KINDS)}")
+    if int8 and kind not in ("onnx", "wheel"):
+        raise UserError(f"--int8: --to {kind} has no 8-bit form; leave it out, or use --to onnx")
     if not folder.is_dir() or not is_promoted(folder):
         raise UserError(f"{folder}: is no promoted checkpoint; run `manifold-ocr promote NAME`")
     base = base_of(folder)
@@ -68,6 +71,10 @@ def export_checkpoint(
         if kind == "hf" and on_hub:
             return _export_adapter(folder, out, images, ours)
         return _export_merged(folder, base, out, images, ours)
+    if read_json(folder / "manifold.json").get("family") != "ctc":
+        raise UserError(f"--to {kind}: for line recognizers (ctc); use --to merged or --to hf")
+    if kind == "space":
+        return _export_space(folder, base, out, images, ours)
     return _export_onnx(folder, base, kind, out, images, ours, int8=int8)
 
 
@@ -116,8 +123,6 @@ def _export_onnx(
     *,
     int8: bool,
 ) -> Export:
-    if read_json(folder / "manifold.json").get("family") != "ctc":
-        raise UserError(f"--to {kind}: for line recognizers (ctc); use --to merged or --to hf")
     with atomic_directory(out) as made:
         write_onnx(base, folder, made / "model.onnx", int8=int8)
         (made / "reader.py").write_text(_template("reader.py.txt"), encoding="utf-8")
@@ -131,10 +136,18 @@ def _export_onnx(
                 if path != wheel:
                     path.unlink()
             hint = f"pip install {out / wheel.name}"
-        elif kind == "space":
-            _make_space(made, folder)
-            hint = f"python {out / 'app.py'} starts it"
     return Export(path=out, parity=parity, hint=hint)
+
+
+def _export_space(
+    folder: Path, base: Path, out: Path, images: Sequence[Image.Image], ours: list[Recognition]
+) -> Export:
+    check_onnx(base)
+    with atomic_directory(out) as made:
+        write_space(folder, base, made)
+        parity = compare(f"{out}", ours, read_in_space(made, images))
+    start = f"pip install -r {out / 'requirements.txt'}; python {out / 'app.py'}"
+    return Export(path=out, parity=parity, hint=start)
 
 
 def _read_alone(made: Path, images: Sequence[Image.Image]) -> list[Recognition]:
@@ -144,21 +157,6 @@ def _read_alone(made: Path, images: Sequence[Image.Image]) -> list[Recognition]:
     exec(compile(source, "reader.py", "exec"), scope)  # noqa: S102 - our own template
     reader = scope["Reader"](made / "model.onnx")
     return [Recognition(*reader.read(image)) for image in images]
-
-
-def _make_space(made: Path, folder: Path) -> None:
-    """Add app.py, what it needs, and the metadata that the hub wants of a Space.
-
-    The promoted folder is there for the whole demo, which starts where this project is installed.
-    """
-    shutil.copytree(folder, made / "checkpoints/default")
-    (made / "app.py").write_text(_template("app.py.txt"), encoding="utf-8")
-    whole = "# For the whole demo add a wheel of the project: ./manifold_ocr-...whl[serve,pages]"
-    requirements = "\n".join(["gradio>=5", *REQUIREMENTS, whole, ""])
-    (made / "requirements.txt").write_text(requirements, encoding="utf-8")
-    card = (made / "README.md").read_text(encoding="utf-8").split("---\n", 2)[-1]
-    head = f"---\ntitle: {folder.name}\nsdk: gradio\napp_file: app.py\nlicense: apache-2.0\n---\n"
-    (made / "README.md").write_text(head + card, encoding="utf-8")
 
 
 def write_wheel(made: Path, name: str) -> Path:

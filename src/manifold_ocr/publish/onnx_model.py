@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 PREFIX = "head/"
 
 
+def check_onnx(base: Path) -> None:
+    """Raise UserError for a base without graphs."""
+    if not has_onnx(base):
+        raise UserError(f"{base}: has no ONNX graphs; use --to merged")
+
+
 def write_onnx(base: Path, adapter: Path, path: Path, *, int8: bool = False) -> None:
     """Write backbone and head (adapter merged in) as one graph to `path`.
 
@@ -27,8 +33,7 @@ def write_onnx(base: Path, adapter: Path, path: Path, *, int8: bool = False) -> 
     import onnx
     from onnx import compose
 
-    if not has_onnx(base):
-        raise UserError(f"{base}: has no ONNX graphs; use --to merged")
+    check_onnx(base)
     backbone = onnx.load_from_string(merged_backbone(base, adapter))
     head = compose.add_prefix(onnx.load_from_string(merged_head(base, adapter)), PREFIX)
     head.ir_version = backbone.ir_version

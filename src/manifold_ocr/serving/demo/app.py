@@ -39,11 +39,14 @@ KEPT_SECONDS = 3600  # of files to download
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings:
-    """Where models and corrections are: folders of the project that the demo runs in."""
+    """Where models and corrections are: folders of the project that the demo runs in.
+
+    Without `corrections`, corrected lines are there to download only.
+    """
 
     adapter: Path = Path("output/adapter")
     promoted: Path = Path("external/checkpoints")
-    corrections: Path = Path("data/corrections")
+    corrections: Path | None = Path("data/corrections")
     threads: int = 0
 
 
@@ -161,7 +164,7 @@ def build_demo(settings: DemoSettings, load: Load | None = None) -> Any:
     session = Session(settings, load)
     cache = (KEPT_SECONDS, KEPT_SECONDS)
     with gr.Blocks(title="manifold-ocr", analytics_enabled=False, delete_cache=cache) as demo:
-        gr.Markdown("# manifold-ocr\nUpload scans or PDFs; they are read on this machine.")
+        gr.Markdown("# manifold-ocr\nUpload scans or PDFs; the server of this page reads them.")
         pages = gr.State([])
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
@@ -184,7 +187,7 @@ def build_demo(settings: DemoSettings, load: Load | None = None) -> Any:
                     _compare_tab(session, pages, number, mode)
                     _compression_tab(session, pages, model)
                     _fields_tab(pages)
-                    table = _corrections_tab(settings, files, pages)
+                    table = _corrections_tab(session, files, pages)
                     downloads = _downloads_tab()
 
         def run(names: list[str] | None, chosen: str, how: str, progress: Any = None) -> Any:
@@ -300,7 +303,7 @@ def _fields_tab(pages: Any) -> None:
         button.click(_told(run), [pages, kind], [table, flags])
 
 
-def _corrections_tab(settings: DemoSettings, files: Any, pages: Any) -> Any:
+def _corrections_tab(session: Session, files: Any, pages: Any) -> Any:
     with gr.Tab("Corrections"):
         gr.Markdown(
             "Edit the text of lines that are wrong, then save: the pages that you changed become "
@@ -314,22 +317,38 @@ def _corrections_tab(settings: DemoSettings, files: Any, pages: Any) -> Any:
         )  # fmt: skip
         button = gr.Button("Save corrections", elem_id="save")
         note = gr.Markdown(elem_id="saved")
+        packed = gr.File(label="Labeled lines", interactive=False, visible=False)
 
-        def run(names: list[str] | None, found: list[ShownPage], rows: list[list[Any]]) -> str:
+        def run(names: list[str] | None, found: list[ShownPage], rows: list[list[Any]]) -> Any:
             if not found or not names:
                 raise UserError("read a document first")
             name = "-".join(Path(names[0]).stem.split()) or "document"
-            written, changed = panels.save_corrections(found, rows, settings.corrections, name)
-            lines = "line" if changed == 1 else "lines"
-            return (
-                f"{changed} {lines} corrected; {written} lines of those pages are in "
-                f"`{settings.corrections}`. To train on them: in params.yaml, `corpora: {{mine: "
-                f"{{kind: folder, path: {settings.corrections}, document_pattern: "
-                f"'{DOCUMENT_PATTERN}'}}}}`; then `manifold-ocr download mine` and `dvc repro`."
-            )
+            return save_corrections(session, found, rows, name)
 
-        button.click(_told(run), [files, pages, table], [note])
+        button.click(_told(run), [files, pages, table], [note, packed])
     return table
+
+
+def save_corrections(
+    session: Session, found: list[ShownPage], rows: list[list[Any]], name: str
+) -> tuple[str, Any]:
+    """Save corrected lines where the settings say, or pack them; say how to train on them."""
+    folder = session.settings.corrections
+    target = folder or session.folder() / "corrections"
+    written, changed = panels.save_corrections(found, rows, target, name)
+    lines = "line" if changed == 1 else "lines"
+    place, packed = f"`{folder}`", gr.update(visible=False)
+    if folder is None:
+        folder, place = Path("data/corrections"), "the file below; unpack it to `data/corrections`"
+        archive = shutil.make_archive(str(target.parent / name), "zip", target)
+        packed = gr.update(value=archive, visible=True)
+    return (
+        f"{changed} {lines} corrected; {written} lines of those pages are in {place}. To train on "
+        f"them: in params.yaml, `corpora: {{mine: {{kind: folder, path: {folder}, "
+        f"document_pattern: '{DOCUMENT_PATTERN}'}}}}`; then `manifold-ocr download mine` and "
+        "`dvc repro`.",
+        packed,
+    )
 
 
 def launch_demo(
