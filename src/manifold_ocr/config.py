@@ -339,9 +339,19 @@ Spaces = Literal["model", "gap", "auto"]
 
 @settings
 class DecodeConfig:
-    """Spaces of CTC models: as written, also at wide `gap`s, or `auto`: gaps without an adapter."""
+    """Spaces of CTC models: as written, also at wide `gap`s, or `auto`: gaps without an adapter.
+
+    `language_model` is kept in the adapter: of the training labels, or of a text file; `beam`
+    texts are then followed per line, where the line looks like them (0: greedy).
+    """
 
     spaces: Spaces = "model"
+    language_model: Annotated[str, Field(min_length=1)] = "none"
+    beam: Count = 8
+
+    def __post_init__(self) -> None:
+        if self.language_model != "none" and self.spaces == "gap":
+            raise ValueError("language_model: it writes the spaces itself; set spaces: model")
 
 
 @settings

@@ -15,6 +15,8 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.models import registry
 from manifold_ocr.models.ctc import model as ctc
 from manifold_ocr.models.ctc.import_ppocr import ONNX_SHA256, verify_onnx
+from manifold_ocr.models.ctc.speller import CANDIDATES
+from manifold_ocr.models.ctc.torch_parts import load_torch
 
 pytestmark = pytest.mark.torch
 
@@ -70,6 +72,24 @@ def test_vision_tokens_are_the_frames_that_were_read(
 ) -> None:
     for line, result in zip(lines, reader.recognize(lines), strict=True):
         assert result.vision_tokens == reader.vision_tokens(line.size)
+
+
+def test_candidates_begin_with_what_is_read(base_model: Path, lines: list[Image.Image]) -> None:
+    config = ModelConfig(id="pp-ocrv6-small")
+    fast = ctc.load(config, base_model, None, None, searching=True)
+    slow = load_torch(config, base_model, None, "cpu")
+    assert fast.candidates is not None
+    for line in lines[:4]:
+        features = fast.features(line)
+        best, probability = fast.head(features)
+        classes, probabilities = fast.candidates(features)
+        assert classes.shape == (len(best), CANDIDATES)
+        np.testing.assert_array_equal(classes[:, 0], best)
+        np.testing.assert_array_equal(probabilities[:, 0], probability)
+        assert (np.diff(probabilities, axis=1) <= 0).all()
+        theirs, values = slow.candidates(features, CANDIDATES)
+        np.testing.assert_array_equal(theirs[:, 0], best)
+        np.testing.assert_allclose(values, probabilities, atol=1e-3)
 
 
 def test_torch_and_onnxruntime_agree(base_model: Path, lines: list[Image.Image]) -> None:

@@ -22,6 +22,7 @@ from manifold_ocr.images import load_sample
 from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.ctc.decode import decode_frames, frame_count, line_pixels
 from manifold_ocr.models.ctc.features import FeatureCache, SampleKeys, round_features
+from manifold_ocr.models.ctc.speller import CANDIDATES, Speller, load_speller
 from manifold_ocr.models.ctc.vocabulary import character_list
 from manifold_ocr.records import Sample
 
@@ -29,6 +30,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Backbone = Callable[[np.ndarray], np.ndarray]
 Head = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Candidates = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class CtcModel:
@@ -48,16 +50,21 @@ class CtcModel:
         fingerprint: str,
         *,
         gap_spaces: bool = False,
+        candidates: Candidates | None = None,
+        speller: Speller | None = None,
     ) -> None:
         """`fingerprint` identifies the backbone's weights: features are cached under it.
 
-        `gap_spaces` puts spaces at wide gaps (see `decode.wide_gaps`).
+        `gap_spaces` puts spaces at wide gaps (see `decode.wide_gaps`). With a `speller` and the
+        head's `candidates` a text is the one that both find most probable together.
         """
         self.name = name
         self.backbone = backbone
         self.head = head
         self.characters = characters
         self.gap_spaces = gap_spaces
+        self.candidates = candidates
+        self.speller = speller
         self.features_fingerprint = features_fingerprint(fingerprint)
 
     def recognize(
@@ -114,12 +121,21 @@ class CtcModel:
 
     def read(self, features: np.ndarray) -> Recognition:
         """Return the text of a line from its features (C, T)."""
+        if self.speller is not None and self.candidates is not None and not self.gap_spaces:
+            return self._spelled(*self.candidates(features))
         best, probability = self.head(features)
         found = decode_frames(best, probability, self.characters, gap_spaces=self.gap_spaces)
         if self.gap_spaces:
             return found
         spaced = decode_frames(best, probability, self.characters, gap_spaces=True)
         return replace(found, gap_text=spaced.text)
+
+    def _spelled(self, classes: np.ndarray, probabilities: np.ndarray) -> Recognition:
+        """Return the speller's text; confidence stays that of the frames alone."""
+        assert self.speller is not None
+        found = decode_frames(classes[:, 0], probabilities[:, 0], self.characters)
+        text = self.speller(found.text, classes, probabilities, self.characters)
+        return found if text == found.text else replace(found, text=text)
 
     def vision_tokens(self, size: tuple[int, int]) -> int:
         """Return the CTC frames of an image of (width, height)."""
@@ -142,10 +158,13 @@ def load(
     adapter: Path | None,
     device: str | None,
     spaces: Spaces = "model",
+    *,
+    searching: bool = False,
 ) -> CtcModel:
     """Load a CTC recognizer; through onnxruntime where the checkpoint carries its graphs.
 
-    `spaces` is `decode.spaces` of params.yaml.
+    `spaces` is `decode.spaces` of params.yaml; `searching` gives the model its head's
+    `candidates`, whether or not the adapter keeps a speller that needs them.
 
     Raises:
         UserError: files are missing, or the adapter does not fit the base model.
@@ -156,18 +175,27 @@ def load(
     characters = character_list(base, adapter)
     name = adapter.name if adapter else config.id
     gaps = spaces == "gap" or (spaces == "auto" and adapter is None)
+    speller = load_speller(adapter)
     fast = has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
     if fast:
         backbone = onnx.OnnxBackbone(base, adapter)
         head = onnx.OnnxHead(base, adapter)
-        return CtcModel(name, backbone, head, characters, backbone.fingerprint, gap_spaces=gaps)
+        found: Candidates | None = None
+        if searching or speller:
+            found = onnx.OnnxCandidates(base, adapter, min(CANDIDATES, len(characters)))
+        return CtcModel(
+            name, backbone, head, characters, backbone.fingerprint,
+            gap_spaces=gaps, candidates=found, speller=speller,
+        )  # fmt: skip
 
     from manifold_ocr.models.ctc.torch_parts import load_torch
 
     parts = load_torch(config, base, adapter, device)
     return CtcModel(
-        name, parts.backbone, parts.head, characters, parts.fingerprint, gap_spaces=gaps
-    )
+        name, parts.backbone, parts.head, characters, parts.fingerprint,
+        gap_spaces=gaps, speller=speller,
+        candidates=lambda features: parts.candidates(features, min(CANDIDATES, len(characters))),
+    )  # fmt: skip
 
 
 def worker_count() -> int:

@@ -17,6 +17,7 @@ from manifold_ocr.models.ctc.onnx_weights import (
     has_onnx,
     merged_backbone,
     merged_head,
+    most_probable,
 )
 
 if TYPE_CHECKING:
@@ -63,9 +64,27 @@ class OnnxHead:
 
     def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the winning class and its probability for each frame, (T,) both."""
-        inputs = {"features": np.ascontiguousarray(features[None, :, None, :], dtype=np.float32)}
-        best, probability = self._session.run(None, inputs)
+        best, probability = self._session.run(["best", "probability"], _head_inputs(features))
         return best[0], probability[0]
+
+
+class OnnxCandidates:
+    """The most probable classes of each frame, for a search over texts."""
+
+    def __init__(self, base: Path, adapter: Path | None, count: int) -> None:
+        """Load head.onnx of `base` with `adapter`, asked for `count` classes."""
+        self._session = _session(most_probable(merged_head(base, adapter), count))
+
+    def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return classes and their probabilities, best first, (T, count) both."""
+        classes, probabilities = self._session.run(
+            ["classes", "probabilities"], _head_inputs(features)
+        )
+        return classes[0], probabilities[0]
+
+
+def _head_inputs(features: np.ndarray) -> dict[str, np.ndarray]:
+    return {"features": np.ascontiguousarray(features[None, :, None, :], dtype=np.float32)}
 
 
 def export_merged(base: Path, adapter: Path, folder: Path) -> None:

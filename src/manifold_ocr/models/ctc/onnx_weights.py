@@ -56,6 +56,26 @@ def merged_head(base: Path, adapter: Path | None) -> bytes:
     return serialized
 
 
+def most_probable(head: bytes, count: int) -> bytes:
+    """Return a head's graph with outputs `classes` and `probabilities` (N, T, count) instead."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load_from_string(head)
+    graph = model.graph
+    softmax = next(node.input[0] for node in graph.node if node.output[0] == "best")
+    kept = [node for node in graph.node if node.output[0] not in ("best", "probability")]
+    kept.append(helper.make_node("TopK", [softmax, "count"], ["probabilities", "classes"], axis=-1))
+    del graph.node[:], graph.output[:]
+    graph.node.extend(kept)
+    graph.initializer.append(numpy_helper.from_array(np.array([count], np.int64), "count"))
+    kinds = {"classes": TensorProto.INT64, "probabilities": TensorProto.FLOAT}
+    shape: list[str | int | None] = ["N", "T", count]
+    graph.output.extend(helper.make_tensor_value_info(n, k, shape) for n, k in kinds.items())
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
+
+
 def merged_backbone(base: Path, adapter: Path | None) -> bytes:
     """Return backbone.onnx of `base` with the weights of `adapter` in it, serialized.
 

@@ -83,6 +83,14 @@ class TorchParts:
         probability = torch.exp(peak - logits.logsumexp(-1))
         return best.cpu().numpy(), probability.cpu().numpy()
 
+    @torch.inference_mode()
+    def candidates(self, features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the `count` most probable classes and their probabilities, (T, count) both."""
+        inputs = torch.from_numpy(np.asarray(features, dtype=np.float32))[None, :, None]
+        logits = head_logits(self.model, inputs.to(self.device, self.dtype))[0].float()
+        probabilities, classes = torch.softmax(logits, -1).topk(count)
+        return classes.cpu().numpy(), probabilities.cpu().numpy()
+
 
 def load_torch(
     config: ModelConfig, base: Path, adapter: Path | None, device: str | None
