@@ -115,14 +115,26 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 def spread(image: Image.Image, weight: int) -> Image.Image:
     """Thicken dark strokes: `weight`/256 of a one-pixel dilation."""
-    wide = to_array(image.filter(ImageFilter.MinFilter(3)))
-    return to_image(blend(to_array(image), wide, weight))
+    values = to_array(image)
+    return to_image(blend(values, _darkest_around(values), weight))
 
 
 def thin(image: Image.Image, weight: int) -> Image.Image:
     """Thin dark strokes: `weight`/256 of a one-pixel erosion."""
-    narrow = to_array(image.filter(ImageFilter.MaxFilter(3)))
-    return to_image(blend(to_array(image), narrow, weight))
+    values = to_array(image)
+    return to_image(blend(values, 255 - _darkest_around(255 - values), weight))
+
+
+def _darkest_around(values: Gray) -> Gray:
+    """Return the darkest of each pixel and its eight neighbors, an axis at a time."""
+    down = np.minimum(values[:-1], values[1:])
+    dark = values.copy()
+    np.minimum(dark[:-1], down, out=dark[:-1])
+    np.minimum(dark[1:], down, out=dark[1:])
+    across = np.minimum(dark[:, :-1], dark[:, 1:])
+    np.minimum(dark[:, :-1], across, out=dark[:, :-1])
+    np.minimum(dark[:, 1:], across, out=dark[:, 1:])
+    return dark
 
 
 def fade(rng: np.random.Generator, image: Image.Image, amount: int, cell: int = 24) -> Image.Image:
