@@ -57,13 +57,14 @@ class PixelRows:
         return self.pixels[self.samples[index]], self.classes[index]
 
 
-def collate_lines(rows: list[Row]) -> dict[str, Any]:
+def collate_lines(rows: list[Row], kept: np.ndarray | None = None) -> dict[str, Any]:
     """Return `groups`, a list of tensors of equal width, and the targets of all lines.
 
     Lines are never padded: a line's features see its own pixels only. Lines are ordered by
     width, so that the groups' frames, one after the other, are in the order of the targets.
     Cached features keep their width; pixels of similar lines are scaled to one (see
     `one_width`), so that a batch is a group or two: many small ones would leave a GPU idle.
+    Where training is on the classes `kept` (K,), sorted, labels are positions in it.
     """
     place = 1 if rows[0][0].dtype == np.uint8 else -1
     ordered = sorted(rows, key=lambda row: row[0].shape[place])
@@ -74,7 +75,11 @@ def collate_lines(rows: list[Row]) -> dict[str, Any]:
             torch.from_numpy(np.stack([row[0] for row in group]).astype(np.float32))
             for group in similar(ordered, place, 1.0)
         ]
-    return {"groups": groups, **line_labels([row[1] for row in ordered])}
+    texts = [row[1] for row in ordered]
+    if kept is None:
+        return {"groups": groups, **line_labels(texts)}
+    places = [np.searchsorted(kept, text).tolist() for text in texts]
+    return {"groups": groups, "kept": torch.from_numpy(kept), **line_labels(places)}
 
 
 def similar(ordered: list[Row], place: int = 1, ratio: float = STRETCH) -> Iterator[list[Row]]:

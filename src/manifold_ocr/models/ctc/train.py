@@ -30,7 +30,8 @@ from manifold_ocr.models.ctc.grown_head import (
     restore_grown,
     save_grown,
 )
-from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss
+from manifold_ocr.models.ctc.likely import likely_classes
+from manifold_ocr.models.ctc.loss import Workspace, best_classes, ctc_head_loss
 from manifold_ocr.models.ctc.pixels import LinePixels, float_pixels
 from manifold_ocr.models.ctc.rows import FeatureRows, PixelRows, Row, collate_lines, targets_of
 from manifold_ocr.models.ctc.stages import FRAME_COLUMNS, early_reader, late_features
@@ -90,26 +91,33 @@ class CtcTrainee(nn.Module):
             return late_features(self.recognizer, group)
         return backbone_features(self.recognizer, float_pixels(group))
 
-    def forward(self, groups: Sequence[Tensor], **labels: Any) -> dict[str, Tensor]:
-        """Return the CTC loss of a batch (see `rows.collate_lines`)."""
+    def forward(
+        self, groups: Sequence[Tensor], kept: Tensor | None = None, **labels: Any
+    ) -> dict[str, Tensor]:
+        """Return the CTC loss of a batch (see `rows.collate_lines`), over the classes `kept`."""
         hidden, frames = self.hidden(groups)
-        layer = core(self.recognizer).head.head
-        inner = up = None
-        if hasattr(layer, "lora_A"):
-            low = layer.lora_A["default"](layer.lora_dropout["default"](hidden))
-            inner, up = low * layer.scaling["default"], layer.lora_B["default"].weight
-        loss = ctc_head_loss(
-            hidden, inner, layer.weight, up, layer.bias, targets_of(labels, frames), self.workspace
-        )
+        inner, weight, up, bias = self._last_layer(hidden)
+        if kept is not None:
+            weight, bias = weight.index_select(0, kept), bias.index_select(0, kept)
+            up = None if up is None else up.index_select(0, kept)
+        targets = targets_of(labels, frames)
+        loss = ctc_head_loss(hidden, inner, weight, up, bias, targets, self.workspace)
         return {"loss": loss}
 
     @torch.no_grad()
     def best_frames(self, hidden: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return winning classes and their probabilities of frames (M, H)."""
-        logits = core(self.recognizer).head.head(hidden)
-        best = logits.argmax(-1)
-        probability = torch.softmax(logits, -1).amax(-1)
+        best, probability = best_classes(hidden, *self._last_layer(hidden), self.workspace)
         return best.cpu().numpy(), probability.cpu().numpy()
+
+    def _last_layer(self, hidden: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor]:
+        """Return `inner`, `weight`, `up` and `bias` as `ctc_head_loss` takes them."""
+        layer = core(self.recognizer).head.head
+        if not hasattr(layer, "lora_A"):
+            return None, layer.weight, None, layer.bias
+        low = layer.lora_A["default"](layer.lora_dropout["default"](hidden))
+        up = layer.lora_B["default"].weight
+        return low * layer.scaling["default"], layer.weight, up, layer.bias
 
 
 class CtcTraining:
@@ -140,6 +148,7 @@ class CtcTraining:
         self._pixels = LinePixels(settings.image_root, settings.train.dataloader_workers)
         self._keys: dict[str, str] = {}
         self._frames: dict[str, int] = {}
+        self._kept: np.ndarray | None = None  # classes to train on; None: all
 
     def audit(self, samples: Sequence[Sample]) -> Audit:
         """Reject rows with unknown characters or too few frames; features are cached here.
@@ -196,11 +205,17 @@ class CtcTraining:
         if self.inputs == "pixels":
             return PixelRows(samples, classes, lengths, self._pixels)
         keys = [self._keys[sample.id] for sample in samples]
-        return FeatureRows(keys, classes, lengths, self._open_cache())
+        rows = FeatureRows(keys, classes, lengths, self._open_cache())
+        # a GPU computes all classes in less time than it takes to choose some
+        if self.inputs == "features" and self.settings.lora.rank and not on_gpu():
+            seed = self.settings.train.seed
+            kept = likely_classes(self.build().recognizer, rows, seed)
+            self._kept = kept if self._kept is None else np.union1d(self._kept, kept)
+        return rows
 
     def collate(self, rows: list[Row]) -> dict[str, Any]:
         """Return groups of equal width and their labels."""
-        return collate_lines(rows)
+        return collate_lines(rows, self._kept)
 
     @torch.no_grad()
     def read(self, model: nn.Module, samples: Sequence[Sample]) -> Iterator[Recognition]:
