@@ -5,8 +5,8 @@
 FOLDER holds receipts in the layout of ICDAR 2019 SROIE (img/, box/). Both trainings are the train
 stage's own (`training.run.train`), the second from the first one's checkpoint; the validation
 rows of both are lines of receipts that neither trains on, so both curves are of real lines. The
-picture is 48 x 384 pixels in patches of 16 x 8 instead of 384 x 384, and a token is a character:
-what is drawn from scratch in minutes. Prints the curves, lines per second and the test receipts'
+picture is 48 x 384 pixels in patches of 16 x 8 instead of 384 x 384, narrow lines are padded, and a
+token is a character. Prints the curves, lines per second and the test receipts'
 scores; weights stay below --work.
 """
 
@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from manifold_ocr.augment.ops import generator
@@ -43,6 +44,7 @@ from manifold_ocr.synthetic.rehearsal import english_line
 from manifold_ocr.synthetic.texts.base import TextLine
 
 HEIGHT, WIDTH, PATCH = 48, 384, (16, 8)
+SHORT = 10  # characters of the lines of the first steps
 LONGEST = 40  # characters of a line that is learned: longer ones are too narrow in the picture
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 CHARACTERS = string.printable.strip() + " "
@@ -147,6 +149,10 @@ def _kept(line: Image.Image, folder: Path, name: str, text: str, split: str) -> 
     width = max(1, round(line.width * HEIGHT / line.height))
     path = folder / f"{name}.png"
     small = line.convert("L").resize((width, HEIGHT), Image.Resampling.BILINEAR)
+    if width < WIDTH:  # characters of one size are learned sooner than stretched ones
+        padded = Image.new("L", (WIDTH, HEIGHT), int(np.median(np.asarray(small)[[0, -1]])))
+        padded.paste(small)
+        small, width = padded, WIDTH
     small.save(path, compress_level=1)
     return Sample(
         id=f"{folder.name}/{name}", document=name, corpus=folder.name, subset=folder.name,
@@ -199,7 +205,7 @@ def train(work: Path, name: str, rows: dict[str, list[Sample]], knobs: dict[str,
 
 
 class Stage:
-    """One of three trainings: the first steps on drawn lines, the others, then receipts."""
+    """One of three trainings: short drawn lines, all of them, then receipts."""
 
     def __init__(
         self, name: str, arguments: argparse.Namespace, per_second: float, start: Path | None
@@ -260,8 +266,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--lines", type=int, default=32_000, help="drawn lines")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, nargs=3, default=[400, 0, 0], metavar="N",
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--steps", type=int, nargs=3, default=[1000, 0, 0], metavar="N",
                         help="of the three trainings; 0: as many as --seconds allow")  # fmt: skip
     parser.add_argument("--seconds", type=float, nargs=2, default=[300, 120], metavar="S")
     parser.add_argument("--rates", type=float, nargs=2, default=[5e-4, 2e-4], metavar="RATE")
@@ -284,7 +290,8 @@ def main() -> None:
     write_checkpoint(work / "base", arguments.size)
     result: dict[str, Any] = {}
     start, per_second = None, 0.0
-    for name, rows in (("first", drawn), ("drawn", drawn), ("receipts", split["train"])):
+    short = [row for row in drawn if len(row.text) <= SHORT]
+    for name, rows in (("first", short), ("drawn", drawn), ("receipts", split["train"])):
         stage = Stage(name, arguments, per_second, start)
         began = time.monotonic()
         start = train(work, name, {"train": rows, "val": split["val"]}, stage.knobs(workers))
