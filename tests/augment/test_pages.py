@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from manifold_ocr.augment import variants as variants_module
 from manifold_ocr.augment.recipe import OPERATIONS
 from manifold_ocr.augment.train_set import write_augmented
+from manifold_ocr.augment.variants import still_printed
 from manifold_ocr.config import AugmentConfig, Recipe, Step
 from manifold_ocr.files import sha256_file, sha256_tree
 from manifold_ocr.images import load_sample
@@ -71,7 +72,7 @@ def test_pages_and_their_lines_are_written_and_counted(project):
     metrics = run(root, AugmentConfig(pages=True, variants=2, recipe=BENT))
     assert metrics["rows"] == {
         "clean": 8, "augmented": 12, "unreadable": 0,
-        "pages": 4, "page_lines": 12, "bent": 0, "too_large": 0,
+        "pages": 4, "page_lines": 12, "bent": 0, "illegible": 0, "too_large": 0,
     }  # fmt: skip
     found = degraded(root)
     assert len({r.image for r in found}) == 4, "a page's rows share its copies"
@@ -141,6 +142,32 @@ def test_what_is_too_large_or_too_bent_is_counted_and_listed(project, monkeypatc
     assert metrics["rows"]["clean"] == 8
     log = (root / "large/augment.jsonl").read_text()
     assert log.count('"skipped": "too_large"') == 8
+
+
+def test_lines_that_lost_their_print_are_left_off_and_counted(project):
+    root, _ = project
+    page = Image.new("L", (400, 140), 250)
+    ImageDraw.Draw(page).rectangle((24, 14, 375, 29), fill=0)
+    for number in (1, 2):  # pale print, which a hard threshold takes away
+        ImageDraw.Draw(page).rectangle((24, 40 * number + 14, 375, 40 * number + 29), fill=200)
+    for document in ("a", "b"):
+        page.save(root / f"data/raw/own/{document}.png")
+    hard = Recipe(**{name: Step() for name in OPERATIONS})
+    hard = replace(hard, binarise=Step(p=1.0, low=150, high=150))
+    rows = run(root, AugmentConfig(pages=True, recipe=hard))["rows"]
+    assert (rows["pages"], rows["page_lines"], rows["illegible"]) == (0, 2, 6)
+
+
+def test_print_that_is_lost_or_drowns_is_told_from_print_that_pales():
+    clean = Image.new("L", (100, 40), 240)
+    clean.paste(20, (10, 10, 90, 30))
+    assert still_printed(clean, clean.point([v // 2 + 120 for v in range(256)]))
+    assert not still_printed(clean, Image.new("L", (100, 40), 255))
+    fleck = Image.new("L", (100, 40), 255)
+    fleck.paste(0, (10, 10, 20, 30))
+    assert not still_printed(clean, fleck)
+    assert not still_printed(fleck, Image.eval(fleck, lambda v: 255 - v).convert("L"))
+    assert still_printed(Image.new("L", (100, 40), 255), fleck), "nothing was there to lose"
 
 
 def test_a_page_that_cannot_be_read_is_left_out_and_told(project, capsys):

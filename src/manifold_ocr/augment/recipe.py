@@ -72,6 +72,14 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+# A page is larger than a line, and so is what happens to it as a whole.
+ON_PAGES: dict[str, Operation] = {
+    **OPERATIONS,
+    "fade": lambda rng, image, s: ops.fade(rng, image, s, cell=max(24, image.width // 16)),
+    "stains": lambda rng, image, s: ops.stains(rng, image, s, cell=max(60, image.width // 5)),
+}
+
+
 def draw_steps(recipe: Recipe, rng: np.random.Generator) -> tuple[Applied, ...]:
     """Draw which steps are taken; at least one where any has a chance above 0."""
     steps = [(item.name, getattr(recipe, item.name)) for item in fields(recipe)]
@@ -106,7 +114,7 @@ def augment_page(
     steps = draw_steps(recipe, generator(*seed))
     image = image.convert("L")
     for step in steps:
-        image = OPERATIONS[step.name](generator(*seed, step.name), image, step.strength)
+        image = ON_PAGES[step.name](generator(*seed, step.name), image, step.strength)
     return image, steps
 
 

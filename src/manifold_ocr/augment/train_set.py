@@ -21,7 +21,13 @@ from manifold_ocr.resources import progress
 PARALLEL_FROM = 256  # lines; below that a pool costs more than it saves
 BATCH = 32
 NAMES = ("clean", "augmented", "unreadable")
-PAGE_NAMES = ("pages", "page_lines", "bent", "too_large")  # counted where pages are asked for
+PAGE_NAMES = (
+    "pages",
+    "page_lines",
+    "bent",
+    "illegible",
+    "too_large",
+)  # counted where pages are asked for
 
 Item = TypeVar("Item")
 
@@ -34,7 +40,8 @@ def write_augmented(
     Clean rows keep their order, each followed by its variants. With `config.pages` a page
     has as many degraded copies as `variants` says, and each of its lines a row on every one:
     `pages` and `page_lines` count these, `too_large` the copies that a page was too large for,
-    `bent` the lines whose box grew too much to hold one line. augment.jsonl lists each variant
+    `bent` the lines whose box grew too much to hold one line, `illegible` what lost its print
+    (or drowned in dirt). augment.jsonl lists each variant
     with its steps, and each row whose image cannot be read with the reason: such a row is left
     out of train.jsonl and counted. `workers` 0 takes every processor; the bytes do not depend
     on it.

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from manifold_ocr.augment.ops import generator
+from manifold_ocr.augment.effects import ink_level
+from manifold_ocr.augment.ops import Gray, generator, paper_level, to_array
 from manifold_ocr.augment.recipe import Applied, augment_line, augment_page, follow
 from manifold_ocr.config import AugmentConfig, Recipe
 from manifold_ocr.errors import UserError
@@ -18,6 +20,7 @@ from manifold_ocr.records import Sample
 
 IMAGE_PREFIX = "../augmented/images"  # relative to data/raw, as every image of a manifest is
 MOST_PIXELS = 20_000_000  # of a page: A4 at 400 dots per inch; larger ones stay clean
+TILES = 12  # along each side of a page, whose print is judged tile by tile
 MOST_GROWTH = 1.5  # a bent line's box that grew by more holds its neighbors too
 
 
@@ -35,7 +38,7 @@ class Result:
     """What became of one row.
 
     `error` is set where its image cannot be read. `skipped` gives the reason ("too_large",
-    "bent") of each degraded page that the row is not on.
+    "bent", "illegible") of each degraded page that the row is not on.
     """
 
     row: Sample
@@ -126,13 +129,17 @@ def _page_variant(row: Sample, number: int, job: Job) -> Variant | str:
     box = row.box and follow(row.box, clean.size, recipe, *seed)
     if row.box and box and _height(box) > MOST_GROWTH * _height(row.box) + 4:
         return "bent"
+    if row.box and not still_printed(crop(clean, row.box), crop(drawn.image, box)):
+        return "illegible"
+    if not row.box and not page_printed(clean, drawn.image, recipe, seed):
+        return "illegible"
     augmented = replace(
         row,
         id=f"{row.id}~p{number}",
         image=f"{IMAGE_PREFIX}/{file}",
         image_sha256=drawn.sha256,
-        width=drawn.width,
-        height=drawn.height,
+        width=drawn.image.width,
+        height=drawn.image.height,
         max_pixels=0 if row.box else row.max_pixels,  # boxes are in pixels of the file
         box=box,
         frame=0,
@@ -147,15 +154,14 @@ def _height(box: tuple[float, float, float, float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """A degraded page on disk."""
+    """A degraded page, which is also on disk."""
 
     sha256: str
-    width: int
-    height: int
+    image: Image.Image
     steps: tuple[Applied, ...]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _drawn(
     target: Path, path: str, frame: int, max_pixels: int, recipe: Recipe, seed: tuple[object, ...]
 ) -> _Drawn:
@@ -167,7 +173,42 @@ def _drawn(
     data = _png(image)
     with atomic_write(target, "wb") as file:
         file.write(data)
-    return _Drawn(hashlib.sha256(data).hexdigest(), image.width, image.height, steps)
+    return _Drawn(hashlib.sha256(data).hexdigest(), image, steps)
+
+
+def still_printed(before: Image.Image, after: Image.Image) -> bool:
+    """Say whether a third to the fourfold of the print is left where there was some.
+
+    Print is what is darker than the middle between the paper's level and the ink's.
+    """
+    was, is_ = print_area(to_array(before)), print_area(to_array(after))
+    return not was or was <= 3 * is_ <= 12 * was
+
+
+def page_printed(
+    before: Image.Image, after: Image.Image, recipe: Recipe, seed: tuple[object, ...]
+) -> bool:
+    """Say whether three in four of the tiles of a page that hold print still do.
+
+    A tile is a twelfth of the page wide and high, so that pale print counts beside dark.
+    """
+    width, height = before.size
+    printed = kept = 0
+    for place in range(TILES * TILES):
+        row, column = divmod(place, TILES)
+        tile = (width * column / TILES, height * row / TILES,
+                width * (column + 1) / TILES, height * (row + 1) / TILES)  # fmt: skip
+        clean = crop(before, tile)
+        if print_area(to_array(clean)):
+            printed += 1
+            kept += still_printed(clean, crop(after, follow(tile, before.size, recipe, *seed)))
+    return 4 * kept >= 3 * printed
+
+
+def print_area(values: Gray) -> int:
+    """Return the number of pixels of print; 0 where ink and paper are under 24 levels apart."""
+    paper, ink = paper_level(values), ink_level(values)
+    return int((2 * values.astype(np.int32) < paper + ink).sum()) if paper - ink >= 24 else 0
 
 
 def _png(image: Image.Image) -> bytes:

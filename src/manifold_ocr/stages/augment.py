@@ -28,8 +28,8 @@ def main() -> None:
     if config.pages:
         print(
             f"augment: {rows['pages']} degraded pages, {rows['page_lines']} lines on them; "
-            f"{rows['bent']} lines bent too much, {rows['too_large']} pages and lines left clean "
-            "as their page is too large"
+            f"left off: {rows['bent']} lines bent too much, {rows['illegible']} lines and pages "
+            f"whose print was lost, {rows['too_large']} of pages that are too large"
         )
     for name, share in metrics.get("shares", {}).items():
         if abs(share["wanted"] - share["reached"]) > CLOSE:
