@@ -188,3 +188,18 @@ def test_a_strip_of_many_words_is_read_in_pieces(reader):
     assert (page.mode, page.text) == ("line", text)
     # rapidocr enlarges the shorter side to 736: 40 megapixels without margins
     assert all(min(height, width) >= 736 for height, width, _ in sizes) and len(sizes) == 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 9), (1, 900), (900, 1)])
+def test_tiny_and_thin_images_cost_no_more_than_a_page(reader, size):
+    """rapidocr adds 60 rows to a low image, then enlarges the shorter side to 736 pixels."""
+    sizes = []
+    engine = reader.detector._engine
+    reader.detector._engine = lambda pixels: sizes.append(pixels.shape[:2]) or engine(pixels)
+    try:
+        assert reader.read(Image.new("RGB", size, "white")).text == ""
+    finally:
+        reader.detector._engine = engine
+    for height, width in sizes:
+        height += 60 if height <= 30 else 0
+        assert width * height * max(1, 736 / min(width, height)) ** 2 < 3_000_000

@@ -84,7 +84,7 @@ def test_hostile_documents_get_a_status_in_time(server, tmp_path):
         many.add_blank_page()
     many.save(tmp_path / "many.pdf")
     cases = {
-        "locked.pdf": ((tmp_path / "locked.pdf").read_bytes(), 422, "password"),
+        "locked.pdf": ((tmp_path / "locked.pdf").read_bytes(), 422, "give a copy without one"),
         "truncated.pdf": (plain.read_bytes()[:400], 422, "document"),
         "many.pdf": ((tmp_path / "many.pdf").read_bytes(), 413, "2,000 pages"),
         "huge page": ((tmp_path / "huge.pdf").read_bytes(), 200, "page 2000"),  # drawn smaller

@@ -113,6 +113,8 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path):
     run_batch([root], tmp_path / "out", BatchSettings(), with_reader(SizeReader()))
     with pytest.raises(UserError, match="other settings"):
         run_batch([root], tmp_path / "out", BatchSettings(dpi=72), with_reader(SizeReader()))
+    with pytest.raises(UserError, match="is a file; choose a folder for --out"):
+        run_batch([root], tmp_path / "in/deep/0.png", BatchSettings())
     with pytest.raises(UserError, match="docx: there are"):
         run_batch([root], tmp_path / "out", BatchSettings(formats=("docx",)))
     with pytest.raises(UserError, match="no image or PDF"):

@@ -25,6 +25,7 @@ LOWEST_PAGE = 64  # pixels of height in which that many lines can be
 BANNER_PIXELS = 1_000_000  # a long strip is not scaled down below this many pixels
 LARGE_PIXELS = 40_000_000  # specks of a larger image are taken away after scaling it
 LEAST_SIDE = 736  # what rapidocr enlarges the shorter side of an image to
+NARROWEST = 32  # pixels of width to which a narrower image gets margins
 STRIP_RATIO = 4.0  # an image this much longer than high gets margins instead
 SKEW_PIXELS = 2.0  # corners off an upright box by more than this are warped, not cropped
 
@@ -132,11 +133,14 @@ def _with_margins(page: Image.Image) -> Image.Image:
     """Return a strip with margins below or beside it, in the color that most of its edge has.
 
     rapidocr enlarges an image until its shorter side has 736 pixels: of a line of text that
-    makes many times a page's pixels, and letters higher than the network knows.
+    makes many times a page's pixels, and letters higher than the network knows. To a low image
+    it adds 60 rows before: one that is narrow too becomes a tall strip by that.
     """
-    if max(page.size) < STRIP_RATIO * min(page.size) or min(page.size) >= LEAST_SIDE:
+    width, height = max(page.width, NARROWEST), page.height
+    if max(page.size) >= STRIP_RATIO * min(page.size):
+        width, height = (max(side, min(LEAST_SIDE, max(page.size))) for side in page.size)
+    if (width, height) == page.size:
         return page
-    width, height = (max(side, min(LEAST_SIDE, max(page.size))) for side in page.size)
     edge = [page.getpixel((x, y)) for x in range(page.width) for y in (0, page.height - 1)]
     filled = Image.new("RGB", (width, height), Counter(edge).most_common(1)[0][0])
     filled.paste(page)

@@ -191,8 +191,13 @@ def _whole_lines(path: Path) -> list[Any]:
 
 @contextmanager
 def _only_run(out: Path) -> Iterator[None]:
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w", encoding="utf-8") as handle:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = open(out / ".lock", "w", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        reason = "is a file" if out.is_file() else error.strerror or error
+        raise UserError(f"{out}: {reason}; choose a folder for --out") from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -21,7 +21,7 @@ from manifold_ocr.reading.export_pdf import SearchablePdf, jpeg_bytes
 from manifold_ocr.reading.layout.lines import Line, Paragraph, Row
 from manifold_ocr.reading.page import Mode, PageReader, PageText, chosen_frames, parse_pages
 
-MODES = ("auto", "line", "page")
+WITHOUT = "give a copy without one"  # none can be given in a folder or a request
 SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
 
 
@@ -56,9 +56,7 @@ class OpenedPage:
     error: str = ""
 
 
-def open_document(
-    path: Path, bounds: Bounds | None = None, password: str | None = None
-) -> Document:
+def open_document(path: Path, bounds: Bounds | None = None) -> Document:
     """Open a file whose size, pages and pixels are within bounds; nothing is decoded.
 
     Raises:
@@ -70,11 +68,11 @@ def open_document(
     if bounds.bytes is not None and size > bounds.bytes:
         raise TooLargeError(f"{path}: {size:,} bytes, over the bound of {bounds.bytes:,}")
     try:
-        document = Document(path, password)
+        document = Document(path)
     except UserError as error:
         if "too large" in str(error):  # over the bound that every image has
             raise TooLargeError(str(error)) from error
-        raise
+        raise UserError(str(error).replace("give its --password", WITHOUT)) from error
     try:
         if bounds.pages is not None and len(document) > bounds.pages:
             raise TooLargeError(

@@ -110,7 +110,7 @@ class JobOut(BaseModel):
 class ErrorOut(BaseModel):
     """What was wrong with a request."""
 
-    model_config = _example(detail="document: a PDF with a password; give its --password")
+    model_config = _example(detail="document: a PDF with a password; give a copy without one")
     detail: str
 
 
