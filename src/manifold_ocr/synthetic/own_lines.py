@@ -76,11 +76,10 @@ class OwnLines:
 class _Job:
     destination: str
     config: OwnLines
-    faces: tuple[str, ...]
-    sheets: tuple[str, ...]
     piece: Piece
-    able: int
     number: int
+    face: str
+    sheet: str  # empty: white paper
 
 
 def write_own_lines(
@@ -168,10 +167,21 @@ def _jobs(
             continue
         times = (place + 1) * config.lines // usable - place * config.lines // usable
         place += 1
+        able = faces.able(piece.text)
+        usable_faces = [name for k, name in enumerate(faces.names) if able >> k & 1]
         for _ in range(times):
-            yield _Job(str(destination), config, tuple(faces.names), tuple(sheets), piece,
-                       faces.able(piece.text), number)  # fmt: skip
+            which = generator("face", config.seed, number, piece.text)
+            face = usable_faces[between(which, 0, len(usable_faces) - 1)]
+            sheet = _sheet_of(sheets, config.seed, number)
+            yield _Job(str(destination), config, piece, number, face, sheet)
             number += 1
+
+
+def _sheet_of(sheets: list[str], seed: int, number: int) -> str:
+    """Return the sheet of a line; lines of the same `SHEET` numbers share it."""
+    if not sheets:
+        return ""
+    return sheets[between(generator("sheet", seed, number // SHEET), 0, len(sheets) - 1)]
 
 
 def _draw_all(jobs: Iterator[_Job], workers: int) -> Iterator[tuple[_Job, str]]:
@@ -192,9 +202,8 @@ def _draw(job: _Job) -> str:
     config = job.config
     name = f"own:{config.seed}:{job.number}:{job.piece.text}"
     rng = random.Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))
-    face = rng.choice([face for k, face in enumerate(job.faces) if job.able >> k & 1])
     size = rng.randint(config.smallest, config.largest)
-    mask = draw_run(job.piece.text, Pen(face, size, tracking=rng.choice((0, 0, 0, -1, 1))), rng)
+    mask = draw_run(job.piece.text, Pen(job.face, size, tracking=rng.choice((0, 0, 0, -1, 1))), rng)
     x0, y0, x1, y1 = mask.getbbox() or (0, 0, *mask.size)
     room = max(2, size // 8)
     left, top, right, bottom = (rng.randint(2, room + 2) for _ in range(4))
@@ -240,12 +249,11 @@ def legible(ink: Gray, values: Gray) -> bool:
 
 
 def _paper(job: _Job, shape: tuple[int, ...], rng: np.random.Generator) -> Gray:
-    """Return a piece of one of the sheets; lines of the same `SHEET` numbers share the sheet."""
+    """Return a piece of the job's sheet, or white paper."""
     height, width = shape
-    if not job.sheets:
+    if not job.sheet:
         return np.full((height, width), between(rng, 235, 255), dtype=np.uint8)
-    which = generator("sheet", job.config.seed, job.number // SHEET)
-    sheet = _sheet(job.sheets[between(which, 0, len(job.sheets) - 1)])
+    sheet = _sheet(job.sheet)
     if sheet.width < width or sheet.height < height:  # a scrap: as large as the line needs
         scale = max(-(-width * 256 // sheet.width), -(-height * 256 // sheet.height))
         size = (-(-sheet.width * scale // 256), -(-sheet.height * scale // 256))
