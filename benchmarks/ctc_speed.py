@@ -1,13 +1,18 @@
 """CTC on a CPU: the loss against torch's own, reading against onnxruntime and RapidOCR.
 
     PYTHONPATH=src python benchmarks/ctc_speed.py
+    PYTHONPATH=src python benchmarks/ctc_speed.py --device cuda
 
-Random lines; needs data/base/pp-ocrv6-small (`dvc repro download_base`) and 2 cores.
+Random lines; needs data/base/pp-ocrv6-small (`dvc repro download_base`) and 2 cores. With
+`--device cuda`: steps of the whole recognizer on a GPU, as it is trained with `train.freeze` none
+and early, beside the plain recipe (one padded batch, float32, log_softmax and ctc_loss of torch).
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +28,7 @@ from manifold_ocr.reading.engines.rapidocr import RapidOcr
 
 CLASSES, HIDDEN, RANK, LINES = 18710, 120, 8, 16
 BASE = Path("data/base/pp-ocrv6-small")
+WINDOW = 4096  # lines that are sorted by width before they are cut into batches, as in training
 
 
 def seconds(run: Callable[[], object], repeats: int = 5) -> float:
@@ -108,7 +114,124 @@ def in_turns(runs: dict[str, Callable[[], object]], rounds: int = 7) -> dict[str
     return best
 
 
-if __name__ == "__main__":
+def training_speed(base: Path, batch: int) -> None:
+    """Lines per second of whole training steps on a GPU, ours and the plain recipe's."""
+    from manifold_ocr.models.ctc.rows import collate_lines
+
+    random = np.random.default_rng(0)
+    rows = []
+    for width in sorted(8 * random.integers(8, 90, WINDOW)):
+        text = random.integers(1, 200, max(2, width // 24)).tolist()
+        rows.append((random.integers(0, 256, (48, width, 3), dtype=np.uint8), text))
+    chosen = [rows[at : at + batch] for at in range(0, WINDOW, WINDOW // 16)]
+    ready = [collate_lines(part) for part in chosen]
+    rates = {
+        "ours, freeze none": step_rate(base, "none", 0, ready, batch),
+        "ours, freeze early": step_rate(base, "early", 0, ready, batch),
+        "ours, LoRA of all pointwise layers": step_rate(base, "none", 8, ready, batch),
+        "plain, padded, float32": plain_rate(base, chosen),
+    }
+    started = time.perf_counter()
+    for part in chosen:
+        collate_lines(part)
+    made = batch * len(chosen) / (time.perf_counter() - started)
+    for name, rate in rates.items():
+        print(f"training, {batch} lines a step, {name}: {rate:.0f} lines/s", flush=True)
+    print(f"training, batches made: {made:.0f} lines/s per process", flush=True)
+
+
+def step_rate(base: Path, freeze: str, rank: int, ready: list[Any], batch: int) -> float:
+    """Lines per second of our steps, on a GPU in bfloat16."""
+    from manifold_ocr.config import LoraConfig, TrainConfig
+    from manifold_ocr.models.base import RunSpec
+    from manifold_ocr.models.ctc.train import CtcTraining
+    from manifold_ocr.models.device import moved
+
+    spec = RunSpec(
+        model=ModelConfig(id="pp-ocrv6-small", vocabulary="base"), lora=LoraConfig(rank=rank),
+        train=TrainConfig(freeze=freeze), base=base, image_root=Path(),
+    )  # fmt: skip
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = CtcTraining(spec).build().to(device).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, fused=True)
+
+    def steps() -> None:
+        for lines in ready:
+            inputs = {name: moved(value, device) for name, value in lines.items()}
+            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+                loss = model(**inputs)["loss"]
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return batch * len(ready) / seconds(steps, 3)
+
+
+def cached_training_speed(base: Path) -> None:
+    """Lines per second of steps on a CPU from cached features: the head, the last stage too."""
+    from manifold_ocr.models.ctc.rows import collate_lines
+
+    random = np.random.default_rng(0)
+    widths = np.sort(random.integers(8, 90, 8 * LINES))
+    for freeze, channels, columns in (("backbone", 384, 1), ("early", 192 * 6, 2)):
+        rows = []
+        for frames in widths.tolist():
+            features = random.standard_normal((channels, columns * frames)).astype(np.float16)
+            rows.append((features, random.integers(1, 200, max(2, frames // 3)).tolist()))
+        ready = [collate_lines(rows[at : at + LINES]) for at in range(0, len(rows), LINES)]
+        for rank in (8, 0):
+            rate = step_rate(base, freeze, rank, ready, LINES)
+            print(f"training, freeze {freeze}, LoRA rank {rank}: {rate:.0f} lines/s", flush=True)
+
+
+def plain_rate(base: Path, chosen: list[Any]) -> float:
+    """Lines per second of the recipe that everyone writes first."""
+    from manifold_ocr.models.ctc.torch_parts import head_logits, load_recognizer
+
+    model = load_recognizer(base).cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def steps() -> None:
+        for part in chosen:
+            widest = max(pixels.shape[1] for pixels, _ in part)
+            batch = torch.zeros(len(part), 3, 48, widest)
+            for place, (pixels, _) in enumerate(part):
+                line = torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
+                batch[place, :, :, : pixels.shape[1]] = line
+            features = model.model(batch.cuda()).last_hidden_state
+            logits = torch.log_softmax(head_logits(model, features), -1).transpose(0, 1)
+            texts = torch.cat([torch.tensor(text) for _, text in part])
+            lengths = torch.tensor([len(text) for _, text in part])
+            frames = torch.full((len(part),), logits.shape[0])
+            torch.nn.functional.ctc_loss(logits, texts.cuda(), frames, lengths).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        torch.cuda.synchronize()
+
+    return sum(map(len, chosen)) / seconds(steps, 3)
+
+
+def main() -> None:
+    """Measure on the chosen device."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--base", type=Path, default=BASE)
+    parser.add_argument("--batch", type=int, nargs="*", default=[64, 128])
+    args = parser.parse_args()
+    if args.device == "cuda":
+        for batch in args.batch:
+            training_speed(args.base, batch)
+        return
     torch.set_num_threads(ctc.worker_count())
     loss_speed()
+    cached_training_speed(args.base)
     reading_speed()
+
+
+if __name__ == "__main__":
+    main()

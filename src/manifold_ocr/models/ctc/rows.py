@@ -17,6 +17,7 @@ from manifold_ocr.records import Sample
 
 Row = tuple[np.ndarray, list[int]]
 STRETCH = 1.12  # largest width over smallest of the lines that are trained at one width
+STEP = 1.08  # from a width of the grid to the next: few shapes, for which a GPU finds kernels once
 
 
 @dataclass(frozen=True)
@@ -94,20 +95,31 @@ def similar(ordered: list[Row], place: int = 1, ratio: float = STRETCH) -> Itera
 
 
 def one_width(rows: list[Row]) -> np.ndarray:
-    """Return the pixels of similar lines (N, 48, W, 3) scaled to their mean width.
+    """Return the pixels of similar lines (N, 48, W, 3) scaled to about their mean width.
 
-    W is a multiple of 8 and leaves every line the frames that its text needs. Widths depend
-    on the neighbors of a line, which change with each epoch: a mild change of aspect.
+    W is of a grid (see `grid_frames`) and leaves every line the frames that its text needs. It
+    depends on the neighbors of a line, which change with each epoch: a mild change of aspect.
     """
     mean = sum(pixels.shape[1] for pixels, _ in rows) / len(rows)
     needed = max(frames_needed(classes) for _, classes in rows)
-    width = STRIDE * max(round(mean / STRIDE), needed)
+    width = STRIDE * grid_frames(mean / STRIDE, needed)
     return np.stack(
         [
             pixels if pixels.shape[1] == width else byte_pixels(Image.fromarray(pixels), width)
             for pixels, _ in rows
         ]
     )
+
+
+def grid_frames(mean: float, needed: int) -> int:
+    """Return the number of the grid 1, 2, ..., then by steps of 8 %, nearest to `mean`.
+
+    It is at least `needed`.
+    """
+    low, high = 1, 1
+    while high < max(mean, needed):
+        low, high = high, max(high + 1, round(high * STEP))
+    return low if low >= needed and mean - low < high - mean else high
 
 
 def line_labels(texts: Sequence[list[int]]) -> dict[str, Any]:
