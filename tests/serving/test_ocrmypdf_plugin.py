@@ -74,3 +74,15 @@ def test_another_engine_that_was_chosen_by_name_keeps_its_place(ocrmypdf):
     assert isinstance(engine, ManifoldOcrEngine) and isinstance(engine, ocrmypdf.OcrEngine)
     assert "deu" in engine.languages(SimpleNamespace(languages={"deu"}))
     assert "manifold-ocr" in engine.creator_tag(None)
+
+
+def test_a_model_folder_that_is_not_there_is_an_error_of_ocrmypdf(ocrmypdf, tmp_path, monkeypatch):
+    from manifold_ocr.reading.engines.checkpoint import load_checkpoint
+    from manifold_ocr.serving import ocrmypdf_plugin
+
+    monkeypatch.setenv("MANIFOLD_OCR_MODEL", "nowhere")
+    monkeypatch.setattr(ocrmypdf_plugin, "load_reader", lambda model, _: load_checkpoint(model))
+    with pytest.raises(ocrmypdf.exceptions.BadArgsError, match="MODEL: nowhere: no such model"):
+        ocrmypdf_plugin.ManifoldOcrEngine.generate_hocr(
+            tmp_path / "page.png", tmp_path / "a", tmp_path / "b", None
+        )

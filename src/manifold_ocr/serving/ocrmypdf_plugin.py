@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ocrmypdf import hookimpl
+from ocrmypdf.exceptions import BadArgsError, InputFileError
 from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence
 
 from manifold_ocr import __version__
+from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.images import open_image
 from manifold_ocr.reading.export import ReadPage, hocr
@@ -28,7 +30,15 @@ def _reader(model: str) -> PageReader:
 
 
 def _read(image: Path) -> PageText:
-    return _reader(os.environ.get("MANIFOLD_OCR_MODEL", "")).read(open_image(image))
+    model = os.environ.get("MANIFOLD_OCR_MODEL", "")
+    try:
+        reader = _reader(model)
+    except UserError as error:  # OCRmyPDF prints its own kinds of error without a traceback
+        raise BadArgsError(f"MANIFOLD_OCR_MODEL: {error}" if model else str(error)) from error
+    try:
+        return reader.read(open_image(image))
+    except UserError as error:
+        raise InputFileError(str(error)) from error
 
 
 class ManifoldOcrEngine(OcrEngine):
