@@ -50,6 +50,13 @@ def test_a_receipts_fields_are_found_as_printed():
     assert total.box == (10.0, 520.0, 700.0, 550.0) and 0 < total.confidence <= 0.9
 
 
+def test_a_letter_in_a_number_of_an_address_is_a_zero_and_co_is_a_legal_form():
+    rows = ["WELCOME TO", "BLUE HERON COFFEE CO.", "LOT 1O, JALAN ORKED,", "5O000 KUALA LUMPUR"]
+    found = extract_fields([(1, page_of([*rows, "TEL: 03-222", "TOTAL 4.50"]))], "receipt")
+    assert found.value("company") == "BLUE HERON COFFEE CO."
+    assert found.value("address") == "LOT 10, JALAN ORKED, 50000 KUALA LUMPUR"
+
+
 UBL = [  # amounts, names and dates of UBL-Invoice-2.1-Example.xml of the UBL 2.1 standard
     "Salescompany ltd.", "Main street, Big city 54321", "VAT No: DK12345",
     "INVOICE DATE: 2009-12-15",

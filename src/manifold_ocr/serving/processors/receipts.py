@@ -30,7 +30,7 @@ SUFFIX = re.compile(
     r"\b(?:S\s?D\s?N\.?\s*B\s?H\s?D|BHD|ENTERPRISE|TRADING|LTD|LIMITED|LLC|INC|GMBH|CORP|PLT|PTE|"
     r"HOLDINGS?|SUPERMARKET|HYPERMARKET|RESTAURANT|RESTORAN|CAFE|KOPITIAM|BAKERY|PHARMACY|"
     r"STATIONERY|HARDWARE|MINI\s?MARKET|MARKET|MART|STORES?|SHOP|CENTER|COMPANY|SYARIKAT)\b|"
-    r"公司|有限|餐厅|超市",
+    r"\bS/B\b|\w\s+CO\.?\s*$|公司|有限|餐厅|超市",
     re.IGNORECASE,
 )
 LEGAL = ("SDN BHD", "SDN. BHD.", "LIMITED", "GMBH")
@@ -57,6 +57,7 @@ ADDRESS_END = re.compile(
     r"@|\d{1,2}:\d{2}|T[EL]{2}\s?:|^\s*\W*TEL|-TAX",
     re.IGNORECASE,
 )
+LETTER_O = re.compile(r"(?<!\w)\d+[Oo]\d*(?!\w)")  # read for a zero in a number
 ADDRESS_SIGN = re.compile(
     r"\b(?:NO|LOT|JALAN|JLN|TAMAN|TMN|BANDAR|STREET|ST|ROAD|RD|AVE(?:NUE)?|LORONG|KAMPUNG|SEKSYEN|"
     r"PLAZA|MALL|FLOOR|BLOCK|BLK|PERSIARAN|WISMA|GROUND|UNIT|LEVEL|SUITE|BOX|STRASSE|PLATZ|RUE|VIA)\b"
@@ -186,6 +187,7 @@ def _address(rows: Sequence[VisualRow], start: int) -> Field | None:
     if not chosen:
         return None
     text, box, confidence = joined(chosen)
+    text = LETTER_O.sub(lambda found: found[0].upper().replace("O", "0"), text)
     signs = len(ADDRESS_SIGN.findall(text))
     return Field("address", text, confidence * min(0.9, 0.4 + 0.1 * signs), chosen[0].page, box)
 
