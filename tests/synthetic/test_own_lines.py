@@ -1,11 +1,12 @@
 import json
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from PIL import Image
+from PIL import Image, features
 
 from manifold_ocr.data.readers.synthetic_text import SyntheticText
 from manifold_ocr.data.registry import check_options, resolve
@@ -97,11 +98,33 @@ def test_a_line_is_drawn_with_a_font_that_has_its_glyphs(tmp_path):
     assert any("U+0436" in sentence for sentence in told)
 
 
-def test_controls_and_scripts_that_are_shaped_are_left_out_and_counted(tmp_path):
+def test_controls_and_scripts_that_need_raqm_are_left_out_and_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("manifold_ocr.synthetic.own_texts.features.check", lambda name: False)
     texts = {"a.txt": "fine\nwith \x07 bell\nשלום\nहिन्दी\nsoft\u00adhyphen\n"}
     rows, summary, _ = draw(tmp_path, texts, lines=3)
     assert {row.text for row in rows} == {"fine"}
     assert summary["skipped"] == {"control": 2, "shaping": 2}
+
+
+@pytest.mark.skipif(not features.check("raqm"), reason="this Pillow has no raqm")
+def test_text_from_the_right_is_drawn_from_the_right():
+    """DejaVu Sans has Hebrew: the first letter of a word is the rightmost, and Arabic joins."""
+    pen = fonts.Pen("dejavu-sans", 40, shaped=True)
+    ink = [np.asarray(fonts.draw_run(text, pen, random.Random(1))) > 60 for text in ("אב", "ב")]
+    word, last = (np.flatnonzero(mask.any(axis=0)) for mask in ink)
+    lone = ink[1][:, last[0] : last[-1] + 1]
+    left = ink[0][:, word[0] : word[0] + lone.shape[1]]
+    assert (left == lone).mean() > 0.95, "the second letter is at the left"
+    joined = np.asarray(fonts.draw_run("بب", pen, random.Random(1))) > 60
+    assert joined.any(axis=0)[slice(*np.flatnonzero(joined.any(axis=0))[[0, -1]])].all()
+    apart = fonts.draw_run("بب", fonts.Pen("dejavu-sans", 40), random.Random(1))
+    assert joined.any(axis=0).sum() < (np.asarray(apart) > 60).any(axis=0).sum()
+
+
+def test_own_texts_from_the_right_keep_their_logical_order(tmp_path):
+    rows, summary, _ = draw(tmp_path, {"a.txt": "שלום עולם\n"}, lines=2)
+    assert [row.text for row in rows] == ["שלום עולם"] * 2
+    assert summary["skipped"] == {}
 
 
 def test_own_paper_shows_and_print_stands_out_on_dark_and_light(tmp_path):
@@ -128,7 +151,7 @@ def test_own_paper_shows_and_print_stands_out_on_dark_and_light(tmp_path):
         ("mkdir", {"path": "t"}, r"archive.path: t holds no .txt file"),
         ("empty", {"path": "t"}, r"no line can be drawn: the texts are empty"),
         ("latin1", {"path": "t"}, r"a.txt: not UTF-8 .*save it as UTF-8"),
-        ("hebrew", {"path": "t"}, r"no line can be drawn: 1 lines are of a script"),
+        ("bell", {"path": "t"}, r"no line can be drawn: 1 lines hold a control character"),
         ("text", {"path": "t", "fonts": "gone"}, r"archive.fonts: gone does not exist"),
         ("text", {"path": "t", "fonts": "t"}, r"archive.fonts: t: holds no font"),
         ("font", {"path": "t", "fonts": "t"}, r"none of 1 fonts can be opened"),
@@ -144,7 +167,7 @@ def test_own_paper_shows_and_print_stands_out_on_dark_and_light(tmp_path):
 def test_bad_input_is_one_clear_error(tmp_path, monkeypatch, setup, options, message):
     monkeypatch.chdir(tmp_path)
     content = {"empty": b"\n \n", "latin1": "Müller".encode("latin-1"), "text": b"words\n",
-               "hebrew": "שלום\n".encode(), "font": b"words\n"}  # fmt: skip
+               "bell": b"\x07\n", "font": b"words\n"}  # fmt: skip
     if setup:
         Path("t").mkdir()
     if setup in content:

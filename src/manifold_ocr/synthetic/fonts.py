@@ -138,11 +138,15 @@ def font_path(name: str) -> Path:
 
 
 @lru_cache(maxsize=256)
-def load(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """Return a face at `size` pixels, laid out without raqm so that its presence is no matter."""
+def load(name: str, size: int, shaped: bool = False) -> ImageFont.FreeTypeFont:
+    """Return a face at `size` pixels, laid out without raqm so that its presence is no matter.
+
+    `shaped` lays out with raqm: right to left, joined letters, marks in their place.
+    """
     face = SHARED.get(name) or TEST_ONLY.get(name)
     pixels = size * face.scale // 100 if face else size
-    return ImageFont.truetype(str(font_path(name)), pixels, layout_engine=ImageFont.Layout.BASIC)
+    engine = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
+    return ImageFont.truetype(str(font_path(name)), pixels, layout_engine=engine)
 
 
 @lru_cache(maxsize=64)
@@ -166,7 +170,7 @@ class Pen:
 
     `size` is the font size and `tracking` the extra space after each character, in pixels.
     `wobble` is the largest vertical shift of a character. `dots` > 0 prints on a raster of
-    that many pixels, as a needle printer does.
+    that many pixels, as a needle printer does. `shaped` text is set by raqm, tracking aside.
     """
 
     face: str
@@ -174,6 +178,7 @@ class Pen:
     tracking: int = 0
     wobble: int = 0
     dots: int = 0
+    shaped: bool = False
 
 
 def line_height(pen: Pen) -> int:
@@ -184,9 +189,9 @@ def line_height(pen: Pen) -> int:
 
 def draw_run(text: str, pen: Pen, rng: random.Random) -> Image.Image:
     """Return a gray mask (255 is ink) of `text`; the top is the ascent less PAD."""
-    font = load(pen.face, pen.size)
+    font = load(pen.face, pen.size, pen.shaped)
     height = line_height(pen) + 2 * PAD
-    if pen.tracking == 0 and pen.wobble == 0:
+    if pen.shaped or (pen.tracking == 0 and pen.wobble == 0):
         mask = Image.new("L", (int(font.getlength(text)) + 2 * PAD + pen.size // 2, height))
         ImageDraw.Draw(mask).text((PAD, PAD), text, font=font, fill=255)
     else:

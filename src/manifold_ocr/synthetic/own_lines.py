@@ -32,6 +32,7 @@ from manifold_ocr.synthetic.own_texts import (
     Faces,
     Piece,
     census,
+    is_shaped,
     own_faces,
     pieces,
     reason_against,
@@ -203,7 +204,8 @@ def _draw(job: _Job) -> str:
     name = f"own:{config.seed}:{job.number}:{job.piece.text}"
     rng = random.Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))
     size = rng.randint(config.smallest, config.largest)
-    mask = draw_run(job.piece.text, Pen(job.face, size, tracking=rng.choice((0, 0, 0, -1, 1))), rng)
+    text, tracking = job.piece.text, rng.choice((0, 0, 0, -1, 1))
+    mask = draw_run(text, Pen(job.face, size, tracking=tracking, shaped=is_shaped(text)), rng)
     x0, y0, x1, y1 = mask.getbbox() or (0, 0, *mask.size)
     room = max(2, size // 8)
     left, top, right, bottom = (rng.randint(2, room + 2) for _ in range(4))

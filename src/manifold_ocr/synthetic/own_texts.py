@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import features
+
 from manifold_ocr.errors import UserError
 from manifold_ocr.synthetic import fonts
 
 UNDRAWN = frozenset(("Cc", "Cf", "Co", "Cs", "Cn"))  # controls, marks of order, no characters
-SHAPED = frozenset(("R", "AL", "AN"))  # written from the right
+MARKS = frozenset(("Mn", "Mc", "Me"))
+FROM_RIGHT = frozenset(("R", "AL", "AN"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +142,24 @@ def own_faces(folder: Path, where: str) -> Faces:
 
 def reason_against(text: str, faces: Faces) -> str:
     """Return why a line cannot be drawn: "control", "shaping", "glyphs", or "" if it can."""
-    for char in text:
-        category = unicodedata.category(char)
-        if category in UNDRAWN:
-            return "control"
-        if category in ("Mn", "Mc", "Me") or unicodedata.bidirectional(char) in SHAPED:
-            return "shaping"
+    if any(unicodedata.category(char) in UNDRAWN for char in text):
+        return "control"
+    if is_shaped(text) and not features.check("raqm"):
+        return "shaping"
     return "" if faces.able(text) else "glyphs"
+
+
+def is_shaped(text: str) -> bool:
+    """Say whether a text is written from the right, or holds marks that join other characters."""
+    return any(
+        unicodedata.category(char) in MARKS or unicodedata.bidirectional(char) in FROM_RIGHT
+        for char in text
+    )
 
 
 REASONS = {
     "control": "hold a control character or no character",
-    "shaping": "are of a script that is written from the right or shaped, which is not drawn",
+    "shaping": "are written from the right or shaped, which needs a Pillow with raqm",
     "glyphs": "hold a character that no font has",
 }
 
