@@ -13,6 +13,8 @@ from manifold_ocr.cli.main import build_app
 from manifold_ocr.config import LoraConfig, ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.adapter_files import write_origin
+from manifold_ocr.models.ctc.language_model import language_model
+from manifold_ocr.models.ctc.speller import SETTINGS
 from manifold_ocr.models.lora import add_lora, attach, save_adapter
 from manifold_ocr.models.registry import family_of, load_model, load_plain
 
@@ -57,6 +59,10 @@ def test_the_merged_checkpoint_is_base_and_adapter_in_one(
     monkeypatch.chdir(tmp_path)
     family = family_of(base)
     adapter = drawn_adapter(base, tmp_path / "adapter")
+    if family == "ctc":
+        language_model(["abc", "abd"]).save(adapter)
+        settings = {"weight": 0.1, "gain": 0.5, "beam": 4, "fit": -9.0}
+        (adapter / SETTINGS).write_text(json.dumps(settings))
     Path("params.yaml").write_text(yaml.safe_dump({"model": {"id": str(base)}}))
     arguments = ["merge", "whole", "--adapter", str(adapter)]
     done = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
@@ -72,6 +78,13 @@ def test_the_merged_checkpoint_is_base_and_adapter_in_one(
     assert kinds[0] == kinds[1]
     reader = load_model(ModelConfig(id="whole"), None, "cpu", max_new_tokens=4)
     assert len(list(reader.recognize([text_image("abc")]))) == 1
+    if family == "ctc":
+        with_adapter = load_model(ModelConfig(id=str(base)), adapter, "cpu")
+        assert getattr(reader, "speller", None) and getattr(with_adapter, "speller", None)
+        image = text_image("abc")
+        assert [r.text for r in reader.recognize([image])] == [
+            r.text for r in with_adapter.recognize([image])
+        ]
     with pytest.raises(UserError, match="was trained on tiny"):
         load_model(ModelConfig(id="whole"), adapter, "cpu")
 

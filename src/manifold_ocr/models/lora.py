@@ -197,6 +197,8 @@ def merge_adapter(model: nn.Module, adapter: Path, base: Path, destination: Path
             kept = path.suffix in {".json", ".txt", ".model", ".jinja"}
             if path.is_file() and kept and not path.name.endswith(".index.json"):
                 shutil.copyfile(path, folder / path.name)
+        for path in adapter.glob("language_model.*"):  # of a CTC adapter: see `ctc.speller`
+            shutil.copyfile(path, folder / path.name)
         if read_growth(adapter):
             facts = read_json(folder / "preprocessor_config.json")
             facts["character_list"] = character_list(base, adapter)

@@ -64,7 +64,11 @@ def export_checkpoint(
     if not folder.is_dir() or not is_promoted(folder):
         raise UserError(f"{folder}: is no promoted checkpoint; run `manifold-ocr promote NAME`")
     base = base_of(folder)
-    ours = list(load_promoted(folder).recognize(images))
+    reader: Any = load_promoted(folder)
+    if kind in ("onnx", "wheel") and getattr(reader, "speller", None):
+        reader.speller = None  # the exported reader is greedy
+        print(f"export: {kind} reads without the adapter's language model")
+    ours = list(reader.recognize(images))
     if kind in ("hf", "merged"):
         alone = is_adapter(folder) and not read_growth(folder)  # PEFT knows no new classes
         on_hub = bool(model_config(folder).revision) and alone

@@ -175,7 +175,7 @@ def load(
     characters = character_list(base, adapter)
     name = adapter.name if adapter else config.id
     gaps = spaces == "gap" or (spaces == "auto" and adapter is None)
-    speller = load_speller(adapter)
+    speller = load_speller(adapter or base)  # a merged checkpoint has its own
     fast = has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
     if fast:
         backbone = onnx.OnnxBackbone(base, adapter)
