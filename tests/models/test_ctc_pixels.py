@@ -10,7 +10,7 @@ from drawn_lines import TEXTS, draw_line
 
 from manifold_ocr.models.ctc.decode import frame_count, line_pixels
 from manifold_ocr.models.ctc.pixels import LinePixels, byte_pixels, float_pixels
-from manifold_ocr.models.ctc.rows import STRETCH, collate_lines
+from manifold_ocr.models.ctc.rows import STRETCH, collate_lines, grid_frames
 from manifold_ocr.records import Sample
 
 pytestmark = pytest.mark.torch
@@ -57,7 +57,7 @@ def test_similar_lines_share_a_width_and_no_line_is_padded() -> None:
     widths = [200, 104, 96, 104, 208, 208, 400]
     batch = collate_lines(rows_of(widths))
     shapes = [tuple(group.shape) for group in batch["groups"]]
-    assert shapes == [(3, 48, 104, 3), (3, 48, 208, 3), (1, 48, 400, 3)]
+    assert shapes == [(3, 48, 104, 3), (3, 48, 200, 3), (1, 48, 392, 3)]
     for group, members in zip(shapes, ([96, 104, 104], [200, 208, 208], [400]), strict=True):
         assert max(members) <= STRETCH * min(members)
         assert all(group[2] / width < STRETCH for width in members)
@@ -68,3 +68,10 @@ def test_a_scaled_line_keeps_the_frames_that_its_text_needs() -> None:
     batch = collate_lines([(pixels, [1, 2] * 6 + [3]), (other, classes[:4])])
     assert [tuple(group.shape) for group in batch["groups"]] == [(2, 48, 104, 3)]
     assert frame_count((104, 48)) == 13
+
+
+def test_widths_of_batches_are_few_and_near_the_mean_of_their_lines() -> None:
+    widths = {mean: grid_frames(mean, 1) for mean in range(1, 401)}
+    assert len(set(widths.values())) < 60
+    assert all(abs(found - mean) <= max(0.05 * mean, 1) for mean, found in widths.items())
+    assert grid_frames(5, 30) >= 30

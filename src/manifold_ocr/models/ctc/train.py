@@ -193,8 +193,11 @@ class CtcTraining:
             model = add_lora(model, settings.lora, targets, within)
         if (layer := grown_layer(core(model))) is not None:
             layer.trainable()
-        if on_gpu():
+        if on_gpu() and self.inputs == "pixels":
             model = model.to(memory_format=torch.channels_last)
+            # CTC's gradient has no deterministic form on a GPU, and for each new width cuDNN
+            # looks for deterministic kernels for seconds
+            torch.use_deterministic_algorithms(False)
         return CtcTrainee(model, self.inputs)
 
     def data(self, samples: Sequence[Sample], labels: Any = None) -> TrainingData:
