@@ -33,6 +33,7 @@ else
 	  || $(BIN)/uv pip sync --quiet --torch-backend cpu requirements.lock
 endif
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q src
 	touch $(STAMP)
 
 repro: $(STAMP)

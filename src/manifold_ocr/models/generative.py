@@ -29,8 +29,8 @@ from manifold_ocr.models.lora import (
     base_model,
     restore_adapter,
     save_adapter,
-    without_library_notes,
 )
+from manifold_ocr.models.quiet import without_library_notes
 from manifold_ocr.records import Rejection, Sample
 
 EMPTY, NO_ROOM = "empty_label", "prompt_too_long"

@@ -4,9 +4,7 @@ import difflib
 import importlib
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from manifold_ocr.models.ctc.grown_head import load_grown
 from manifold_ocr.models.ctc.onnx import export_merged
 from manifold_ocr.models.ctc.vocabulary import character_list, read_growth
 from manifold_ocr.models.kernels.lora_linear import fuse_lora_layers
+from manifold_ocr.models.quiet import without_library_notes
 
 Within = str | tuple[str, ...]  # what names start with
 
@@ -32,24 +31,6 @@ Within = str | tuple[str, ...]  # what names start with
 def import_peft() -> Any:
     """Return the peft module, imported when it is used: that takes seconds."""
     return importlib.import_module("peft")
-
-
-@contextmanager
-def without_library_notes() -> Iterator[None]:
-    """Hide progress bars, load reports and notes that only the libraries can fix."""
-    from transformers.utils import logging as library_logging
-
-    verbosity = library_logging.get_verbosity()
-    library_logging.set_verbosity_error()
-    library_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            for note in (".*gradient_checkpointing", ".*broadcast_buffers"):
-                warnings.filterwarnings("ignore", message=note, category=Warning)
-            yield
-    finally:
-        library_logging.enable_progress_bar()
-        library_logging.set_verbosity(verbosity)
 
 
 def match_targets(model: nn.Module, suffixes: Sequence[str], within: Within = "") -> list[str]:

@@ -18,7 +18,8 @@ from manifold_ocr.models import conventions
 from manifold_ocr.models.base import Audit, RunSpec
 from manifold_ocr.models.device import make_deterministic
 from manifold_ocr.models.family import TrainingFamily, family_for
-from manifold_ocr.models.lora import import_peft, without_library_notes
+from manifold_ocr.models.lora import import_peft
+from manifold_ocr.models.quiet import without_library_notes
 from manifold_ocr.records import Sample
 from manifold_ocr.resources import GpuMonitor
 from manifold_ocr.training import checkpoints

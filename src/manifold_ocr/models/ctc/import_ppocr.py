@@ -79,7 +79,7 @@ def import_base(destination: Path, source: Path | None = None) -> dict[str, int 
     """
     import onnx
 
-    from manifold_ocr.models.lora import without_library_notes
+    from manifold_ocr.models.quiet import without_library_notes
 
     source = source or wheel_onnx()
     graph = onnx.load(str(source))

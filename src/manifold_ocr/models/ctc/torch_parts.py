@@ -13,7 +13,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_file
 from manifold_ocr.models.adapter_files import is_adapter
 from manifold_ocr.models.device import default_device, weights_dtype
-from manifold_ocr.models.lora import attach, without_library_notes
+from manifold_ocr.models.quiet import without_library_notes
 
 
 def load_recognizer(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -103,6 +103,8 @@ def load_torch(
     model = load_recognizer(folder, dtype)
     weights = [folder / "model.safetensors"]
     if adapter is not None and not full:
+        from manifold_ocr.models.lora import attach  # PEFT takes seconds
+
         model = attach(model, adapter)
         weights.append(adapter / "adapter_model.safetensors")
     fingerprint = "-".join([*(sha256_file(path) for path in weights), config.precision, where.type])
