@@ -29,7 +29,8 @@ import training_speed
 from manifold_ocr.models.encoder_decoder.train import EncoderDecoderRows, collate_encoder_decoder
 from manifold_ocr.models.generative import Labels
 from manifold_ocr.models.images import ResizeInput
-from manifold_ocr.training.batches import StepSampler, continue_epochs
+from manifold_ocr.training.batches import StepSampler
+from manifold_ocr.training.loader import continue_epochs
 
 BATCH = 64
 

@@ -1,8 +1,10 @@
 """Cutting a step's rows into micro-batches: the largest that fits, and the same result."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +15,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.family import family_for
 from manifold_ocr.records import Sample
-from manifold_ocr.training import batches
+from manifold_ocr.training import batches, loader
 from manifold_ocr.training import run as training_run
 from manifold_ocr.training.batches import (
     BatchPlan,
@@ -190,3 +192,20 @@ def test_how_a_step_is_cut_does_not_change_what_is_learned(settings, tmp_path, m
     moved = (found[8] - found[8].mean()).norm()
     for micro in (2, 1):
         assert (found[micro] - found[8]).norm() / moved < 1e-5
+
+
+def test_a_batch_of_a_worker_travels_as_arrays_and_comes_back_as_it_was(monkeypatch):
+    monkeypatch.setattr(loader, "pin_memory", lambda batch: batch)  # which needs a GPU
+    given = {
+        "pixel_values": torch.arange(1 << 17, dtype=torch.uint8),
+        "labels": torch.tensor([[3, -100], [4, 5]]),
+        "scale": torch.tensor(0.5, dtype=torch.bfloat16),
+        "tokens": 3,
+    }
+    packed = pickle.loads(pickle.dumps(loader._Packed(dict(given))))
+    assert isinstance(packed.batch["labels"], np.ndarray)
+    assert isinstance(packed.batch["pixel_values"], torch.Tensor)
+    back = packed.pin_memory()
+    assert back.keys() == given.keys() and back["tokens"] == 3
+    for name in ("pixel_values", "labels", "scale"):
+        assert back[name].dtype == given[name].dtype and torch.equal(back[name], given[name])

@@ -8,7 +8,8 @@ pytestmark = pytest.mark.torch
 def batches_of(workers: int, epochs: list[int]) -> list[list[int]]:
     from torch.utils.data import DataLoader
 
-    from manifold_ocr.training.batches import StepSampler, continue_epochs
+    from manifold_ocr.training.batches import StepSampler
+    from manifold_ocr.training.loader import continue_epochs
 
     steps = StepSampler([3, 1, 2, 5, 4, 9, 7], 2, 1, seed=3)
     loader = DataLoader(
@@ -41,7 +42,8 @@ def test_every_epoch_has_its_rows_in_its_order(epochs):
 def test_the_next_epoch_is_begun_before_this_one_ends():
     from torch.utils.data import DataLoader
 
-    from manifold_ocr.training.batches import StepSampler, continue_epochs
+    from manifold_ocr.training.batches import StepSampler
+    from manifold_ocr.training.loader import continue_epochs
 
     steps = StepSampler([1] * 8, 1, 1, seed=0)
     loader = DataLoader(list(range(8)), batch_sampler=steps, num_workers=1, persistent_workers=True)

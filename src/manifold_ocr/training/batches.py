@@ -1,22 +1,16 @@
-"""A step's rows: how many at a time fit the GPU, which they are, and the loader that gives them."""
+"""A step's rows: how many at a time fit the GPU, and which they are."""
 
-import itertools
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from manifold_ocr.config import TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
 from manifold_ocr.models.base import RunSpec
-from manifold_ocr.models.family import TrainingData, TrainingFamily, family_for
-from manifold_ocr.models.prefetch import leave_signals_to_main
+from manifold_ocr.models.family import TrainingFamily, family_for
 from manifold_ocr.records import Sample
 from manifold_ocr.training.locking import AUTOMATIC_BATCH, rows_per_step, world_size
 from manifold_ocr.training.memory import GIB, estimated_families, step_memory, usable_memory
@@ -243,121 +237,3 @@ class StepSampler:
     def __len__(self) -> int:
         """Return the number of micro-batches of an epoch."""
         return (len(self.lengths) + self.batch_size - 1) // self.batch_size
-
-
-class NumberedRows(Dataset[tuple[int, Any]]):
-    """Training rows with their number, so that a batch can be named."""
-
-    def __init__(self, rows: TrainingData) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[int, Any]:
-        """Return (number, row)."""
-        return index, self.rows[index]
-
-
-def train_loader(
-    rows: TrainingData,
-    collate: Callable[[list[Any]], dict[str, Any]],
-    sampler: StepSampler,
-    *,
-    workers: int,
-    pin_memory: bool,
-) -> DataLoader[tuple[int, Any]]:
-    """Return the sampler's batches as the family collates them, the same for any `workers`.
-
-    Each has `rows`, the numbers of its rows, and `tokens`, how many its labels hold, too.
-    """
-    lengths = rows.lengths
-    if workers:  # tokenizers would warn at each fork that its threads stay behind
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-    def numbered(items: list[tuple[int, Any]]) -> dict[str, Any]:
-        numbers = [number for number, _ in items]
-        tokens = sum(lengths[number] for number in numbers)
-        batch = collate([row for _, row in items])
-        return {**batch, "rows": torch.tensor(numbers), "tokens": tokens}
-
-    return DataLoader(
-        NumberedRows(rows),
-        batch_sampler=sampler,
-        collate_fn=numbered,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-        worker_init_fn=leave_signals_to_main,
-    )
-
-
-class _Epochs:
-    """A batch sampler without an end: the epochs of `steps` one after another, as `dealt` out.
-
-    `sizes` has the number of batches of each epoch whose end was reached.
-    """
-
-    def __init__(self, dealt: Any, steps: StepSampler) -> None:
-        self.dealt, self.steps = dealt, steps
-        self.sizes: dict[int, int] = {}
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield batches from the sampler's epoch on."""
-        for epoch in itertools.count(self.steps.epoch):
-            self.steps.set_epoch(epoch)
-            size = 0
-            for batch in self.dealt:
-                yield batch
-                size += 1
-            self.sizes[epoch] = size
-
-    def __len__(self) -> int:
-        """Return the number of batches of an epoch."""
-        return len(self.dealt)
-
-
-class _ContinuousLoader(DataLoader[Any]):
-    """A loader whose workers begin an epoch while the one before it still trains.
-
-    torch's own hands out the first rows of an epoch once the last batch was taken: all
-    processes then wait until one worker has made one batch.
-    """
-
-    epochs: _Epochs
-    due: int | None
-
-    @property
-    def _index_sampler(self) -> Any:
-        return self.epochs
-
-    def __iter__(self) -> Any:
-        """Yield the batches of the sampler's epoch, whatever was begun of the next."""
-        epoch = self.epochs.steps.epoch
-        if self._iterator is None:
-            self._iterator = self._get_iterator()
-        elif epoch != self.due:
-            self._iterator._reset(self)
-        self.due = epoch + 1
-        given = 0
-        while self.epochs.sizes.get(epoch) != given:
-            yield next(self._iterator)
-            given += 1
-
-
-def continue_epochs(loader: Any, steps: StepSampler) -> None:
-    """Make a loader's workers go on from epoch to epoch, in place; one without workers stays."""
-    if loader.num_workers:
-        loader.epochs, loader.due = _Epochs(loader.batch_sampler, steps), None
-        loader.__class__ = _ContinuousLoader
-
-
-def end_workers(prepared: Any) -> None:
-    """End the processes of a loader that accelerate prepared (or of none).
-
-    The interpreter's exit would wait 5 s for each of them.
-    """
-    iterator = getattr(getattr(prepared, "base_dataloader", None), "_iterator", None)
-    if iterator is not None:
-        iterator._shutdown_workers()

@@ -150,8 +150,9 @@ def estimate_step(
     trained_bytes = sum(p.numel() * p.element_size() for p in trained)
     for parameter in trained:
         parameter.grad = None
+    copies = getattr(base_model(model), "joined_bytes", int)()
     return MemoryEstimate(
-        weights=sum(weights.values()),
+        weights=sum(weights.values()) + copies,
         gradients_and_optimizer=2 * trained_bytes,  # AdamW's moments; gradients are in the peak
         activations=counter.peak + batch_bytes,
     )

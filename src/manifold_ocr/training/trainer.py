@@ -20,14 +20,9 @@ from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.family import TrainingFamily
 from manifold_ocr.models.kernels.cross_entropy import IGNORED
 from manifold_ocr.records import Prediction, Sample
-from manifold_ocr.training.batches import (
-    NumberedRows,
-    StepSampler,
-    continue_epochs,
-    end_workers,
-    train_loader,
-)
+from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.checkpoints import mark_complete, prune
+from manifold_ocr.training.loader import NumberedRows, continue_epochs, end_workers, train_loader
 
 LOSS_STATE = "loss_state.json"
 CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it
@@ -97,7 +92,7 @@ class OcrTrainer(Trainer):
             self.family.collate,
             self.sampler,
             workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
+            pinned=self.args.dataloader_pin_memory,
         )
         self._loader = self.accelerator.prepare(loader)
         continue_epochs(self._loader.base_dataloader, self.sampler)

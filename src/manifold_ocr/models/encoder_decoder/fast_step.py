@@ -20,15 +20,16 @@ from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder 
     shift_tokens_right,
 )
 
-from manifold_ocr.models.encoder_decoder.frozen_vit import FrozenViT, address, supports
-from manifold_ocr.models.kernels.cross_entropy import IGNORED, answer_loss, mean_over
+from manifold_ocr.models.encoder_decoder.frozen_vit import KINDS, FrozenViT, address, supports
+from manifold_ocr.models.kernels.cross_entropy import ALIGNED, IGNORED, answer_loss, mean_over
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
 from manifold_ocr.models.kernels.lora_joint import (
     extend,
     lora_key_value,
     lora_query_key_value,
 )
-from manifold_ocr.models.kernels.ops import fp16_accumulation, half_precision_as_is
+from manifold_ocr.models.kernels.lora_linear import FastLoraLinear
+from manifold_ocr.models.kernels.ops import HALF, fp16_accumulation, half_precision_as_is
 
 
 class SdpaTrOCRAttention(TrOCRAttention):
@@ -200,6 +201,32 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
     def release_graphs(self) -> None:
         """Free the captured steps and their memory; the next training step captures anew."""
         object.__setattr__(self, "graphs", None)
+
+    def joined_bytes(self) -> int:
+        """Return the bytes of the copies of frozen weights that a step on a GPU makes, and keeps.
+
+        The padded head, the joined query, key and value of a frozen ViT and of layers with LoRA.
+        """
+        head = self.decoder.get_output_embeddings()
+        copied = []
+        if not head.weight.requires_grad and head.weight.shape[0] % ALIGNED:
+            copied.append(head.weight)
+        encoder = [p for p in self.encoder.parameters() if p.ndim == 2]
+        blocks: Any = getattr(self.encoder, "layers", None)
+        known = self.encoder.config.model_type in KINDS and blocks is not None
+        if known and encoder[0].dtype in HALF and not any(p.requires_grad for p in encoder):
+            parts = [block.attention for block in blocks]
+            copied += [getattr(a, f"{name}_proj").weight for a in parts for name in "qkv"]
+        for module in self.decoder.modules():
+            if isinstance(module, SdpaTrOCRAttention):
+                layers: list[Any] = [module.q_proj, module.k_proj, module.v_proj]
+                crossing = module.k_proj.in_features != module.q_proj.in_features
+                copied += [
+                    layer.base_layer.weight
+                    for layer in layers[1 if crossing else 0 :]
+                    if isinstance(layer, FastLoraLinear)
+                ]
+        return sum(weight.numel() * weight.element_size() for weight in copied)
 
     def normalize(self, pixel_values: Tensor) -> Tensor:
         """Return float pixels of the encoder's dtype; uint8 input is scaled and normalized."""
