@@ -119,8 +119,10 @@ def show(table: dict[str, dict[str, Any]], seeds: list[int]) -> None:
             continue
         cells = []
         for name in header:
-            wrong, characters = np.array(list(totals(results, name).values())).sum(axis=0)
-            cells.append(f"{100 * wrong / characters:.2f}")
+            found = list(totals(results, name).values())
+            characters = sum(count for _, count in found)
+            wrong = sum(count for count, _ in found)
+            cells.append(f"{100 * wrong / characters:.2f}" if characters else "-")
         beside = "-"
         if arm not in ("base", "none") and len(results) == len(arms["none"]):
             pair = totals(results, "receipts"), totals(arms["none"], "receipts")
