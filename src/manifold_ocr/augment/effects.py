@@ -75,7 +75,7 @@ def dot_matrix(rng: np.random.Generator, image: Image.Image, pitch: int) -> Imag
     """Print again with needles `pitch` pixels apart, at most a twelfth of the image's height.
 
     A line of less than 24 pixels has no room for needles and stays as it is.
-    A needle strikes where a quarter of its cell is ink; the ribbon is worn in patches.
+    A needle strikes where a quarter of its cell is ink; the ribbon inks unevenly.
     """
     values = to_array(image)
     height, width = values.shape
@@ -148,8 +148,8 @@ def fold(rng: np.random.Generator, image: Image.Image, strength: int) -> Image.I
     on = np.abs(place) <= 1
     cracked &= on[None, :] if down else on[:, None]
     paper = min(255, paper_level(values) + 4)
-    worn = field + ((paper - field) * 150 >> 8)
-    return to_image(np.where(cracked, worn, field))
+    rubbed = field + ((paper - field) * 150 >> 8)
+    return to_image(np.where(cracked, rubbed, field))
 
 
 def binding(rng: np.random.Generator, image: Image.Image, strength: int) -> Image.Image:

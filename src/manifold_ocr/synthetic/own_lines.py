@@ -226,9 +226,9 @@ def _draw(job: _Job) -> str:
 def _degraded(line: Image.Image, ink: Gray, rng: np.random.Generator) -> Image.Image:
     """Return the first degraded copy that can be read, or the clean line after `TRIES`."""
     for _ in range(TRIES):
-        worn = degrade("degraded", line, rng)
-        if legible(ink, to_array(worn)):
-            return worn
+        degraded = degrade("degraded", line, rng)
+        if legible(ink, to_array(degraded)):
+            return degraded
     return line
 
 

@@ -90,6 +90,7 @@ class Faces:
     names: list[str]
     unreadable: list[str] = field(default_factory=list)
     _known: dict[str, int] = field(default_factory=dict)
+    _coverage: list[frozenset[int]] = field(default_factory=list)
 
     def able(self, text: str) -> int:
         """Return the faces that have ink for every character of `text`, as bits."""
@@ -106,12 +107,20 @@ class Faces:
         return "".join(c for c in dict.fromkeys(text) if not self.able(c)) or text
 
     def _able(self, char: str) -> int:
+        if not self._coverage:  # asked for once: a folder may hold more fonts than a cache
+            self._coverage = [fonts.coverage(name) for name in self.names]
         return sum(
             1 << place
-            for place, name in enumerate(self.names)
-            if ord(char) in fonts.coverage(name)
-            and fonts.load(name, 32).getmask(char).getbbox() is not None
+            for place, covered in enumerate(self._coverage)
+            if ord(char) in covered and _has_ink(self.names[place], char)
         )
+
+
+def _has_ink(name: str, char: str) -> bool:
+    try:
+        return fonts.load(name, 32).getmask(char).getbbox() is not None
+    except (OSError, ValueError):  # a damaged outline
+        return False
 
 
 SUFFIXES = (".ttf", ".otf", ".ttc")
