@@ -8,6 +8,7 @@ the recursion runs on those few classes only and the large matrix is walked over
 The value and the gradients are exact, not an approximation.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,14 +89,28 @@ def best_classes(
 
     The arguments are those of `ctc_head_loss`.
     """
+    found = [block.max(-1) for block in probabilities(hidden, inner, weight, up, bias, workspace)]
+    return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
+
+
+@torch.no_grad()
+def probabilities(
+    hidden: Tensor,
+    inner: Tensor | None,
+    weight: Tensor,
+    up: Tensor | None,
+    bias: Tensor,
+    workspace: Workspace,
+) -> Iterator[Tensor]:
+    """Yield the softmax (frames, classes), block by block; the next block overwrites the last.
+
+    The arguments are those of `ctc_head_loss`. Classes of probability 0 may follow the last.
+    """
     left, right, bias = _one_product(hidden, inner, weight, up, bias)
-    best, probability = [], []
     for part in left.split(BLOCK if left.device.type == "cpu" else len(left)):
         logits, _ = workspace.matrices(part, len(part), len(right))
         torch.addmm(bias, part, right.t(), out=logits)
-        best.append(logits.argmax(-1))
-        probability.append(torch.softmax(logits, -1, out=logits).amax(-1))
-    return torch.cat(best), torch.cat(probability)
+        yield torch.softmax(logits, -1, out=logits)
 
 
 def _one_product(
