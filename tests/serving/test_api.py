@@ -3,6 +3,7 @@
 import json
 import logging
 import struct
+import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,14 @@ import pikepdf
 import pytest
 from api_server import RECEIPT, Scripted, png, wait_for
 from drawn_pages import SizeReader, pdftotext, plain_pdf
+from fastapi.testclient import TestClient
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.serving.api.app import create_app
 from manifold_ocr.serving.api.jobs import MOST_ATTEMPTS, JobStore
 from manifold_ocr.serving.api.keys import Keyring, add_key
 from manifold_ocr.serving.api.middleware import JsonFormatter
+from manifold_ocr.serving.api.work import ServerSettings
 from manifold_ocr.serving.documents import Bounds
 
 
@@ -196,6 +200,20 @@ def test_a_request_that_waits_too_long_is_refused_and_not_read_later(server):
     wait_for(client, patient)
     service = client.app.state.service
     assert reader.pages == 2 and not service.store.waiting() and not service.workers._waiting
+
+
+def test_a_request_that_comes_while_the_model_loads_waits_for_it(tmp_path):
+    loaded = threading.Event()
+
+    def load():
+        loaded.wait(20)
+        return SizeReader(), "late"
+
+    with TestClient(create_app(ServerSettings(data=tmp_path), load)) as client:
+        assert client.get("/api/health/ready").json()["reason"] == "the model is loading"
+        threading.Timer(0.3, loaded.set).start()
+        answer = client.post("/api/ocr", files={"file": png()})
+    assert answer.status_code == 200 and answer.json()["text"] == "page 120 x 60 pixel 7"
 
 
 def test_keys_are_hashed_limited_and_each_sees_its_own_jobs(server, tmp_path):

@@ -48,7 +48,8 @@ class Service:
         ]
 
     def start(self) -> None:
-        """Begin to load the model and to forget old jobs."""
+        """Take up jobs that are left, begin to load the model and to forget old jobs."""
+        LOG.info("jobs taken up", extra={"facts": {"jobs": self.workers.take_up()}})
         for thread in self._threads:
             thread.start()
 
@@ -59,9 +60,9 @@ class Service:
             self.problem = f"the model could not be loaded: {error}"
             LOG.error("model not loaded", extra={"facts": {"error": str(error)}})
             return
-        left = self.workers.start()
+        self.workers.start()
         self.problem = ""
-        LOG.info("ready", extra={"facts": {"model": self.model, "jobs_taken_up": left}})
+        LOG.info("ready", extra={"facts": {"model": self.model}})
 
     def _purge(self) -> None:
         while not self._stopped.wait(PURGE_SECONDS):

@@ -71,14 +71,20 @@ class Workers:
             for n in range(settings.workers)
         ]
 
-    def start(self) -> int:
-        """Start, taking up what a former server left; return how many jobs that is."""
+    def take_up(self) -> int:
+        """Queue what a former server left; return how many jobs that is.
+
+        To be called before the first request: what this server was asked is not left over.
+        """
         left = self.store.recover()
         for job in left:
             self._queue.put(job.id)
+        return len(left)
+
+    def start(self) -> None:
+        """Begin to read."""
         for thread in self._threads:
             thread.start()
-        return len(left)
 
     def check_room(self) -> None:
         """Raise `BusyError` where the queue is full."""

@@ -157,7 +157,7 @@ def _company(rows: Sequence[VisualRow]) -> tuple[int, Field | None]:
                 parts.append(following)
                 n = below
     text, box, confidence = joined(parts)
-    value = EDGE.sub("", REGISTRATION.sub("", text)).strip(" -:")
+    value = EDGE.sub("", REGISTRATION.sub("", text)).strip(" -:'\"`")
     return n + 1, Field("company", value or text, sure * confidence, row.page, box)
 
 
