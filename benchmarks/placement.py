@@ -23,10 +23,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).resolve().parents[1]
-HEAD = ["qkv", "projection", "fc1", "fc2", "head.head"]
 FULL = {"lora.rank": 0, "train.freeze": "none"}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "head": {"lora.target_modules": HEAD, "train.learning_rate": 1e-3},
+    "head": {"train.freeze": "backbone", "train.learning_rate": 1e-3},
     "stage": {"train.freeze": "early", "train.learning_rate": 1e-3},
     "pointwise": {"train.learning_rate": 1e-3},
     "pointwise32": {"train.learning_rate": 1e-3, "lora.rank": 32, "lora.alpha": 64},

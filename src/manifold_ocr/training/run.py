@@ -148,7 +148,8 @@ def tell_conventions(settings: RunSpec, rows: list[Sample]) -> tuple[list[Sample
     if not candidates:
         return rows, {}
     lines = [row for row in texts if row.corpus in candidates]
-    model = registry.load_model(settings.model)
+    # in float32, whatever is trained in: where there are graphs, onnxruntime reads on all cores
+    model = registry.load_model(dataclasses.replace(settings.model, precision="fp32"))
     read = (
         model.recognize_samples(lines, settings.image_root)
         if isinstance(model, SampleReader)

@@ -195,8 +195,8 @@ class CtcTraining:
             layer.trainable()
         if on_gpu() and self.inputs == "pixels":
             model = model.to(memory_format=torch.channels_last)
-            # CTC's gradient has no deterministic form on a GPU, and for each new width cuDNN
-            # looks for deterministic kernels for seconds
+            # CTC's gradient has no deterministic form on a GPU: to ask for the other kernels'
+            # costs time (docs/log.md) and gains nothing
             torch.use_deterministic_algorithms(False)
         return CtcTrainee(model, self.inputs)
 
