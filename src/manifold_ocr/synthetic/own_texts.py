@@ -4,6 +4,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import features
@@ -63,8 +64,12 @@ def pieces(files: list[Path], longest: int) -> Iterator[Piece]:
 
 def wrapped(text: str, longest: int) -> Iterator[str]:
     """Yield the text in parts of at most `longest` columns, cut at spaces where there are any."""
+    words = text.split()
+    if words and _columns(whole := " ".join(words)) <= longest:
+        yield whole
+        return
     part, columns = "", 0
-    for word in text.split():
+    for word in words:
         width = _columns(word)
         if part and columns + 1 + width > longest:
             yield part
@@ -80,7 +85,9 @@ def wrapped(text: str, longest: int) -> Iterator[str]:
 
 
 def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+    if text.isascii():
+        return len(text)
+    return len(text) + sum(unicodedata.east_asian_width(char) in "WF" for char in text)
 
 
 @dataclass
@@ -95,7 +102,7 @@ class Faces:
     def able(self, text: str) -> int:
         """Return the faces that have ink for every character of `text`, as bits."""
         found = (1 << len(self.names)) - 1
-        for char in text:
+        for char in set(text):
             if char != " ":
                 if char not in self._known:
                     self._known[char] = self._able(char)
@@ -151,19 +158,26 @@ def own_faces(folder: Path, where: str) -> Faces:
 
 def reason_against(text: str, faces: Faces) -> str:
     """Return why a line cannot be drawn: "control", "shaping", "glyphs", or "" if it can."""
-    if any(unicodedata.category(char) in UNDRAWN for char in text):
+    kinds = set(map(_kind, set(text)))
+    if "control" in kinds:
         return "control"
-    if is_shaped(text) and not features.check("raqm"):
+    if "shaped" in kinds and not features.check("raqm"):
         return "shaping"
     return "" if faces.able(text) else "glyphs"
 
 
 def is_shaped(text: str) -> bool:
     """Say whether a text is written from the right, or holds marks that join other characters."""
-    return any(
-        unicodedata.category(char) in MARKS or unicodedata.bidirectional(char) in FROM_RIGHT
-        for char in text
-    )
+    return "shaped" in map(_kind, set(text))
+
+
+@lru_cache(maxsize=65536)  # asked for every character of every line
+def _kind(char: str) -> str:
+    category = unicodedata.category(char)
+    if category in UNDRAWN:
+        return "control"
+    joins = category in MARKS or unicodedata.bidirectional(char) in FROM_RIGHT
+    return "shaped" if joins else "plain"
 
 
 REASONS = {
