@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 from manifold_ocr.augment.ops import generator
 from manifold_ocr.augment.recipe import OPERATIONS
-from manifold_ocr.config import Recipe
+from manifold_ocr.augment_config import Recipe
 from manifold_ocr.synthetic import fonts
 from manifold_ocr.synthetic.own_lines import OwnLines, write_own_lines
 

@@ -41,6 +41,7 @@ from manifold_ocr.images import Document
 from manifold_ocr.reading.engines.predictions import import_predictions
 from manifold_ocr.reading.label.corrections import apply_corrections, export_labels
 from manifold_ocr.records import RawRow, Rejection, Sample, write_rows
+from manifold_ocr.settings import load_section
 
 SECONDS = 20
 SAMPLES = [
@@ -247,7 +248,7 @@ def through_labels(path: Path, seed: Seed) -> str:
 def through_params(path: Path, seed: Seed) -> str:
     """Build every section and the selected corpora."""
     for name, cls in SECTIONS.items():
-        config.load_section(cls, name, path)
+        load_section(cls, name, path)
     select_corpora(read_yaml(path))
     return "settings"
 

@@ -81,7 +81,8 @@ def params_of(args: argparse.Namespace, values: dict[str, Any]) -> dict[str, Any
 
 def spec_of(params: dict[str, Any]) -> Any:
     """Return the run that params describe."""
-    from manifold_ocr.config import SECTIONS, build
+    from manifold_ocr.config import SECTIONS
+    from manifold_ocr.errors import build
     from manifold_ocr.models.base import RunSpec
 
     model, lora, train, scoring = (

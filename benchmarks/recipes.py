@@ -44,7 +44,8 @@ COLUMNS = ("recipe", "card", "rows/s", "peak GiB", "micro-batch", "quantization"
 def settings_of(recipe: str, card: int, base: Path, images: Path) -> Any:
     """The RunSpec that the preset's values for the card give."""
     from manifold_ocr.cli.pipeline import preset_values, set_value
-    from manifold_ocr.config import SECTIONS, build
+    from manifold_ocr.config import SECTIONS
+    from manifold_ocr.errors import build
     from manifold_ocr.files import read_yaml
     from manifold_ocr.models.base import RunSpec
 

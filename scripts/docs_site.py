@@ -1,7 +1,8 @@
 """The documentation site's own pages: mkdocs calls this file (`hooks` in mkdocs.yml).
 
 Two pages are made when the site is built, so that nothing is written twice: the first page is
-README.md, and the reference of params.yaml comes from the settings in config.py.
+README.md, and the reference of params.yaml comes from the
+settings in config.py and augment_config.py.
 """
 
 import dataclasses
@@ -110,8 +111,9 @@ def reference() -> str:
     comments = described(ROOT / "params.yaml")
     parts = [
         "# Settings (params.yaml)\n\nMade from the settings in `src/manifold_ocr/config.py` and "
-        "the comments of params.yaml when this site is built. An unknown key or a value out of "
-        "range is an error that names the nearest valid one. Change a value in params.yaml, or "
+        "`augment_config.py` and the comments of params.yaml when this site is built. An unknown "
+        "key or a value out of range is an error that names the nearest valid one. Change a value "
+        "in params.yaml, or "
         "for one run: `dvc exp run -S KEY=VALUE`.\n"
     ]
     values = read_yaml(ROOT / "params.yaml")

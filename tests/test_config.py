@@ -9,20 +9,10 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
 
-from manifold_ocr.config import (
-    CORPORA,
-    SECTIONS,
-    Count,
-    Float,
-    LoraConfig,
-    Names,
-    TrainConfig,
-    check_corpus_name,
-    load_section,
-    settings,
-)
+from manifold_ocr.config import CORPORA, SECTIONS, LoraConfig, TrainConfig
 from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import parse_yaml, read_yaml
+from manifold_ocr.settings import Count, Float, Names, check_corpus_name, load_section, settings
 from manifold_ocr.stages.check_params import check_params
 
 ROOT = Path(__file__).parents[1]

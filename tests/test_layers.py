@@ -13,7 +13,10 @@ from manifold_ocr.code_hash import PACKAGE, PLUMBING, SOURCE_ROOT, covered, impo
 
 PROJECT = SOURCE_ROOT.parent
 SOURCE = "src/manifold_ocr/"  # of dependencies in dvc.yaml
-TOP = {"errors", "files", "records", "images", "pixels", "config", "resources", "code_hash"}
+TOP = {
+    "errors", "files", "records", "images", "pdf_pages", "pixels", "settings", "config",
+    "augment_config", "resources", "code_hash",
+}  # fmt: skip
 # Lowest first. A file imports its own layer and those before it.
 LAYERS = (
     TOP, {"metrics"}, {"augment"}, {"synthetic"}, {"data"}, {"models"}, {"training"}, {"reading"},
@@ -33,6 +36,7 @@ NO_DEPENDENCY = {
     ("evaluate", "augment"): "as above",
     ("compress_check", "images"): "pages are texts here",
     ("compress_check", "pixels"): "as above",
+    ("compress_check", "pdf_pages"): "as above",
     ("compress_check", "data"): "rows come through the manifest",
     ("compress_check", "evaluation.markdown"): "how tables look",
     (

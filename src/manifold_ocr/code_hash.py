@@ -11,7 +11,9 @@ PACKAGE = Path(__file__).parent
 SOURCE_ROOT = PACKAGE.parent
 # Values reach a result through params.yaml and rows, whose hashes count by themselves: how a
 # section is parsed, a file written or progress shown changes no result.
-PLUMBING = ("config", "errors", "files", "resources", "code_hash")
+PLUMBING = (
+    "config", "augment_config", "settings", "errors", "files", "resources", "code_hash",
+)  # fmt: skip
 
 
 def import_closure(modules: Iterable[str]) -> list[Path]:

@@ -5,16 +5,15 @@ ground that it stands out from, 16-bit and float pixels scaled to 8 bits. A file
 image one, a TIFF, GIF, WebP or PDF each of its own; page k of a file is its `frame` k.
 """
 
-import contextlib
 import math
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from PIL import Image
 
 from manifold_ocr.errors import UserError
+from manifold_ocr.pdf_pages import PdfPages
 from manifold_ocr.pixels import (
     MAX_IMAGE_PIXELS,
     orientation_of,
@@ -24,7 +23,6 @@ from manifold_ocr.pixels import (
 )
 from manifold_ocr.records import Box, Sample
 
-MAX_PDF_PIXELS = 100_000_000  # a larger page of a PDF is rendered at fewer dots per inch
 PDF_DPI = 200
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -89,8 +87,8 @@ class Document:
         self.is_pdf = b"%PDF-" in head or (
             self.path.suffix.lower() == ".pdf" and not _is_image(head)
         )
-        self._file: _Pdf | _Frames = (
-            _Pdf(self.path, password) if self.is_pdf else _Frames(self.path, head)
+        self._file: PdfPages | _Frames = (
+            PdfPages(self.path, password) if self.is_pdf else _Frames(self.path, head)
         )
 
     def __enter__(self) -> "Document":
@@ -203,102 +201,6 @@ class _Frames:
 
     def close(self) -> None:
         self._image.close()
-
-
-class _Pdf:
-    """The pages of a PDF, through PDFium, with filled form fields drawn."""
-
-    def __init__(self, path: Path, password: str | None) -> None:
-        try:
-            import pypdfium2
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"{path}: PDFs need pypdfium2: pip install 'manifold-ocr[pages]'"
-            ) from error
-        self._error = pypdfium2.PdfiumError
-        try:
-            self._file = pypdfium2.PdfDocument(path, password=password)
-        except self._error as error:
-            # PDFium's reason may be that of the file before: it sets none for one without pages
-            if "password" in str(error).lower() and b"/Encrypt" in path.read_bytes():
-                hint = "the password is wrong" if password else "give its --password"
-                raise UserError(f"{path}: a PDF with a password; {hint}") from error
-            raise UserError(f"{path}: not a PDF that can be read, or without any page") from error
-        with contextlib.suppress(self._error):
-            self._file.init_forms()
-        self.count = len(self._file)
-        if not self.count:
-            self.close()
-            raise UserError(f"{path}: a PDF without any page that can be read")
-
-    def _page(self, frame: int, label: str) -> Any:
-        try:
-            return self._file[frame]
-        except self._error as error:
-            raise UserError(f"{label}: the page is damaged ({error})") from error
-
-    def dpi(self, frame: int, dpi: int, label: str) -> float:
-        with contextlib.closing(self._page(frame, label)) as page:
-            return 72 * self._scale(page, dpi)
-
-    def _scale(self, page: Any, dpi: int) -> float:
-        width, height = page.get_size()  # points: 72 an inch
-        scale = dpi / 72
-        return float(min(scale, math.sqrt(MAX_PDF_PIXELS / max(1.0, width * height))))
-
-    def size(self, frame: int, dpi: int, label: str) -> tuple[int, int]:
-        with contextlib.closing(self._page(frame, label)) as page:
-            width, height = page.get_size()
-            scale = self._scale(page, dpi)
-            return math.ceil(width * scale), math.ceil(height * scale)
-
-    def render(self, frame: int, dpi: int, label: str) -> Image.Image:
-        with contextlib.closing(self._page(frame, label)) as page:
-            try:
-                bitmap = page.render(scale=self._scale(page, dpi))
-                image: Image.Image = bitmap.to_pil().convert("RGB")
-            except (self._error, RuntimeError, ValueError, MemoryError) as error:
-                raise UserError(f"{label}: the page cannot be rendered ({error})") from error
-            return image
-
-    def text(self, frame: int, dpi: int, label: str) -> list[tuple[Box, str]]:
-        if getattr(self._file, "formenv", None):
-            return []
-        width, height = self.size(frame, dpi, label)
-        with contextlib.closing(self._page(frame, label)) as page:
-            try:
-                layer = page.get_textpage()
-                rects = [layer.get_rect(k) for k in range(layer.count_rects())]
-                runs = [(self._box(page, r, dpi), layer.get_text_bounded(*r)) for r in rects]
-            except self._error as error:
-                raise UserError(f"{label}: its text layer is damaged ({error})") from error
-        return [
-            (box, " ".join(text.split()))
-            for box, text in runs
-            if text.strip()
-            and 0 <= box[0] + box[2] <= 2 * width
-            and 0 <= box[1] + box[3] <= 2 * height
-        ]
-
-    def _box(self, page: Any, rect: tuple[float, float, float, float], dpi: int) -> Box:
-        """Return a rectangle of the page's own space (points, y upwards) in rendered pixels."""
-        from ctypes import byref, c_int
-
-        import pypdfium2.raw as pdfium
-
-        width, height = page.get_size()
-        scale = self._scale(page, dpi)
-        xs, ys = [], []
-        for x, y in (rect[:2], rect[2:]):
-            at_x, at_y = c_int(), c_int()
-            size = 0, 0, round(100 * width * scale), round(100 * height * scale), 0
-            pdfium.FPDF_PageToDevice(page, *size, x, y, byref(at_x), byref(at_y))
-            xs.append(at_x.value / 100)
-            ys.append(at_y.value / 100)
-        return min(xs), min(ys), max(xs), max(ys)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def exif_orientation(path: Path | str) -> int:

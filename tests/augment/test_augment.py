@@ -22,8 +22,9 @@ from manifold_ocr.augment.ops import (
     to_array,
 )
 from manifold_ocr.augment.recipe import OPERATIONS, augment_image, augment_line, draw_steps
-from manifold_ocr.config import AugmentConfig, Recipe, Step, load_section
+from manifold_ocr.augment_config import AugmentConfig, Recipe, Step
 from manifold_ocr.errors import UserError, build
+from manifold_ocr.settings import load_section
 
 PROJECT = Path(__file__).parents[2]
 STEPS = [field.name for field in fields(Recipe) if field.name != "max_steps"]
@@ -179,7 +180,7 @@ SCRIPT = """
 import hashlib
 from PIL import Image, ImageDraw
 from dataclasses import replace
-from manifold_ocr.config import Recipe
+from manifold_ocr.augment_config import Recipe
 from manifold_ocr.augment.recipe import OPERATIONS, augment_image
 image = Image.new("L", (200, 30), 255)
 ImageDraw.Draw(image).text((5, 8), "Vector units must not matter 42", fill=0)

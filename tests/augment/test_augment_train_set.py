@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from manifold_ocr.augment.train_set import write_augmented
-from manifold_ocr.config import AugmentConfig
+from manifold_ocr.augment_config import AugmentConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import sha256_file, sha256_tree
 from manifold_ocr.images import load_sample

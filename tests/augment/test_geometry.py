@@ -8,7 +8,7 @@ from manifold_ocr.augment import geometry
 from manifold_ocr.augment.geometry import MESHES
 from manifold_ocr.augment.ops import generator, to_array
 from manifold_ocr.augment.recipe import OPERATIONS, augment_page, follow
-from manifold_ocr.config import Recipe, Step
+from manifold_ocr.augment_config import Recipe, Step
 
 STRENGTH = {name: getattr(Recipe(), name).high for name in MESHES}
 

@@ -9,7 +9,7 @@ from manifold_ocr.augment import variants as variants_module
 from manifold_ocr.augment.recipe import OPERATIONS
 from manifold_ocr.augment.train_set import write_augmented
 from manifold_ocr.augment.variants import still_printed
-from manifold_ocr.config import AugmentConfig, Recipe, Step
+from manifold_ocr.augment_config import AugmentConfig, Recipe, Step
 from manifold_ocr.files import sha256_file, sha256_tree
 from manifold_ocr.images import load_sample
 from manifold_ocr.records import Sample, read_samples, write_rows

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifold_ocr.augment.shares import plan
-from manifold_ocr.config import AugmentConfig, LineShares
+from manifold_ocr.augment_config import AugmentConfig, LineShares
 from manifold_ocr.errors import UserError, build
 
 SIZES = {("letters", "en"): 600, ("letters", "zh"): 100, ("bills", "en"): 200, ("bills", "zh"): 100}

@@ -174,7 +174,8 @@ def test_names_are_checked_before_anything_is_written(tmp_path, monkeypatch, cap
 
 
 def test_a_preset_with_a_small_learning_rate_is_read_back_as_a_number(tmp_path):
-    from manifold_ocr.config import TrainConfig, load_section
+    from manifold_ocr.config import TrainConfig
+    from manifold_ocr.settings import load_section
 
     shutil.copy(ROOT / "params.yaml", tmp_path)
     preset = tmp_path / "lowlr.yaml"

@@ -29,11 +29,12 @@ from manifold_ocr.compression.verify import (
     VerifierSettings,
     undetected_changes,
 )
-from manifold_ocr.config import CompressConfig, Targets, load_section
+from manifold_ocr.config import CompressConfig, Targets
 from manifold_ocr.errors import UserError
 from manifold_ocr.errors import build as build_config
 from manifold_ocr.metrics.tokens import load_tokenizer
 from manifold_ocr.records import Prediction, Sample, write_rows
+from manifold_ocr.settings import load_section
 
 WORDS = ["total", "amount", "invoice", "delivery", "paper", "street", "item", "paid", "date", "tax"]
 

@@ -7,7 +7,8 @@ from corpora import write
 from PIL import Image
 
 from manifold_ocr.augment.train_set import write_augmented
-from manifold_ocr.config import AugmentConfig, ManifestConfig
+from manifold_ocr.augment_config import AugmentConfig
+from manifold_ocr.config import ManifestConfig
 from manifold_ocr.data.manifest import build_rows
 from manifold_ocr.data.readers.folder import detect_layout
 from manifold_ocr.data.registry import resolve

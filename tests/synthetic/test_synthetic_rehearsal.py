@@ -44,7 +44,7 @@ def test_a_larger_count_keeps_the_earlier_lines(drawn, tmp_path):
         assert (tmp_path / sample.image).read_bytes() == (root / sample.image).read_bytes()
 
 
-def test_the_share_of_worn_lines_is_a_knob(tmp_path):
+def test_the_share_of_degraded_lines_is_a_knob(tmp_path):
     def black_and_white(folder):
         levels = []
         for path in sorted(folder.glob("images/*.png")):
@@ -53,10 +53,10 @@ def test_the_share_of_worn_lines_is_a_knob(tmp_path):
         return sum(levels)
 
     write_rehearsal(tmp_path / "clean", 24, seed=1, degraded=0.0, workers=1)
-    write_rehearsal(tmp_path / "worn", 24, seed=1, degraded=1.0, workers=1)
+    write_rehearsal(tmp_path / "degraded", 24, seed=1, degraded=1.0, workers=1)
     assert black_and_white(tmp_path / "clean") == 0
-    assert black_and_white(tmp_path / "worn") >= 6
-    assert sha256_tree(tmp_path / "clean") != sha256_tree(tmp_path / "worn")
+    assert black_and_white(tmp_path / "degraded") >= 6
+    assert sha256_tree(tmp_path / "clean") != sha256_tree(tmp_path / "degraded")
 
 
 def test_fonts_are_those_of_train():

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from manifold_ocr.augment import effects, ops
 from manifold_ocr.augment.geometry import MESHES, slant_room
 from manifold_ocr.augment.ops import between, chance, generator, paper_level, to_array
-from manifold_ocr.config import Recipe, Step
+from manifold_ocr.augment_config import Recipe, Step
 from manifold_ocr.records import Box
 
 

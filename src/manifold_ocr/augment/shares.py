@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from manifold_ocr.config import AugmentConfig
+from manifold_ocr.augment_config import AugmentConfig
 from manifold_ocr.errors import UserError, nearest
 from manifold_ocr.records import Sample
 

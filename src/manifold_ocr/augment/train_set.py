@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from manifold_ocr.augment.shares import Cell, Plan, plan
 from manifold_ocr.augment.variants import Job, Result, augment_batch
-from manifold_ocr.config import AugmentConfig
+from manifold_ocr.augment_config import AugmentConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.records import iter_manifest, to_json

@@ -12,7 +12,7 @@ from PIL import Image
 from manifold_ocr.augment.effects import ink_level
 from manifold_ocr.augment.ops import Gray, generator, paper_level, to_array
 from manifold_ocr.augment.recipe import Applied, augment_line, augment_page, follow
-from manifold_ocr.config import AugmentConfig, Recipe
+from manifold_ocr.augment_config import AugmentConfig, Recipe
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write
 from manifold_ocr.images import crop, open_image, scaled_size

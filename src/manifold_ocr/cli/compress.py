@@ -30,7 +30,8 @@ def vision_tokens_of(value: str) -> int | None:
 
 def compress_config() -> "CompressConfig":
     """Return section `compress` of params.yaml, the defaults outside a project."""
-    from manifold_ocr.config import CompressConfig, load_section
+    from manifold_ocr.config import CompressConfig
+    from manifold_ocr.settings import load_section
 
     return load_section(CompressConfig, "compress") if PARAMS.is_file() else CompressConfig()
 

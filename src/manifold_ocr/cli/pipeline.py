@@ -45,8 +45,8 @@ def add_corpora(
     Raises:
         UserError: unknown corpus, or a license the run does not allow; nothing is written.
     """
-    from manifold_ocr.config import check_corpus_name
     from manifold_ocr.files import edited_yaml
+    from manifold_ocr.settings import check_corpus_name
     from manifold_ocr.stages.check_params import check_corpora
 
     try:
@@ -276,9 +276,10 @@ TRAIN = Path("data/augmented/train.jsonl")
 
 def read_settings() -> "RunSpec":
     """Return the train stage's settings from params.yaml, combinations and LoRA targets checked."""
-    from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig, load_section
+    from manifold_ocr.config import LoraConfig, ModelConfig, TrainConfig
     from manifold_ocr.models.base import RunSpec
     from manifold_ocr.models.registry import base_path, family_of
+    from manifold_ocr.settings import load_section
     from manifold_ocr.training.checks import check_combinations, check_start, check_targets
 
     model = load_section(ModelConfig, "model")

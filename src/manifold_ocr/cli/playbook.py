@@ -177,7 +177,7 @@ def _link(source: Path, target: Path) -> None:
 
 def datasets(values: Sequence[str], params: dict[str, Any]) -> list[str]:
     """Return the corpora that `NAME` or `NAME=MANIFEST:IMAGES` values mean; link the latter."""
-    from manifold_ocr.config import check_corpus_name
+    from manifold_ocr.settings import check_corpus_name
 
     names = []
     for value in values:

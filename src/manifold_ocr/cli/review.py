@@ -37,8 +37,9 @@ def register_monitor(app: typer.Typer) -> None:
         ),
     ) -> None:
         """Compare runs by corpus, subset and language; status 1 when something got worse."""
-        from manifold_ocr.config import MonitorConfig, load_section
+        from manifold_ocr.config import MonitorConfig
         from manifold_ocr.evaluation.past_runs import load_evaluation, past_revisions
+        from manifold_ocr.settings import load_section
 
         config = load_section(MonitorConfig, "monitor", params)
         names = [*past_revisions(history), *(baseline or ([] if history else ["HEAD"]))]
@@ -269,9 +270,10 @@ def register_summary(app: typer.Typer) -> None:
         evaluation: Annotated[Path, typer.Option(help="An evaluation file.")] = EVALUATION,
     ) -> None:
         """Show base against adapter on the test split, by subset, and the gate's verdict."""
-        from manifold_ocr.config import GateConfig, MonitorConfig, load_section
+        from manifold_ocr.config import GateConfig, MonitorConfig
         from manifold_ocr.evaluation.gate import describe, judge
         from manifold_ocr.files import read_json
+        from manifold_ocr.settings import load_section
 
         typer.echo("\n".join(lines(evaluation)))
         if kind := trained_on():
@@ -287,9 +289,10 @@ def register_summary(app: typer.Typer) -> None:
         ] = Path("params.yaml"),
     ) -> None:
         """Refuse (status 1) an adapter that loses more than gate.max_loss of CER in any group."""
-        from manifold_ocr.config import GateConfig, MonitorConfig, load_section
+        from manifold_ocr.config import GateConfig, MonitorConfig
         from manifold_ocr.evaluation.gate import describe, judge, refused
         from manifold_ocr.files import read_json
+        from manifold_ocr.settings import load_section
 
         config = load_section(GateConfig, "gate", params)
         found = judge(read_json(evaluation), load_section(MonitorConfig, "monitor", params))

@@ -303,7 +303,7 @@ def _register_curve(app: typer.Typer) -> None:
 
 
 def _train_curve(documents: str, out: Path) -> None:
-    from manifold_ocr.config import EvaluateConfig, load_section
+    from manifold_ocr.config import EvaluateConfig
     from manifold_ocr.errors import UserError
     from manifold_ocr.evaluation.label_curve import (
         advice,
@@ -315,6 +315,7 @@ def _train_curve(documents: str, out: Path) -> None:
     from manifold_ocr.evaluation.past_runs import write_curve
     from manifold_ocr.models.registry import family_of, granularities
     from manifold_ocr.records import iter_manifest
+    from manifold_ocr.settings import load_section
     from manifold_ocr.stages.evaluate import TEST
     from manifold_ocr.stages.train import TRAIN, VAL, run_settings
 

@@ -167,8 +167,9 @@ def register_merge(app: typer.Typer) -> None:
 
         Weights keep the precision of the base model; the folder is replaced as a whole.
         """
-        from manifold_ocr.config import ModelConfig, load_section
+        from manifold_ocr.config import ModelConfig
         from manifold_ocr.errors import UserError
+        from manifold_ocr.settings import load_section
 
         if folder.exists() and not (folder / "config.json").is_file():
             raise UserError(f"{folder} exists and is no checkpoint; name another folder")

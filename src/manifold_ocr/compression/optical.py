@@ -19,10 +19,10 @@ from typing import Any
 
 from manifold_ocr.compression.fidelity import Fidelity, lcs_scores, micro_ned
 from manifold_ocr.compression.pages import Pages
-from manifold_ocr.config import Float, settings
 from manifold_ocr.errors import UserError, build
 from manifold_ocr.evaluation.markdown import digits, percent, times, whole
 from manifold_ocr.files import read_json
+from manifold_ocr.settings import Float, settings
 
 BUCKETS = tuple((low, low + 100) for low in range(600, 1300, 100))
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from manifold_ocr.config import POLICY_KEYS
 from manifold_ocr.data.fetch import MOUNT
 from manifold_ocr.data.sources import (
     SOURCES,
@@ -17,6 +16,7 @@ from manifold_ocr.data.sources import (
 )
 from manifold_ocr.errors import UserError, nearest
 from manifold_ocr.records import RawRow, Rejection
+from manifold_ocr.settings import POLICY_KEYS
 
 MOUNTED_MANIFEST = "metadata/text_manifest.jsonl"
 KINDS = (

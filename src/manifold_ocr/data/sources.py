@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from manifold_ocr.config import POLICY_KEYS, Flag, Names, settings
 from manifold_ocr.errors import UserError, build
+from manifold_ocr.settings import POLICY_KEYS, Flag, Names, settings
 
 
 @settings

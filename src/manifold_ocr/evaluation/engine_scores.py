@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import EvaluateConfig, load_section
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.report import EvalManifest
 from manifold_ocr.files import read_json, sha256_json, sha256_text
@@ -19,6 +19,7 @@ from manifold_ocr.reading.engines.base import EngineOptions, load_engine, run_en
 from manifold_ocr.reading.engines.predictions import import_predictions
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import peak_memory_gib
+from manifold_ocr.settings import load_section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

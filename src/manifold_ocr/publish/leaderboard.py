@@ -84,19 +84,7 @@ def _track(track: Track) -> dict[str, Any]:
             (_linked(e), e.kind, f"{whole(e.rows)} of {whole(track.rows)}", *_headline(e))
             for e in track.partial
         ],
-        "pair_rows": [
-            (
-                a.name,
-                b.name,
-                whole(item.documents),
-                f"{100 * item.value:.2f}",
-                f"{100 * item.baseline:.2f}",
-                f"{100 * item.change:.2f} [{100 * item.low:.2f}, {100 * item.high:.2f}]",
-                item.verdict if item.p is not None else item.reason,
-            )
-            for a, b, item in track.pairs
-            if b.kind in OURS or b is track.ranked[0][1]
-        ],
+        "pair_rows": _pairs(track),
         "space_titles": [title for _, title in spaces],
         "space_rows": [
             (entry.name, *(interval(entry.values, key) for key in ("cer", *(k for k, _ in spaces))))
@@ -110,17 +98,7 @@ def _track(track: Track) -> dict[str, Any]:
             if "substitutions_letters" in entry.values
         ],
         "cost_titles": [*(heading for _, heading, _ in costs), "License", "Measured on"],
-        "cost_rows": [
-            (
-                entry.name,
-                *_costs(entry, costs),
-                entry.about.license or "-",
-                entry.about.hardware or "-",
-            )
-            for entry in entries
-        ]
-        if about
-        else [],
+        "cost_rows": [_costs(entry, costs) for entry in entries] if about else [],
         "subsets": subsets,
         "subset_rows": [
             (entry.name, *(interval(entry.by_subset.get(name, {}), "cer") for name in subsets))
@@ -130,9 +108,32 @@ def _track(track: Track) -> dict[str, Any]:
     }
 
 
-def _costs(entry: Entry, costs: Sequence[tuple[str, str, str]]) -> list[str]:
+def _pairs(track: Track) -> Rows:
+    """Return what is told of every pair: an engine against the first entry or one of ours."""
+    return [
+        (
+            a.name,
+            b.name,
+            whole(item.documents),
+            f"{100 * item.value:.2f}",
+            f"{100 * item.baseline:.2f}",
+            f"{100 * item.change:.2f} [{100 * item.low:.2f}, {100 * item.high:.2f}]",
+            item.verdict if item.p is not None else item.reason,
+        )
+        for a, b, item in track.pairs
+        if b.kind in OURS or b is track.ranked[0][1]
+    ]
+
+
+def _costs(entry: Entry, costs: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Return what an entry states of `costs`, then its license and hardware."""
     values = [(getattr(entry.about, key), form) for key, _, form in costs]
-    return ["-" if value is None else form.format(value) for value, form in values]
+    return (
+        entry.name,
+        *("-" if value is None else form.format(value) for value, form in values),
+        entry.about.license or "-",
+        entry.about.hardware or "-",
+    )
 
 
 def _linked(entry: Entry) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import GateConfig, MonitorConfig, load_section
+from manifold_ocr.config import GateConfig, MonitorConfig
 from manifold_ocr.data.sources import license_of
 from manifold_ocr.errors import UserError
 from manifold_ocr.evaluation.gate import describe, judge, refused
@@ -21,6 +21,7 @@ from manifold_ocr.files import atomic_directory, read_json, read_yaml, sha256_fi
 from manifold_ocr.models.adapter_files import ORIGIN
 from manifold_ocr.publish.model_card import model_card
 from manifold_ocr.resources import noted
+from manifold_ocr.settings import load_section
 
 ROOT = Path("external/checkpoints")
 HISTORY = ".history"

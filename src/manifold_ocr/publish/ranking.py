@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import MonitorConfig, settings
+from manifold_ocr.config import MonitorConfig
 from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import read_json, sha256_json
 from manifold_ocr.metrics.paired import Comparison, Counts, Key, compare, judge_all, read_sums
+from manifold_ocr.settings import settings
 
 HEADLINE = ("cer", "wer", "ned", "token_f1", "exact_match")
 DIGITS = 12  # of intervals: the last of a float differ from one CPU to the next

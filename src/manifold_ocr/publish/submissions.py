@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from manifold_ocr.config import AboveZero, EvaluateConfig, Positive, settings
+from manifold_ocr.config import EvaluateConfig
 from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import read_json, sha256_file, write_json
 from manifold_ocr.metrics.paired import document_sums
@@ -30,6 +30,7 @@ from manifold_ocr.records import (
     read_predictions,
     write_rows,
 )
+from manifold_ocr.settings import AboveZero, Positive, settings
 
 FORMAT = 1
 JSON_LIMIT = 16 << 20  # bytes of SLUG.json

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from manifold_ocr.augment.shares import CLOSE
 from manifold_ocr.augment.train_set import write_augmented
-from manifold_ocr.config import AugmentConfig, load_section
+from manifold_ocr.augment_config import AugmentConfig
 from manifold_ocr.files import atomic_directory, write_json
+from manifold_ocr.settings import load_section
 from manifold_ocr.stages.runner import run_stage
 
 MANIFEST = Path("data/manifest/train.jsonl")

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import CORPORA, POLICY_KEYS, SECTIONS, check_corpus_name
+from manifold_ocr.config import CORPORA, SECTIONS
 from manifold_ocr.data.registry import check_options, select_corpora
 from manifold_ocr.errors import UserError, build, nearest
 from manifold_ocr.files import atomic_write, read_yaml
+from manifold_ocr.settings import POLICY_KEYS, check_corpus_name
 from manifold_ocr.stages.runner import run_stage
 from manifold_ocr.training.checks import check_start
 

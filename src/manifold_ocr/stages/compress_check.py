@@ -9,10 +9,11 @@ from manifold_ocr import resources
 from manifold_ocr.compression.check import Check, run_check, shown
 from manifold_ocr.compression.optical import compare, costs_of_perf, describe, rows_per_page
 from manifold_ocr.compression.report import metrics, summary, write_check
-from manifold_ocr.config import CompressConfig, load_section
+from manifold_ocr.config import CompressConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import write_json
 from manifold_ocr.records import Sample, iter_manifest, read_predictions
+from manifold_ocr.settings import load_section
 from manifold_ocr.stages.runner import run_stage
 
 MANIFEST = Path("data/manifest")

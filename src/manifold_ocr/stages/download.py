@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from manifold_ocr.config import ModelConfig, load_section
+from manifold_ocr.config import ModelConfig
 from manifold_ocr.data.fetch import METRICS, fetch, local_source, source_hash
 from manifold_ocr.data.sources import corpus_license, policy_of
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_yaml, sha256_tree, write_json
+from manifold_ocr.settings import load_section
 from manifold_ocr.stages.runner import run_stage
 
 RAW = Path("data/raw")

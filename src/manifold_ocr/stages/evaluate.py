@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr import resources
-from manifold_ocr.config import DecodeConfig, EvaluateConfig, ModelConfig, Spaces, load_section
+from manifold_ocr.config import DecodeConfig, EvaluateConfig, ModelConfig, Spaces
 from manifold_ocr.files import atomic_directory, sha256_file, write_json
 from manifold_ocr.metrics import score
 from manifold_ocr.metrics.paired import document_sums
@@ -23,6 +23,7 @@ from manifold_ocr.reading.predict import (
     reading_fingerprint,
 )
 from manifold_ocr.records import Sample, iter_manifest, manifest_sha256, write_rows
+from manifold_ocr.settings import load_section
 from manifold_ocr.stages.runner import run_stage
 
 TEST = Path("data/manifest/test.jsonl")

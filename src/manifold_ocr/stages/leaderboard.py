@@ -4,13 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import (
-    EvaluateConfig,
-    GateConfig,
-    LeaderboardConfig,
-    MonitorConfig,
-    load_section,
-)
+from manifold_ocr.config import EvaluateConfig, GateConfig, LeaderboardConfig, MonitorConfig
 from manifold_ocr.evaluation.gate import describe, judge, refused
 from manifold_ocr.files import atomic_write, read_json, write_json
 from manifold_ocr.publish.leaderboard import page
@@ -24,6 +18,7 @@ from manifold_ocr.publish.ranking import (
     summary,
 )
 from manifold_ocr.publish.submissions import check_folder
+from manifold_ocr.settings import load_section
 from manifold_ocr.stages.runner import run_stage
 
 BOARD = Path("docs/leaderboard")

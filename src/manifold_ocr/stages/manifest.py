@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr import resources
-from manifold_ocr.config import ManifestConfig, TrainConfig, load_section
+from manifold_ocr.config import ManifestConfig, TrainConfig
 from manifold_ocr.data.card import manifest_metrics, write_card
 from manifold_ocr.data.fetch import METRICS as DOWNLOADS
 from manifold_ocr.data.fetch import looks_changed
@@ -13,6 +13,7 @@ from manifold_ocr.data.registry import SelectedCorpus, select_corpora
 from manifold_ocr.data.rows import SPLITS
 from manifold_ocr.errors import UserError, build
 from manifold_ocr.files import atomic_directory, read_yaml, write_json
+from manifold_ocr.settings import load_section
 from manifold_ocr.stages.runner import run_stage
 
 RAW = Path("data/raw")

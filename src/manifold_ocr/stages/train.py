@@ -4,18 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import (
-    DecodeConfig,
-    EvaluateConfig,
-    LoraConfig,
-    ModelConfig,
-    TrainConfig,
-    load_section,
-)
+from manifold_ocr.config import DecodeConfig, EvaluateConfig, LoraConfig, ModelConfig, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.registry import base_path, family_of
 from manifold_ocr.records import Sample, iter_manifest
+from manifold_ocr.settings import load_section
 from manifold_ocr.stages.runner import run_stage
 from manifold_ocr.training import locking, run
 from manifold_ocr.training.locking import rows_per_step

@@ -17,10 +17,10 @@ from PIL import Image
 from pydantic import Field
 
 from manifold_ocr.augment.ops import generator
-from manifold_ocr.config import Count, Flag, Int, Seed, Share, settings
 from manifold_ocr.files import atomic_write
 from manifold_ocr.records import PLANTED, RawRow
 from manifold_ocr.resources import progress
+from manifold_ocr.settings import Count, Flag, Int, Seed, Share, settings
 from manifold_ocr.synthetic.degrade import degrade
 from manifold_ocr.synthetic.grammar import TextSource
 from manifold_ocr.synthetic.layout import PlacedLine, compose, page_style
@@ -164,7 +164,7 @@ def draw_document(destination: Path, config: SyntheticConfig, document: Document
     lines, planted = plant(lines, document.name, config.seed, config.needles)
     style = page_style(document.subset, document.split, rng)
     page, placed = compose(lines, style, rng)
-    page = _worn(page, document, config)
+    page = _degraded(page, document, config)
     image = f"images/{document.name}.png"
     page.save(destination / image, "PNG", compress_level=6)
     rows = []
@@ -176,25 +176,25 @@ def draw_document(destination: Path, config: SyntheticConfig, document: Document
     return [*rows, _page_row(document, image, placed)] if config.pages else rows
 
 
-def _worn(page: Image.Image, document: Document, config: SyntheticConfig) -> Image.Image:
+def _degraded(page: Image.Image, document: Document, config: SyntheticConfig) -> Image.Image:
     """Return the page as `degrade` leaves it: the first try that is legible, else the best."""
     found: list[tuple[float, Image.Image]] = []
     for attempt in range(TRIES):
-        name = f"wear {attempt}" if attempt else "wear"
-        worn = degrade(document.subset, page, generator(config.seed, document.name, name))
-        if not config.legible or (kept := ink_kept(page, worn)) >= config.legible:
-            return worn
-        found.append((kept, worn))
+        name = f"wear {attempt}" if attempt else "wear"  # a seed: another word, other pages
+        tried = degrade(document.subset, page, generator(config.seed, document.name, name))
+        if not config.legible or (kept := ink_kept(page, tried)) >= config.legible:
+            return tried
+        found.append((kept, tried))
     return max(found, key=lambda item: item[0])[1]
 
 
-def ink_kept(clean: Image.Image, worn: Image.Image) -> float:
+def ink_kept(clean: Image.Image, degraded: Image.Image) -> float:
     """Return the share of the clean page's ink that still stands out from the paper.
 
     Ink are pixels below half. It stands out where it differs from the middle gray level of the
     paper by a quarter of what the strongest ink does, lighter or darker, as pages may be inverted.
     """
-    before, after = (np.asarray(image.convert("L"), np.float64) for image in (clean, worn))
+    before, after = (np.asarray(image.convert("L"), np.float64) for image in (clean, degraded))
     if before.shape != after.shape:
         return 1.0  # turned or cut: not comparable pixel by pixel
     ink = before < INK

@@ -17,12 +17,12 @@ from PIL import Image
 
 from manifold_ocr.augment import ops
 from manifold_ocr.augment.ops import Gray, between, chance, generator, to_array, to_image
-from manifold_ocr.config import Count, Positive, Seed, Share, settings
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, write_json
 from manifold_ocr.images import IMAGE_SUFFIXES, open_image, scaled_size
 from manifold_ocr.records import RawRow
 from manifold_ocr.resources import progress
+from manifold_ocr.settings import Count, Positive, Seed, Share, settings
 from manifold_ocr.synthetic import fonts
 from manifold_ocr.synthetic.degrade import degrade, quantize
 from manifold_ocr.synthetic.fonts import Pen, draw_run

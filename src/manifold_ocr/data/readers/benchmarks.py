@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import Share, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import area, bounding_box, unlisted
 from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_list
 from manifold_ocr.records import RawRow, Rejection, language_tag
+from manifold_ocr.settings import Share, settings
 
 FOX_SUBSETS = (
     ("en_page_ocr", "en_pdf_png", "en"),

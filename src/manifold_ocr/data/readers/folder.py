@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from manifold_ocr.config import Flag, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import is_image, walk_files
 from manifold_ocr.data.readers import alto, annotations, imagefolder, page_xml, pairs, xml_pages
@@ -20,6 +19,7 @@ from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.records import RawRow, Rejection
+from manifold_ocr.settings import Flag, settings
 
 Layout = Literal[
     "auto", "pairs", "page_xml", "alto", "coco_text", "imagefolder", "label_studio", "paddleocr"

@@ -14,7 +14,6 @@ from typing import Any
 
 from PIL import Image
 
-from manifold_ocr.config import Count, Flag, settings
 from manifold_ocr.data.download import COMMIT
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.readers.jsonl import ManifestCorpus
@@ -23,6 +22,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_write, cache_root
 from manifold_ocr.records import RawRow, Rejection
 from manifold_ocr.resources import progress
+from manifold_ocr.settings import Count, Flag, settings
 
 MANIFEST = "manifest.jsonl"
 _SPLITS = {"train": "train_val", "validation": "val", "valid": "val", "val": "val", "test": "test"}

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import EncodingError, bounding_box, is_image, read_text, walk_files
 from manifold_ocr.data.readers.pairs import split_of
 from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import Box, RawRow, Rejection, language_tag
+from manifold_ocr.settings import settings
 
 KEYS = ("company", "date", "address", "total")
 QUESTION = "Return the receipt's company, date, address and total as JSON."

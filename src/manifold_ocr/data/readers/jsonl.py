@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from manifold_ocr.config import Flag, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import EncodingError, read_text, visible, walk_files
 from manifold_ocr.data.readers.pairs import ImageFinder
@@ -24,6 +23,7 @@ from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import CHUNK
 from manifold_ocr.records import TASKS, RawRow, Rejection, language_tag
+from manifold_ocr.settings import Flag, settings
 
 _CANDIDATES = ("metadata/text_manifest.jsonl", "manifest.jsonl", "metadata.jsonl")
 _SPLITS = {

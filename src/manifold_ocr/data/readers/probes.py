@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import Share, settings
 from manifold_ocr.data.fetch import fetch
 from manifold_ocr.data.formats import unlisted
 from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
 from manifold_ocr.records import RawRow, Rejection
+from manifold_ocr.settings import Share, settings
 
 _SPLITS = {
     "train": "train",

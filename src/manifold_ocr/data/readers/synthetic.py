@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import settings
 from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import RawRow, Rejection
+from manifold_ocr.settings import settings
 from manifold_ocr.synthetic.generate import ROWS_FILE, SyntheticConfig, generate
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.config import settings
 from manifold_ocr.data.readers.synthetic import stream_rows
 from manifold_ocr.data.sources import CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
 from manifold_ocr.records import RawRow, Rejection, language_tag
+from manifold_ocr.settings import settings
 from manifold_ocr.synthetic.own_lines import OwnLines, write_own_lines
 
 

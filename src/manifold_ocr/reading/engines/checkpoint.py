@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from manifold_ocr.config import DecodeConfig, ModelConfig, load_section
+from manifold_ocr.config import DecodeConfig, ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_yaml
 from manifold_ocr.models.base import ImageSource, OcrModel, Recognition, opened
 from manifold_ocr.models.promoted import is_promoted, load_promoted, origin_of
 from manifold_ocr.models.registry import base_path, granularities, load_model
 from manifold_ocr.reading.page import PageReader
+from manifold_ocr.settings import load_section
 
 EMBEDDED = "pp-ocrv6-small"
 SHIPPED = Path("external/checkpoints/default")
