@@ -1,15 +1,21 @@
 """The server as a process: killed in the middle of jobs, left by its client, stopped in order."""
 
 import collections
+import json
+import logging
 import signal
 import socket
 import threading
 import time
 
 import httpx
+import pytest
+import uvicorn
 from api_server import Process, png
 
 from manifold_ocr.serving.api.jobs import JobStore
+from manifold_ocr.serving.api.run import run_server
+from manifold_ocr.serving.api.work import ServerSettings
 
 SLOW = 900  # rows of pixels, 15 times the time of the others
 
@@ -99,3 +105,19 @@ def stop_in_order(server, http, folder):
     states = {store.get(i).state for i in late}
     store.close()
     assert states in ({"queued"}, {"queued", "done"})
+
+
+def test_logs_are_json_while_a_server_runs_and_go_where_they_went_before(
+    tmp_path, monkeypatch, capsys
+):
+    def run(app, **options):
+        logging.getLogger("elsewhere").info("a line")
+        raise OSError("the port is taken")
+
+    monkeypatch.setattr(uvicorn, "run", run)
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    with pytest.raises(OSError, match="taken"):
+        run_server(ServerSettings(data=tmp_path), "127.0.0.1", 0, lambda: None)
+    assert json.loads(capsys.readouterr().err)["message"] == "a line"
+    assert (root.handlers, root.level) == before

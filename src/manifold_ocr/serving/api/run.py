@@ -1,8 +1,9 @@
 """Start the API: logs, addresses that need keys, and the model."""
 
+import contextlib
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,21 +41,38 @@ def run_server(
         raise UserError(
             f"serving needs {error.name}: pip install 'manifold-ocr[serve,pages]'"
         ) from error
+    with _logs_as(JsonFormatter()):
+        uvicorn.run(
+            create_app(settings, load),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=int(settings.grace_seconds),
+        )
+
+
+@contextlib.contextmanager
+def _logs_as(formatter: logging.Formatter) -> Iterator[None]:
+    """Write all logs from INFO to stderr, formatted; afterwards they go where they went before.
+
+    A handler that stays would write to this stderr in a process that has closed it.
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    app = create_app(settings, load)
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(settings.grace_seconds),
-    )
+    handler.setFormatter(formatter)
+    root, client = logging.getLogger(), logging.getLogger("httpx")
+    before = root.handlers, root.level, client.level
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    client.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.handlers = before[0]
+        root.setLevel(before[1])
+        client.setLevel(before[2])
 
 
 def _is_loopback(host: str) -> bool:
