@@ -38,8 +38,8 @@ class Pages(tuple["PageText", ...]):
 def load_model(folder: str | Path | None = None, *, threads: int = 0) -> "PageReader":
     """Load a reader of lines and pages: a checkpoint folder, an adapter, or the base model.
 
-    An adapter needs its base: that of params.yaml in the current folder. `threads` are the line
-    detector's; 0 takes all cores.
+    An adapter needs its base: that of params.yaml in the current folder. It reads on
+    `threads` cores; 0 takes all.
 
     >>> model = load_model()
     >>> model.read(Image.open("scan.png")).text
@@ -53,7 +53,8 @@ def load_model(folder: str | Path | None = None, *, threads: int = 0) -> "PageRe
     from manifold_ocr.reading.page import PageReader
 
     detector = LazyDetector(DetectionConfig(threads=threads))
-    return PageReader(detector, reader_model(None if folder is None else Path(folder)))
+    folder = None if folder is None else Path(folder)
+    return PageReader(detector, reader_model(folder, threads=threads))
 
 
 def read(

@@ -191,6 +191,8 @@ def test_a_preset_with_a_small_learning_rate_is_read_back_as_a_number(tmp_path):
 
 def test_read_says_that_a_file_is_missing_before_a_model_is_loaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("manifold_ocr.reading.engines.checkpoint.reader_model", lambda *_: 1 / 0)
+    monkeypatch.setattr(
+        "manifold_ocr.reading.engines.checkpoint.reader_model", lambda *_, **__: 1 / 0
+    )
     with pytest.raises(UserError, match=r"none\.png: no such file"):
         CliRunner().invoke(build_app(), ["read", "none.png"], catch_exceptions=False)

@@ -45,7 +45,7 @@ class Reader:
 def read(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detect, "LazyDetector", OneLine)
-    monkeypatch.setattr(checkpoint, "reader_model", lambda *_: Reader())
+    monkeypatch.setattr(checkpoint, "reader_model", lambda *_, **__: Reader())
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["manifold-ocr", "read", *words])

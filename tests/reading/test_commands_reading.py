@@ -65,7 +65,7 @@ def drawn(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detect, "LazyDetector", TwoLines)
     monkeypatch.setattr(detect, "LineDetector", TwoLines)
-    monkeypatch.setattr(checkpoint, "reader_model", lambda *_: Reader())
+    monkeypatch.setattr(checkpoint, "reader_model", lambda *_, **__: Reader())
     monkeypatch.setattr(checkpoint, "load_checkpoint", lambda *_: Reader())
 
 

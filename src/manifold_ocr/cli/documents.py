@@ -35,7 +35,7 @@ def register_label(app: typer.Typer) -> None:
                 help="Checkpoint or adapter folder; default: the base model of params.yaml."
             ),
         ] = None,
-        threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
+        threads: Annotated[int, typer.Option(min=0, help="Cores to read on; 0: all.")] = 0,
     ) -> None:
         """Read a folder's lines for correction; the result is a `folder` corpus."""
         from manifold_ocr.reading.detect import DetectionConfig, LazyDetector
@@ -59,7 +59,8 @@ def register_label(app: typer.Typer) -> None:
             typer.echo(f"{export_folder(target, export)}: {count} pages")
         if apply is not None or export is not None:
             return
-        reader = PageReader(LazyDetector(DetectionConfig(threads=threads)), reader_model(model))
+        detector = LazyDetector(DetectionConfig(threads=threads))
+        reader = PageReader(detector, reader_model(model, threads=threads))
         done = label_folder(reader, folder, target, mode)  # type: ignore[arg-type]
         say_what_is_next(folder, target, done)
         raise typer.Exit(2 if done.failed else 0)
@@ -121,7 +122,7 @@ def register_read(app: typer.Typer) -> None:
         text_layer: Annotated[
             str, typer.Option(help="ignore: read a PDF's pixels; prefer: take its own text.")
         ] = "ignore",
-        threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
+        threads: Annotated[int, typer.Option(min=0, help="Cores to read on; 0: all.")] = 0,
     ) -> None:
         """Print the text of images and PDFs; status 2 if any of them could not be read."""
         from manifold_ocr.errors import UserError
@@ -143,7 +144,7 @@ def register_read(app: typer.Typer) -> None:
         if not any(path.exists() for path in images):  # said before a model is loaded
             raise UserError(f"{images[0]}: no such file")
         detector = LazyDetector(DetectionConfig(threads=threads))
-        reader = PageReader(detector, reader_model(model))
+        reader = PageReader(detector, reader_model(model, threads=threads))
         if not print_texts(images, reader, options, json_lines=json_lines, flow=flow):
             raise typer.Exit(2)
 

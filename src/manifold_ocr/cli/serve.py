@@ -44,7 +44,7 @@ def register_ocr(app: typer.Typer) -> None:
         dpi: Annotated[int, typer.Option(min=36, max=1200, help="At which PDFs are rendered.")] = (
             200
         ),
-        threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
+        threads: Annotated[int, typer.Option(min=0, help="Cores to read on; 0: all.")] = 0,
         workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 1,
         engine: Annotated[
             str, typer.Option(help="local, or ray: the same work through Ray Data.")
@@ -112,7 +112,7 @@ def register_serve(app: typer.Typer) -> None:
         max_pages: Annotated[int, typer.Option(min=1, help="Of a document.")] = 200,
         max_megabytes: Annotated[int, typer.Option(min=1, help="Of a document.")] = 32,
         seconds: Annotated[float, typer.Option(min=1, help="A document may take.")] = 300.0,
-        threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
+        threads: Annotated[int, typer.Option(min=0, help="Cores to read on; 0: all.")] = 0,
     ) -> None:
         """Serve reading, extraction and verification over HTTP."""
         from manifold_ocr.errors import UserError
@@ -151,7 +151,7 @@ def register_extract(app: typer.Typer) -> None:
         dpi: Annotated[int, typer.Option(min=36, max=1200, help="At which PDFs are rendered.")] = (
             200
         ),
-        threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
+        threads: Annotated[int, typer.Option(min=0, help="Cores to read on; 0: all.")] = 0,
     ) -> None:
         """Print the fields of receipts, invoices or contracts as JSON; one object per file."""
         import json
@@ -194,7 +194,7 @@ def register_demo(app: typer.Typer) -> None:
         corrections: Annotated[
             Path, typer.Option(help="Folder in which corrected lines are saved.")
         ] = Path("data/corrections"),
-        threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
+        threads: Annotated[int, typer.Option(min=0, help="Cores to read on; 0: all.")] = 0,
     ) -> None:
         """Show reading, comparison, compression and correction in the browser."""
         import os
@@ -246,7 +246,7 @@ def register_gate(app: typer.Typer) -> None:
             int, typer.Option(min=0, max=65535, help="Prometheus figures on loopback; 0: none.")
         ] = 0,
         model: ModelOption = None,
-        threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
+        threads: Annotated[int, typer.Option(min=0, help="Cores to read on; 0: all.")] = 0,
     ) -> None:
         """Read and verify the compressed spans at gate:last:* until it is stopped."""
         import os
@@ -282,7 +282,7 @@ def register_mcp(app: typer.Typer) -> None:
             Path | None, typer.Option(help="What texts are verified with (compress --build).")
         ] = None,
         model: ModelOption = None,
-        threads: Annotated[int, typer.Option(min=0, help="Of the detector; 0: all cores.")] = 0,
+        threads: Annotated[int, typer.Option(min=0, help="Cores to read on; 0: all.")] = 0,
     ) -> None:
         """Serve read, extract and verify to assistants over standard input and output (MCP)."""
         from manifold_ocr.errors import UserError

@@ -179,7 +179,8 @@ def load_reader(model: Path | None = None, threads: int = 0, *, shipped: bool = 
     from manifold_ocr.reading.engines.checkpoint import reader_model
 
     detector = PerThreadDetector(DetectionConfig(threads=threads))
-    return PageReader(detector, LockedModel(reader_model(model, shipped=shipped)))
+    recognizer = reader_model(model, shipped=shipped, threads=threads)
+    return PageReader(detector, LockedModel(recognizer))
 
 
 def page_state(page: PageText) -> dict[str, Any]:

@@ -65,13 +65,16 @@ class CtcModel:
         self.gap_spaces = gap_spaces
         self.candidates = candidates
         self.speller = speller
+        self.threads = 0  # lines read at once; 0: see worker_count
         self.features_fingerprint = features_fingerprint(fingerprint)
 
     def recognize(
         self, images: Iterable[ImageSource], prompts: Sequence[str] | None = None
     ) -> Iterator[Recognition]:
         """Yield the text of each line image, in order; prompts are ignored."""
-        yield from ordered_map(lambda image: self.read(self.features(opened(image))), images)
+        yield from ordered_map(
+            lambda image: self.read(self.features(opened(image))), images, self.threads
+        )
 
     def recognize_samples(
         self, samples: Iterable[Sample], image_root: Path
@@ -79,7 +82,7 @@ class CtcModel:
         """Yield the text of each sample, in order; features come from the cache where known."""
         with self.open_cache() as cache:
             one = self._sample_features(image_root, cache)
-            yield from ordered_map(lambda sample: self.read(one(sample)), samples)
+            yield from ordered_map(lambda sample: self.read(one(sample)), samples, self.threads)
 
     def cache_samples(
         self, samples: Iterable[Sample], image_root: Path, cache: FeatureCache
@@ -93,7 +96,7 @@ class CtcModel:
                 one(sample)
             return key
 
-        yield from ordered_map(known, samples)
+        yield from ordered_map(known, samples, self.threads)
 
     def _sample_features(
         self, image_root: Path, cache: FeatureCache
@@ -205,9 +208,11 @@ def worker_count() -> int:
     return max(1, min(allowed, int(limit))) if limit.isdigit() else allowed
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int = 0
+) -> Iterator[Result]:
     """Yield `function(item)` in order, on a few threads, holding a bounded number of items."""
-    workers = worker_count()
+    workers = threads or worker_count()
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

@@ -7,6 +7,7 @@ from manifold_ocr.config import DecodeConfig, ModelConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_yaml
 from manifold_ocr.models.base import ImageSource, OcrModel, Recognition, opened
+from manifold_ocr.models.ctc.model import CtcModel
 from manifold_ocr.models.promoted import is_promoted, load_promoted, origin_of
 from manifold_ocr.models.registry import base_path, granularities, load_model
 from manifold_ocr.reading.page import PageReader
@@ -47,14 +48,26 @@ def decoding(params: Path) -> DecodeConfig:
 
 
 def reader_model(
-    folder: Path | None, params: Path = Path("params.yaml"), *, shipped: bool = True
+    folder: Path | None,
+    params: Path = Path("params.yaml"),
+    *,
+    shipped: bool = True,
+    threads: int = 0,
 ) -> OcrModel:
     """Like `load_checkpoint`, but the embedded recognizer of rapidocr stands in for the base.
 
     The embedded default is the same network, so reading works before `dvc repro` imported it.
     The promoted checkpoint that comes with the project is read before either, where it belongs
-    to the base model of `params`; `shipped` False leaves it out.
+    to the base model of `params`; `shipped` False leaves it out. A recognizer that runs through
+    onnxruntime takes at most `threads` cores (0: all); torch follows OMP_NUM_THREADS.
     """
+    model = _reader_model(folder, params, shipped, threads)
+    if isinstance(model, CtcModel):
+        model.threads = threads
+    return model
+
+
+def _reader_model(folder: Path | None, params: Path, shipped: bool, threads: int) -> OcrModel:
     if folder is None:
         known = params.is_file()
         config = load_section(ModelConfig, "model", params) if known else ModelConfig(id=EMBEDDED)
@@ -67,7 +80,7 @@ def reader_model(
                 raise
             from manifold_ocr.reading.engines.rapidocr import RapidOcr
 
-            return RapidOcr()
+            return RapidOcr(threads=threads)
     return load_checkpoint(folder, params)
 
 

@@ -90,6 +90,6 @@ def load_shared(model: Path | None, threads: int) -> tuple["Reader", str]:
     from manifold_ocr.serving.api.batching import SharedModel
     from manifold_ocr.serving.documents import PerThreadDetector
 
-    shared = SharedModel(reader_model(model))
+    shared = SharedModel(reader_model(model, threads=threads))
     detector = PerThreadDetector(DetectionConfig(threads=threads))
     return PageReader(detector, shared), shared.name
