@@ -188,6 +188,23 @@ def test_what_reading_took_is_lent_to_our_own_rows_of_the_same_reading(tmp_path)
     assert entries == own and apart[0][0] == "adapter" and "eval --engine" in apart[0][1]
 
 
+def test_the_base_lends_its_costs_to_the_texts_with_gaps_of_the_same_run():
+    plain, gap = noisy(10, 1), noisy(9, 2)
+    own = entry("base", plain, kind="base") + entry("base+gap", gap, kind="base+gap")
+    took = About(seconds=0.02, license="Apache-2.0")
+    entries, _ = lend_costs(own, entry("base", plain, about=took))
+    assert [e.about for e in entries] == [took, took]
+    assert entries[1].sums == own[1].sums
+    found = board(entries, RULE)
+    told = "decoded in the run that reads"
+    evaluation = {name: {"overall": {}} for name in ("base", "adapter", "difference")}
+    assert told in page("t", found, evaluation, {}, [], GateConfig())
+    assert told in html("t", found, "", {})
+    entries, _ = lend_costs(own, entry("base+gap", gap, about=took))
+    assert [e.about.seconds for e in entries] == [None, 0.02]
+    assert told not in html("t", board(entries, RULE), "", {})
+
+
 def test_values_fall_back_to_the_sums_where_scores_are_of_other_rows():
     two = value([1] * 6)
     two["documents"] += value([3] * 6, corpus="z")["documents"]

@@ -20,6 +20,7 @@ from manifold_ocr.settings import settings
 HEADLINE = ("cer", "wer", "ned", "token_f1", "exact_match")
 DIGITS = 12  # of intervals: the last of a float differ from one CPU to the next
 OURS = ("adapter", "base", "base+gap")  # others are compared with these in pairs
+SAME_RUN = {"base": "base+gap"}  # one run of the network is decoded both ways
 
 
 @settings
@@ -102,6 +103,12 @@ class Track:
     def title(self) -> str:
         """Such as `synthetic, lines`."""
         return f"{self.corpus}, {'whole pages' if self.granularity == 'page' else 'lines'}"
+
+    @property
+    def lent(self) -> list[tuple[str, str]]:
+        """Pairs of systems, the second of which has the costs of the first one's run."""
+        seconds = {e.name: e.about.seconds for _, e in self.ranked if e.about.seconds is not None}
+        return [(a, b) for a, b in SAME_RUN.items() if a in seconds and b in seconds]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,19 +230,24 @@ def lend_costs(
 
     The evaluate stage keeps no times, since its outs are the same on every machine. A result of
     `manifold-ocr eval --engine checkpoint --label adapter` on the same rows, with the same errors,
-    lends them; with other errors it is of another adapter.
+    lends them, to `base+gap` too where it is of the base; with other errors it is of another
+    adapter.
     """
     entries, apart = list(own), []
     for entry in engines:
-        key = (entry.name, entry.corpus, entry.granularity)
-        place = next(
-            (n for n, e in enumerate(own) if (e.name, e.corpus, e.granularity) == key), None
-        )
-        if place is None:
+        near = {
+            e.name: n
+            for n, e in enumerate(own)
+            if (e.corpus, e.granularity) == (entry.corpus, entry.granularity)
+        }
+        if entry.name not in near:
             entries.append(entry)
-        elif own[place].sums == entry.sums:
+        elif own[near[entry.name]].sums == entry.sums:
             known = {k: v for k, v in asdict(entry.about).items() if v not in (None, "")}
-            entries[place] = replace(own[place], about=replace(own[place].about, **known))
+            for name in (entry.name, SAME_RUN.get(entry.name)):
+                if name in near:
+                    place = near[name]
+                    entries[place] = replace(own[place], about=replace(own[place].about, **known))
         else:
             reason = "its times are of another reading: run `manifold-ocr eval --engine` again"
             apart.append((entry.name, reason))
