@@ -9,17 +9,21 @@ import json
 import os
 import threading
 import uuid
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from PIL import Image
 
 from manifold_ocr.files import atomic_write, cache_root, sha256_file, sha256_json
+from manifold_ocr.images import cut_sample, load_page, load_sample
 from manifold_ocr.records import Sample
 
 SHARD_BYTES = 16 << 20
 DTYPE = np.dtype("<f2")
 LARGEST = float(np.finfo(DTYPE).max)
+PAGES = 4  # decoded pages that are kept: rows of a page follow each other in a manifest
 
 
 def round_features(features: np.ndarray) -> np.ndarray:
@@ -134,3 +138,35 @@ class SampleKeys:
         if not digest:
             digest = self._hashes[sample.image] = sha256_file(self.image_root / sample.image)
         return sha256_json([digest, sample.max_pixels, sample.box])[:32]
+
+
+class SampleImages:
+    """What `images.load_sample` returns, with each page of a run of rows decoded once.
+
+    Thread-safe: a thread that wants a page which another decodes waits for it.
+    """
+
+    def __init__(self, image_root: Path) -> None:
+        """Read images below `image_root`."""
+        self.image_root = image_root
+        self._pages: dict[tuple[str, int, int], Future[Image.Image]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, sample: Sample) -> Image.Image:
+        """Return the RGB pixels of `sample`; raises what `load_sample` raises."""
+        if sample.box is None:
+            return load_sample(sample, self.image_root)
+        key = (sample.image, sample.frame, sample.max_pixels)
+        with self._lock:
+            page = self._pages.get(key)
+            decode = page is None
+            if page is None:
+                page = self._pages[key] = Future()
+                while len(self._pages) > PAGES:
+                    self._pages.pop(next(iter(self._pages)))
+        if decode:
+            try:
+                page.set_result(load_page(sample, self.image_root))
+            except BaseException as error:
+                page.set_exception(error)
+        return cut_sample(page.result(), sample)

@@ -18,10 +18,14 @@ from PIL import Image
 from manifold_ocr.code_hash import code_fingerprint
 from manifold_ocr.config import ModelConfig, Spaces
 from manifold_ocr.files import sha256_json
-from manifold_ocr.images import load_sample
 from manifold_ocr.models.base import ImageSource, Recognition, opened
 from manifold_ocr.models.ctc.decode import decode_frames, frame_count, line_pixels
-from manifold_ocr.models.ctc.features import FeatureCache, SampleKeys, round_features
+from manifold_ocr.models.ctc.features import (
+    FeatureCache,
+    SampleImages,
+    SampleKeys,
+    round_features,
+)
 from manifold_ocr.models.ctc.speller import CANDIDATES, Speller, load_speller
 from manifold_ocr.models.ctc.vocabulary import character_list
 from manifold_ocr.records import Sample
@@ -101,13 +105,13 @@ class CtcModel:
     def _sample_features(
         self, image_root: Path, cache: FeatureCache
     ) -> Callable[[Sample], np.ndarray]:
-        keys = SampleKeys(image_root)
+        keys, images = SampleKeys(image_root), SampleImages(image_root)
 
         def one(sample: Sample) -> np.ndarray:
             key = keys(sample)
             found = cache.get(key)
             if found is None:
-                found = self.features(load_sample(sample, image_root))
+                found = self.features(images(sample))
                 cache.put(key, found)
             return found
 
