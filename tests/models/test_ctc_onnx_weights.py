@@ -14,7 +14,12 @@ from manifold_ocr.models.ctc import model as ctc
 from manifold_ocr.models.ctc import torch_parts as parts
 from manifold_ocr.models.ctc.decode import line_pixels
 from manifold_ocr.models.ctc.onnx import OnnxBackbone, OnnxEarlyStages
-from manifold_ocr.models.ctc.onnx_weights import merged_backbone, touches_backbone
+from manifold_ocr.models.ctc.onnx_weights import (
+    merged_backbone,
+    merged_head,
+    quick_best,
+    touches_backbone,
+)
 from manifold_ocr.models.lora import add_lora, merge_adapter, save_adapter
 
 pytestmark = pytest.mark.torch
@@ -99,3 +104,47 @@ def test_an_untouched_backbone_keeps_its_bytes_and_its_early_stages_are_torchs(
         late = late_features(model, torch.from_numpy(found)[None])
     np.testing.assert_allclose(found, expected[0].numpy(), atol=1e-3 * float(expected.abs().max()))
     np.testing.assert_allclose(late, whole, atol=1e-3 * float(whole.abs().max()))
+
+
+def plain_best(head: bytes, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What onnxruntime itself finds in the graph as it was published."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(head, providers=["CPUExecutionProvider"])
+    best, probability = session.run(["best", "probability"], {"features": features})
+    return best, probability
+
+
+@pytest.mark.parametrize("adapter", [None, "early"])
+def test_the_best_classes_found_by_blocks_are_those_of_the_whole_bit_for_bit(
+    adapter: str | None, base_model: Path, changed: Folders
+) -> None:
+    head = merged_head(base_model, changed[adapter] if adapter else None)
+    backbone = OnnxBackbone(base_model)
+    for text in TEXTS:
+        features = backbone(line_pixels(draw_line(text)))[None, :, None]
+        for found, expected in zip(
+            plain_best(quick_best(head), features), plain_best(head, features), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@pytest.mark.parametrize("places", [(0, 18709), (935, 936), (5, 6), (17000, 17001)])
+def test_of_equally_probable_classes_the_first_is_best(
+    places: tuple[int, int], base_model: Path
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load_from_string(merged_head(base_model, None))
+    for item in model.graph.initializer:
+        if item.name.startswith("head.head."):
+            value = np.zeros(tuple(item.dims), np.float32)
+            if item.name.endswith("bias"):
+                value[list(places)] = 4.0
+            item.CopyFrom(numpy_helper.from_array(value, item.name))
+    head = model.SerializeToString()
+    features = np.random.default_rng(1).normal(size=(1, 384, 1, 3)).astype(np.float32)
+    best, probability = plain_best(quick_best(head), features)
+    assert best.tolist() == [[places[0]] * 3]
+    np.testing.assert_array_equal(probability, plain_best(head, features)[1])

@@ -18,6 +18,7 @@ from manifold_ocr.models.ctc.onnx_weights import (
     merged_backbone,
     merged_head,
     most_probable,
+    quick_best,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class OnnxHead:
 
     def __init__(self, base: Path, adapter: Path | None) -> None:
         """Load head.onnx of `base`; `adapter` is a LoRA folder, a full checkpoint or None."""
-        self._session = _session(merged_head(base, adapter))
+        self._session = _session(quick_best(merged_head(base, adapter)))
 
     def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the winning class and its probability for each frame, (T,) both."""
