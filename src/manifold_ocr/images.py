@@ -156,7 +156,7 @@ class Document:
         return self._file.dpi(frame, dpi, self.label(frame))
 
     def _check(self, frame: int) -> None:
-        if not 0 <= frame < len(self):
+        if not self._file.has(frame):
             raise UserError(
                 f"{self.path}: there is no page {frame + 1}; the file has {len(self)} page(s)"
             )
@@ -172,6 +172,9 @@ class _Frames:
             self._image = Image.open(path)
         self._frames = _page_frames(self._image)
         self.count = len(self._frames)
+
+    def has(self, frame: int) -> bool:
+        return 0 <= frame < self.count
 
     def size(self, frame: int, dpi: int, label: str) -> tuple[int, int]:
         image = self._at(frame, label)

@@ -1,7 +1,15 @@
-"""The pages of a PDF, rendered and read by PDFium."""
+"""The pages of a PDF, rendered and read by PDFium.
+
+PDFium takes a file's own /Count for the number of its pages; qpdf, through pikepdf, goes through
+the tree of pages (ISO 32000-2, 7.7.3). Where they differ the tree is right: a count that is too
+low would lose pages, one that is too high would make up some.
+"""
 
 import contextlib
+import io
+import logging
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +34,71 @@ class PdfPages:
             UserError: it cannot be opened, needs a password or has no page; says which.
         """
         try:
+            import pikepdf
             import pypdfium2
         except ModuleNotFoundError as error:
             raise UserError(
-                f"{path}: PDFs need pypdfium2: pip install 'manifold-ocr[pages]'"
+                f"{path}: PDFs need {error.name}: pip install 'manifold-ocr[pages]'"
             ) from error
+        logging.getLogger("pikepdf").setLevel(logging.CRITICAL)  # damage is told by the page
+        self._open, self._path, self._password = pikepdf.open, path, password or ""
+        self._load = pypdfium2.PdfDocument
         self._error = pypdfium2.PdfiumError
         try:
-            self._file = pypdfium2.PdfDocument(path, password=password)
+            self._file = self._load(path, password=password)
         except self._error as error:
             # PDFium's reason may be that of the file before: it sets none for one without pages
             if "password" in str(error).lower() and b"/Encrypt" in path.read_bytes():
                 hint = "the password is wrong" if password else "give its --password"
                 raise UserError(f"{path}: a PDF with a password; {hint}") from error
             raise UserError(f"{path}: not a PDF that can be read, or without any page") from error
-        with contextlib.suppress(self._error):
-            self._file.init_forms()
-        self.count = len(self._file)
-        if not self.count:
+        self._stated = len(self._file)
+        if not self._stated:
             self.close()
             raise UserError(f"{path}: a PDF without any page that can be read")
+        with contextlib.suppress(self._error):
+            self._file.init_forms()
+
+    def has(self, frame: int) -> bool:
+        """Return whether there is such a page; the tree is asked only where that is in doubt."""
+        if not 0 <= frame < self._stated:
+            return 0 <= frame < self.count
+        try:
+            self._file[frame].close()
+        except self._error:
+            return frame < self.count
+        return True
+
+    @cached_property
+    def count(self) -> int:
+        """The number of pages; from then on PDFium has all of them.
+
+        A page that the tree names and that is missing counts: it is damaged.
+        """
+        try:
+            with self._open(self._path, password=self._password) as file:
+                found = len(file.pages)  # takes missing ones out of the tree
+                if found > self._stated:
+                    self._repair(file)
+            if found >= self._stated:
+                return found
+            # as it is: inheriting attributes takes missing pages out too
+            with self._open(
+                self._path, password=self._password, inherit_page_attributes=False
+            ) as file:
+                return max(found, min(self._stated, _leaves(file.Root.Pages)))
+        except Exception:  # damage of any kind, on which PDFium has its own view
+            return self._stated
+
+    def _repair(self, file: Any) -> None:
+        """Take qpdf's copy of the file, in which the counts are right."""
+        copy = io.BytesIO()
+        file.save(copy)
+        repaired = self._load(copy.getvalue())
+        self._file.close()
+        self._file = repaired
+        with contextlib.suppress(self._error):
+            self._file.init_forms()
 
     def _page(self, frame: int, label: str) -> Any:
         try:
@@ -120,3 +173,16 @@ class PdfPages:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _leaves(node: Any) -> int:
+    """Return how many pages a node of a tree without loops names, missing ones included."""
+    waiting, count = [node], 0
+    while waiting:
+        kids = waiting.pop().get("/Kids", [])
+        for kid in kids:
+            if kid is not None and "/Kids" in kid:
+                waiting.append(kid)
+            else:
+                count += 1
+    return count

@@ -32,12 +32,12 @@ def file_of(objects):
     data, offsets = b"%PDF-1.7\n", []
     for number, body in enumerate(objects, 1):
         offsets.append(len(data))
-        data += b"%d 0 obj" % number + body + b"endobj\n"
+        data += b"%d 0 obj\n" % number + body + b"\nendobj\n"
     table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     size = len(objects) + 1
     return (
         data + b"xref\n0 %d\n0000000000 65535 f \n" % size + table
-        + b"trailer<</Root 1 0 R/Size %d>>startxref\n%d\n%%%%EOF" % (size, len(data))
+        + b"trailer\n<</Root 1 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF\n" % (size, len(data))
     )  # fmt: skip
 
 
@@ -61,6 +61,66 @@ def test_a_damaged_page_costs_that_page_only(tmp_path):
         for label, image in open_pages(tmp_path / "three.pdf"):
             found.append((label.rsplit("#")[1], dark(image) > 0))
     assert found == [("page=1", True), ("page=3", True)]
+
+
+def three(tree, *more):
+    """Return a file of three pages, objects 4, 6 and 8, under this tree; `more` are 10, ..."""
+    pages = pdf([(LETTER, words(text)) for text in (b"one", b"two", b"three")])
+    objects = [part.split(b"obj", 1)[1] for part in pages.split(b"endobj\n")[:-1]]
+    return file_of([objects[0], b"<</Type/Pages" + tree + b">>", *objects[2:], *more])
+
+
+KIDS = b"/Kids[4 0 R 6 0 R 8 0 R]"
+LOW = b"<</Type/Pages/Parent 2 0 R/Kids[6 0 R 8 0 R]/Count 1>>"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(three(KIDS + b"/Count " + stated)
+          for stated in (b"1", b"2", b"0", b"-3", b"7", b"99999", b"99999999", b"/Three")),
+        three(KIDS),
+        three(b"/Kids[4 0 R 10 0 R]/Count 2", LOW),
+    ],
+)  # fmt: skip
+def test_a_wrong_count_loses_no_page_and_makes_none_up(tmp_path, data):
+    (tmp_path / "three.pdf").write_bytes(data)
+    pdfminer = pytest.importorskip("pdfminer.pdfpage")
+    with open(tmp_path / "three.pdf", "rb") as file:
+        counted = len(list(pdfminer.PDFPage.get_pages(file)))
+    with Document(tmp_path / "three.pdf") as document:
+        assert len(document) == counted == 3
+        texts = [document.text_layer(frame)[0][1] for frame in range(3)]
+        assert texts == ["one", "two", "three"]
+        with pytest.raises(UserError, match=r"no page 4; the file has 3 page"):
+            document.render(3)
+    with Document(tmp_path / "three.pdf") as document:  # without being counted first
+        assert dark(document.render(2)) > 0
+
+
+def test_a_missing_page_is_told_beside_a_count(tmp_path):
+    (tmp_path / "two.pdf").write_bytes(three(b"/Kids[4 0 R 60 0 R 8 0 R]/Count 3"))
+    found = []
+    with pytest.raises(UserError, match="page is damaged"):
+        found += [label for label, _ in open_pages(tmp_path / "two.pdf")]
+    with Document(tmp_path / "two.pdf") as document:
+        assert len(document) == 3
+
+
+def test_a_wrong_count_under_a_password(tmp_path):
+    import pikepdf
+
+    path = tmp_path / "locked.pdf"
+    path.write_bytes(three(KIDS + b"/Count 3"))
+    with pikepdf.open(path, allow_overwriting_input=True) as file:
+        plain = pikepdf.ObjectStreamMode.disable
+        file.save(path, encryption=pikepdf.Encryption("a", "b"), object_stream_mode=plain)
+    assert path.read_bytes().count(b"/Count 3") == 1
+    path.write_bytes(path.read_bytes().replace(b"/Count 3", b"/Count 2"))
+    with Document(path, "b") as document:
+        assert [document.text_layer(k)[0][1] for k in range(len(document))] == [
+            "one", "two", "three"
+        ]  # fmt: skip
 
 
 def test_a_huge_page_is_rendered_smaller(tmp_path):

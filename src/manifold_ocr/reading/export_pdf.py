@@ -41,7 +41,7 @@ class SearchablePdf:
     """A PDF under construction; pages are added in order, then it is saved once.
 
     Raises:
-        UserError: pikepdf is not installed (the `serve` extra).
+        UserError: pikepdf is not installed (the `pages` extra).
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class SearchablePdf:
             import pikepdf
         except ModuleNotFoundError as error:
             raise UserError(
-                "searchable PDFs need pikepdf: pip install 'manifold-ocr[serve]'"
+                "searchable PDFs need pikepdf: pip install 'manifold-ocr[pages]'"
             ) from error
         self._lib: Any = pikepdf
         self.pdf: Any = pikepdf.new()
