@@ -306,6 +306,34 @@ class TestIcdar:
         ]  # fmt: skip
         assert reasons(rejected) == [("Challenge4_Test_Task1_GT/gt_img_9.txt", "missing_image")]
 
+    def test_files_of_2013_in_their_official_folders(self, tmp_path):
+        """The formats are those of https://rrc.cvc.uab.es/?ch=2&com=tasks, lines of their files."""
+        image(tmp_path / "Challenge2_Training_Task12_Images/100.jpg")
+        image(tmp_path / "Challenge2_Test_Task12_Images/img_1.jpg")
+        write(
+            tmp_path / "Challenge2_Training_Task1_GT/gt_100.txt",
+            '158 128 411 181 "Footpath"\r\n443 128 501 169 "To"\r\n1 2 3 4 Colchester\r\n',
+        )
+        write(
+            tmp_path / "Challenge2_Test_Task1_GT/gt_img_1.txt",
+            '38, 43, 920, 215, "Tiredness"\n0, 699, 77, 830, "say \\"A, B\\" \\\\ 5"\n'
+            '1, 2, 3, 4, "###"\n5, 6, "C"\n10, 20, 30, 40, 50, 60, 70, 80, "kept"\n',
+        )
+        rows, rejected = read(tmp_path, "icdar2015")
+        assert [(row.split, row.text, row.box) for row in rows] == [
+            ("test", "Tiredness", (38, 43, 920, 215)),
+            ("test", 'say "A, B" \\ 5', (0, 699, 77, 830)),
+            ("test", '"kept"', (10, 20, 70, 80)),
+            ("train_val", "Footpath", (158, 128, 411, 181)),
+            ("train_val", "To", (443, 128, 501, 169)),
+        ]
+        assert reasons(rejected) == [
+            ("Challenge2_Test_Task1_GT/gt_img_1.txt:3", "unreadable_text"),
+            ("Challenge2_Test_Task1_GT/gt_img_1.txt:4", "broken_row"),
+            ("Challenge2_Training_Task1_GT/gt_100.txt:3", "broken_row"),
+        ]
+        assert '`38, 43, 920, 215, "Word"`' in rejected[-1].detail
+
     def test_ambiguous_stems_are_refused(self, tmp_path):
         image(tmp_path / "latest/img_1.jpg")
         for folder in ("task1", "task4"):

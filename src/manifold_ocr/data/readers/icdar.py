@@ -1,13 +1,17 @@
-"""ICDAR layouts: SROIE receipts (2019) and line lists of eight corners and a word (2015).
+"""ICDAR layouts: SROIE receipts (2019), lists of boxes and words of scene images (2013, 2015).
 
 A box file has one line per text line: eight integers (four corners, clockwise from top left)
 and the text, which may hold commas. A key file is JSON with company, date, address, total.
+
+A line of 2013 has left, top, right, bottom and the quoted text, between them spaces (training
+files) or commas (test files): https://rrc.cvc.uab.es/?ch=2&com=tasks, task 2.1.
 
 Official names: img_1.jpg with gt_img_1.txt; `###` marks what cannot be read. Folders such
 as ch4_training_images and ch4_test_images, or train and test, give the official splits.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -112,17 +116,30 @@ def _images(base: Path) -> list[tuple[str, str]]:
     raise UserError(f"{base}: no img/ folder; SROIE has img/ID.jpg, box/ID.csv, key/ID.json")
 
 
+_SIDE = r"\s*(-?\d+(?:\.\d+)?)(?:\s*,|\s)"
+_SIDES_AND_TEXT = re.compile(4 * _SIDE + r'\s*"(.*)"\s*')
+_ESCAPED = re.compile(r'\\(["\\])')
+
+
 def parse_box_line(line: str) -> tuple[Box, str]:
     """Return the bounding box and text of one line `x1,y1,x2,y2,x3,y3,x4,y4,text`.
 
-    Only the first eight commas separate: the text keeps its own.
+    Only the first eight commas separate: the text keeps its own. A line of 2013, `left top
+    right bottom "text"` with spaces or commas, has a backslash
+    before each quote and backslash of the text.
 
     Raises:
         ValueError: fewer than nine fields, or a corner that is no number.
     """
+    if found := _SIDES_AND_TEXT.fullmatch(line):
+        *sides, text = found.groups()
+        return bounding_box([float(side) for side in sides]), _ESCAPED.sub(r"\1", text).strip()
     fields = line.split(",", 8)
     if len(fields) < 9:
-        raise ValueError(f"9 comma-separated fields expected, {len(fields)} found")
+        raise ValueError(
+            f"9 comma-separated fields expected, {len(fields)} found (or 4 numbers and a text in "
+            'double quotes, as in `38, 43, 920, 215, "Word"`)'
+        )
     return bounding_box([float(field) for field in fields[:8]]), fields[8].strip()
 
 
