@@ -171,7 +171,16 @@ def write_image_settings(folder: Path, published: dict[str, Any]) -> None:
         }
     else:
         settings["size"] = {"longest_edge": 112}
-    write_json(folder / "preprocessor_config.json", settings)
+    write_processor(folder, published, settings)
+
+
+def write_processor(folder: Path, published: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Write the settings of pictures into the file in which the checkpoint publishes them."""
+    if "processor" in published:
+        value = {**published["processor"], "image_processor": settings}
+        write_json(folder / "processor_config.json", value)
+    else:
+        write_json(folder / "preprocessor_config.json", settings)
 
 
 def write_published(folder: Path, name: str) -> Path:
@@ -214,7 +223,7 @@ def write_real_shapes(folder: Path, name: str) -> Path:
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
     write_json(folder / "tokenizer_config.json", settings)
     write_json(folder / "config.json", published["config"])
-    write_json(folder / "preprocessor_config.json", published["preprocessor"])
+    write_processor(folder, published, published["preprocessor"])
     if published["generation"] is not None:
         write_json(folder / "generation_config.json", published["generation"])
     return folder

@@ -11,6 +11,8 @@ from PIL import Image
 from manifold_ocr.errors import UserError
 
 PLAIN_PROCESSORS = ("ViTImageProcessor", "DeiTImageProcessor")
+# Names that checkpoints state and transformers no longer has: Qwen2.5-VL's was in 4.49 alone.
+RENAMED = {"Qwen2_5_VLImageProcessor": "Qwen2VLImageProcessor"}
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ def library_processor(path: Path | str) -> Any:
 
     old_name = _name(_settings(Path(path)))
     try:
-        if old_name.endswith("FeatureExtractor"):  # Donut's checkpoints: the name before 2023
-            name = old_name.replace("FeatureExtractor", "ImageProcessorPil")
-            return getattr(transformers, name).from_pretrained(str(path))
+        name = RENAMED.get(old_name, old_name).replace("FeatureExtractor", "ImageProcessor")
+        if name != old_name:  # Donut's checkpoints have the name of before 2023
+            return getattr(transformers, f"{name}Pil").from_pretrained(str(path))
         return transformers.AutoImageProcessor.from_pretrained(str(path), backend="pil")
     except (OSError, ValueError, ImportError, AttributeError) as error:
         if "torchvision" in str(error):
@@ -88,9 +90,10 @@ def library_processor(path: Path | str) -> Any:
                 f"{path}: {old_name} needs torchvision; install the extra `vlm` (pip install "
                 "'manifold-ocr[vlm]'), or set model.processor_id to a checkpoint that needs none"
             ) from error
+        reason = str(error).split(". ", 1)[0]  # the library goes on with all that it knows
         raise UserError(
-            f"{path}: no usable image processor ({error}); set model.processor_id to a "
-            "checkpoint that has one"
+            f"{path}: no usable image processor {old_name!r} ({reason}); set model.processor_id "
+            "to a checkpoint that has one"
         ) from error
 
 
