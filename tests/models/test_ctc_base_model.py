@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,3 +174,47 @@ def test_a_line_is_read_through_onnxruntime_without_torch(base_model: Path) -> N
         [sys.executable, "-c", code, str(shipped)], capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_many_validation_lines_are_read_by_onnxruntime_as_torch_reads_few(
+    rank: int,
+    base_model: Path,
+    line_samples: tuple[Path, list[Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from manifold_ocr.config import LoraConfig, TrainConfig
+    from manifold_ocr.models.base import RunSpec
+    from manifold_ocr.models.ctc import train
+    from manifold_ocr.models.ctc.torch_parts import core
+
+    monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(tmp_path))
+    root, samples = line_samples
+    spec = RunSpec(
+        model=ModelConfig(id="pp-ocrv6-small"),
+        lora=LoraConfig(rank=rank),
+        train=TrainConfig(),
+        base=base_model,
+        image_root=root,
+    )
+    family = train.CtcTraining(spec)
+    trainee = family.build().eval()
+    untrained = list(family.read(trainee, samples))
+    torch.manual_seed(1)
+    layer = core(trainee.recognizer).head.head
+    moved = layer.lora_B["default"].weight if rank else layer.weight
+    with torch.no_grad():
+        moved.add_(torch.randn_like(moved) * 0.1)
+    few = list(family.read(trainee, samples))
+    monkeypatch.setattr(train, "GRAPH_ROWS", 1)
+    monkeypatch.setattr(trainee, "hidden", lambda *_: pytest.fail("torch read the lines"))
+    many = list(family.read(trainee, samples))
+    assert [row.text for row in many] == [row.text for row in few]
+    before, expected, found = (
+        np.array([row.confidence for row in rows], float) for rows in (untrained, few, many)
+    )
+    assert np.abs(expected - before).max() > 0.01
+    np.testing.assert_allclose(found, expected, atol=5e-4)
