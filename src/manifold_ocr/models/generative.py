@@ -71,7 +71,13 @@ def token_ids(tokenizer: Any, samples: Sequence[Sample]) -> Iterator[list[int]]:
     """Yield the ids of each sample's text without an end token; texts are tokenized in batches."""
     for start in range(0, len(samples), TOKENIZED):
         texts = [sample.text for sample in samples[start : start + TOKENIZED]]
-        yield from tokenizer(texts, add_special_tokens=False)["input_ids"]
+        encoded = tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        yield from encoded["input_ids"]
 
 
 def audit_labels(
