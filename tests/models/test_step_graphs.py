@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from manifold_ocr.models.kernels.cuda_graphs import StepGraphs
+from manifold_ocr.models.kernels.flat import FlatParameters
 
 pytestmark = [
     pytest.mark.torch,
@@ -34,6 +35,36 @@ def test_a_replay_gives_the_gradients_of_an_eager_step():
         for parameter, want in zip(model.parameters(), wanted, strict=True):
             torch.testing.assert_close(parameter.grad, want)
     assert len(graphs.captured) == 2
+
+
+def test_a_replay_gives_joined_weights_the_gradients_of_an_eager_step():
+    model = small_model().eval()
+    flat = model.flat_parameters = FlatParameters(list(model.parameters()))
+    graphs = StepGraphs(lambda batch: model(batch["x"]).square().sum(), model)
+    for rows in (3, 5, 3):
+        batch = {"x": torch.randn(rows, 8, device="cuda")}
+        model(batch["x"]).square().sum().backward()
+        flat.collect()
+        wanted, flat.whole.grad = flat.whole.grad, None
+        for _ in range(2):  # as two micro-batches of a step
+            (graphs(batch) / 2).backward()
+        torch.testing.assert_close(flat.whole.grad, wanted)
+        assert all(parameter.grad is None for parameter in model.parameters())
+        flat.whole.grad = None
+
+
+def test_released_steps_leave_no_memory_behind():
+    model = small_model().half()
+    before = torch.cuda.memory_reserved()
+    graphs = StepGraphs(lambda batch: model(batch["x"]).square().sum(), model)
+    for rows in (64, 128, 256):
+        batch = {"x": torch.randn(rows * 1024, 8, device="cuda", dtype=torch.half)}
+        graphs(batch).backward()
+    del batch
+    model.zero_grad()
+    graphs.release()
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() - before <= 4 << 20  # gradients and their like
 
 
 def test_each_replay_drops_other_values():

@@ -10,7 +10,7 @@ from torch import distributed, multiprocessing
 
 from manifold_ocr.models.base import Recognition
 from manifold_ocr.records import Sample
-from manifold_ocr.training.trainer import Agreement, from_first, read_shared
+from manifold_ocr.training.processes import Agreement, from_first, read_shared
 
 pytestmark = [pytest.mark.torch, pytest.mark.xdist_group("training_processes")]
 PROCESSES = 3

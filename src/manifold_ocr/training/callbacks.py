@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from manifold_ocr.resources import GpuMonitor
 from manifold_ocr.training.locking import StopRequest
-from manifold_ocr.training.trainer import Agreement
+from manifold_ocr.training.processes import Agreement
 
 CLOCKS = ("runtime", "per_second", "total_flos", "train_loss")
 

@@ -33,8 +33,8 @@ from manifold_ocr.training.callbacks import Conductor, LiveLog, ProgressLine, Sp
 from manifold_ocr.training.locking import rows_per_step, world_size
 from manifold_ocr.training.memory import longest_of, probe
 from manifold_ocr.training.preflight import overfit
+from manifold_ocr.training.processes import from_first
 from manifold_ocr.training.run_record import Run, Scorer
-from manifold_ocr.training.trainer import from_first
 
 RESULTS = "eval_results.json"
 PLAN = "batch.json"

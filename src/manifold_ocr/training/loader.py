@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from manifold_ocr.models.family import TrainingData
+from manifold_ocr.models.kernels.cross_entropy import IGNORED
 from manifold_ocr.models.prefetch import leave_signals_to_main
 from manifold_ocr.training.batches import StepSampler
 
@@ -70,7 +71,8 @@ def train_loader(
 ) -> DataLoader[tuple[int, Any]]:
     """Return the sampler's batches as the family collates them, the same for any `workers`.
 
-    Each has `rows`, the numbers of its rows, and `tokens`, how many its labels hold, too.
+    Each has `rows`, the numbers of its rows, and `tokens`, how many its labels hold, too;
+    where the loss is a mean over tokens (`answer_index`), `counted` is how many it counts.
     """
     lengths = rows.lengths
     if workers:  # tokenizers would warn at each fork that its threads stay behind
@@ -80,6 +82,8 @@ def train_loader(
         numbers = [number for number, _ in items]
         tokens = sum(lengths[number] for number in numbers)
         batch = collate([row for _, row in items])
+        if "answer_index" in batch:
+            batch["counted"] = int(batch["labels"].ne(IGNORED).sum())
         batch = {**batch, "rows": torch.tensor(numbers), "tokens": tokens}
         return _Packed(batch) if pinned and workers else batch
 

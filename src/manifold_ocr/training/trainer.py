@@ -4,32 +4,31 @@ Several processes (torchrun) share validation and agree on scores and on a stop.
 private members of Trainer, so pyproject.toml caps the version of transformers.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, zip_longest
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
-from manifold_ocr.models.base import Recognition
 from manifold_ocr.models.family import TrainingFamily
-from manifold_ocr.models.kernels.cross_entropy import IGNORED
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.checkpoints import mark_complete, prune
 from manifold_ocr.training.loader import NumberedRows, continue_epochs, end_workers, train_loader
+from manifold_ocr.training.optimizer import DirectOptimizer, FlatAdamW, join_weights
+from manifold_ocr.training.processes import from_first, read_shared
 
 LOSS_STATE = "loss_state.json"
 CHECK_EVERY = 16  # steps between looks at the loss on a GPU, where each look waits for it
 
 ScoreRows = Callable[[list[Prediction], int], dict[str, float]]
-T = TypeVar("T")
-Read = Callable[[Sequence[Sample]], Iterable[Recognition]]
 
 
 class OcrTrainer(Trainer):
@@ -72,6 +71,8 @@ class OcrTrainer(Trainer):
             seed=args.seed,
         )
         self._unchecked: list[tuple[int, Tensor, Tensor]] = []
+        self._losses: _OnItsWay | None = None
+        self._entry: _OnItsWay | None = None
         self._trained: list[nn.Parameter] = []
         self._loader: Any = None
         self.tokens_seen = 0
@@ -84,6 +85,24 @@ class OcrTrainer(Trainer):
             callbacks=callbacks,
         )
         self.model_accepts_loss_kwargs = False
+        self.flat = join_weights(self.model, args, self.get_decay_parameter_names)
+        if self.flat is not None:
+            self._trained = [self.flat.whole]
+            object.__setattr__(self.model, "zero_grad", self._forget_gradients)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Any:
+        """Return the library's optimizer, or the same over the joined weights."""
+        if self.flat is None or self.optimizer is not None:
+            return super().create_optimizer(model)
+        _, options = self.get_optimizer_cls_and_kwargs(self.args)
+        self.optimizer = FlatAdamW(self.flat, self.args.weight_decay, **options)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the library's scheduler, which wraps the optimizer's step: the direct one."""
+        if type(self.optimizer) is AcceleratedOptimizer:
+            self.optimizer.__class__ = DirectOptimizer
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def get_train_dataloader(self) -> Any:
         """Return batches of rows of similar length, the same for any number of workers."""
@@ -122,8 +141,12 @@ class OcrTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        loss = loss / self.current_gradient_accumulation_steps
+        if self.current_gradient_accumulation_steps > 1:
+            loss = loss / self.current_gradient_accumulation_steps
         self.accelerator.backward(loss)
+        if self.flat is not None:
+            self.flat.collect()
+        self._write_entry()
         detached: Tensor = loss.detach()
         return detached
 
@@ -148,44 +171,96 @@ class OcrTrainer(Trainer):
         """
         rows = inputs.pop("rows")
         self.tokens_seen += inputs.pop("tokens")
-        own = _answer_tokens(inputs)
-        outputs = model(**inputs)
+        own = inputs.pop("counted", None)
+        outputs = model(**inputs) if own is None else model(**inputs, num_items_in_batch=own)
         loss = outputs["loss"]
         self._unchecked.append((self.state.global_step + 1, loss.detach(), rows))
-        if loss.device.type == "cpu" or len(self._unchecked) >= CHECK_EVERY:
+        if loss.device.type == "cpu":
             self.check_losses()
-        if own is not None and num_items_in_batch is not None:
-            parts = self.current_gradient_accumulation_steps * self.args.world_size
+        elif len(self._unchecked) >= CHECK_EVERY:
+            self._send_losses()
+        parts = self.current_gradient_accumulation_steps * self.args.world_size
+        if own is not None and num_items_in_batch is not None and parts > 1:
             loss = loss * (own * parts / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device
-    ) -> Tensor | None:
+    ) -> Tensor | int | None:
         """Return how many tokens a step's loss counts on all GPUs; None: its mean is by rows."""
-        counts = [_answer_tokens(batch) for batch in batch_samples]
+        counts = [batch.get("counted") for batch in batch_samples]
         known = [count for count in counts if count is not None]
         if not known or len(known) < len(counts):
             return None
-        total = torch.stack(known).sum().to(device)
-        if self.args.world_size > 1:
-            total = self.accelerator.gather(total).sum()
-        return total
+        if self.args.world_size == 1:
+            return int(sum(known))
+        total: Tensor = self.accelerator.gather(torch.tensor(sum(known), device=device))
+        return torch.sum(total)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: the library's guess counts all parameters anew at every step, for nothing."""
         return 0
 
+    def _send_losses(self) -> None:
+        """Look at the losses that were sent last time; send those since.
+
+        So no look waits for the GPU, which would be idle until its next step is prepared.
+        """
+        if self._losses is not None:
+            self._require_finite(*self._losses.arrived())
+        steps, losses, rows = zip(*self._unchecked, strict=True)
+        self._losses = _OnItsWay(torch.stack(losses), steps, rows)
+        self._unchecked.clear()
+
     def check_losses(self) -> None:
         """Raise UserError if a loss since the last look is NaN or infinite."""
-        for step, loss, rows in self._unchecked:
-            if not torch.isfinite(loss):
-                ids = ", ".join(self.train_samples[int(row)].id for row in rows)
+        if self._losses is not None:
+            self._require_finite(*self._losses.arrived())
+            self._losses = None
+        if self._unchecked:
+            steps, losses, rows = zip(*self._unchecked, strict=True)
+            self._require_finite(torch.stack(losses).cpu(), steps, rows)
+            self._unchecked.clear()
+
+    def _require_finite(self, losses: Tensor, steps: Sequence[int], rows: Sequence[Tensor]) -> None:
+        for step, loss, numbers in zip(steps, losses.tolist(), rows, strict=True):
+            if not math.isfinite(loss):
+                ids = ", ".join(self.train_samples[int(row)].id for row in numbers)
                 raise UserError(
-                    f"the loss became {loss.item()} at step {step} on rows {ids}: look at these "
+                    f"the loss became {loss} at step {step} on rows {ids}: look at these "
                     "images and labels, or lower train.learning_rate"
                 )
-        self._unchecked.clear()
+
+    def _maybe_log_save_evaluate(
+        self, tr_loss: Tensor, grad_norm: Any, *rest: Any, **named: Any
+    ) -> None:
+        """Do what is due after a step; an entry of the log alone is written during the next.
+
+        The library waits for the loss first: the GPU would be idle while the entry is written.
+        """
+        self._write_entry()
+        control, state = self.control, self.state
+        due = control.should_log and state.global_step > self._globalstep_last_logged
+        wait = control.should_evaluate or control.should_save or self.args.world_size > 1
+        if not due or wait or tr_loss.device.type == "cpu" or not isinstance(grad_norm, Tensor):
+            super()._maybe_log_save_evaluate(tr_loss, grad_norm, *rest, **named)
+            return
+        steps = state.global_step - self._globalstep_last_logged
+        values = torch.stack([tr_loss, grad_norm.to(tr_loss.dtype)])
+        self._entry = _OnItsWay(values, steps, named["learning_rate"])
+        tr_loss -= tr_loss
+        self._globalstep_last_logged = state.global_step
+        control.should_log = False
+
+    def _write_entry(self) -> None:
+        """Write the entry of the log that was left to the step after it."""
+        if self._entry is None:
+            return
+        values, steps, learning_rate = self._entry.arrived()
+        self._entry = None
+        loss, norm = values.tolist()
+        self._total_loss_scalar += loss
+        self.log({"loss": loss / steps, "grad_norm": norm, "learning_rate": learning_rate})
 
     def evaluate(
         self,
@@ -280,65 +355,15 @@ class OcrTrainer(Trainer):
         self._globalstep_last_logged = state["last_logged"]
 
 
-def _answer_tokens(batch: Mapping[str, Any]) -> Tensor | None:
-    """Return how many tokens of a batch the loss counts, or None where it counts lines."""
-    return batch["labels"].ne(IGNORED).sum() if "answer_index" in batch else None
+class _OnItsWay:
+    """A tensor that the GPU sends while the CPU goes on, and what belongs to it."""
 
+    def __init__(self, values: Tensor, *beside: Any) -> None:
+        self.values, self.beside = values.to("cpu", non_blocking=True), beside
+        self.sent = torch.cuda.Event()
+        self.sent.record()
 
-# What the processes of torchrun do together: each function is called by all at the same place.
-
-
-def process_share() -> tuple[int, int]:
-    """Return (number of this process, number of processes); (0, 1) for one alone."""
-    if not distributed.is_initialized():
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
-
-
-def read_shared(read: Read, samples: Sequence[Sample]) -> list[Prediction]:
-    """Return a prediction for every sample, in order; of n processes each reads every n-th."""
-    rank, processes = process_share()
-    own = samples[rank::processes]
-    predictions = [
-        Prediction(id=s.id, text=r.text, confidence=r.confidence, vision_tokens=r.vision_tokens)
-        for s, r in zip(own, read(own), strict=True)
-    ]
-    if processes == 1:
-        return predictions
-    shares: list[Any] = [None] * processes
-    distributed.all_gather_object(shares, predictions)
-    return [found for found in chain.from_iterable(zip_longest(*shares)) if found is not None]
-
-
-def from_first(call: Callable[[], T]) -> T:
-    """Return what `call` gives in the first process, in every process; it runs there alone.
-
-    So all of them go on from one checkpoint, and come to the same best one by the same scores.
-    """
-    rank, processes = process_share()
-    found: list[Any] = [call() if rank == 0 else None]
-    if processes > 1:
-        distributed.broadcast_object_list(found)
-    result: T = found[0]
-    return result
-
-
-class Agreement:
-    """Whether any process requests something, known to all at the same step.
-
-    A signal reaches processes at different steps; one that stopped alone would leave the
-    others waiting for its gradients. The flags travel between CPUs, so no GPU is waited for.
-    """
-
-    def __init__(self) -> None:
-        """Make the group of all processes; one process alone needs none."""
-        several = process_share()[1] > 1
-        self.group = distributed.new_group(backend="gloo") if several else None
-
-    def any(self, request: bool) -> bool:
-        """Return whether any process requests it."""
-        if self.group is None:
-            return request
-        flag = torch.tensor(int(request))
-        distributed.all_reduce(flag, distributed.ReduceOp.MAX, group=self.group)
-        return bool(flag)
+    def arrived(self) -> tuple[Any, ...]:
+        """Return the tensor on the CPU and what belongs to it; wait for the first if need be."""
+        self.sent.synchronize()
+        return self.values, *self.beside

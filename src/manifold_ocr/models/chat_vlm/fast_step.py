@@ -220,6 +220,8 @@ class ChatStep:
 
     def release_graphs(self) -> None:
         """Free the captured steps and their memory; the next training step captures anew."""
+        if self.graphs is not None:
+            self.graphs.release()
         self.graphs = None
 
 

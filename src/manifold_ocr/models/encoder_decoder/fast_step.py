@@ -200,6 +200,8 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
 
     def release_graphs(self) -> None:
         """Free the captured steps and their memory; the next training step captures anew."""
+        if self.graphs is not None:
+            self.graphs.release()
         object.__setattr__(self, "graphs", None)
 
     def joined_bytes(self) -> int:

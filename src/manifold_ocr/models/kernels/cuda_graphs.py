@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from manifold_ocr.models.kernels.flat import FlatParameters
 from manifold_ocr.models.kernels.ops import HALF
 
 Batch = Mapping[str, Tensor]
@@ -38,8 +39,10 @@ class _Replayed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        scaled = torch._foreach_mul(ctx.graphs.gradients, grad)
-        return None, None, *scaled
+        graphs = ctx.graphs
+        if graphs.flat is not None:
+            return None, None, graphs.gradient * grad
+        return None, None, *torch._foreach_mul(graphs.gradients, grad)
 
 
 class StepGraphs:
@@ -48,7 +51,8 @@ class StepGraphs:
     `loss_sum` must read nothing but its batch and the model, keep every shape fixed and
     never wait for the GPU. The trainable parameters' storage must not move (in-place updates
     are fine). One replay must be followed by its backward before the next: gradients live in
-    one set of buffers.
+    one set of buffers. Where they are parts of one tensor (`model.flat_parameters`), that
+    tensor is given the gradient, not they.
     """
 
     def __init__(
@@ -65,17 +69,29 @@ class StepGraphs:
         self.model = model
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.refused = False
-        self.addresses = [p.data_ptr() for p in self.parameters]
-        self.gradients = [torch.zeros_like(p) for p in self.parameters]
+        # A model is moved as a whole: two weights tell, without a look at hundreds in each step.
+        self.watched = [*self.parameters[:1], *self.parameters[-1:]]
+        self.addresses = [p.data_ptr() for p in self.watched]
         dtypes = {p.dtype for p in model.parameters()} & set(HALF)
         half = dtypes.pop() if len(dtypes) == 1 else None
-        self.halves = [torch.empty_like(p, dtype=half) for p in self.parameters if half]
+        self.flat: FlatParameters | None = getattr(model, "flat_parameters", None)
+        if self.flat is None:
+            self.anchors = self.parameters
+            self.gradients = [torch.zeros_like(p) for p in self.parameters]
+            self.halves = [torch.empty_like(p, dtype=half) for p in self.parameters if half]
+        else:
+            self.anchors = [self.flat.whole]
+            self.gradient = torch.zeros_like(self.flat.whole)
+            self.gradients = self.flat.views(self.gradient)
+            self.half = torch.zeros_like(self.flat.whole, dtype=half)
+            self.halves = self.flat.views(self.half) if half else []
         self.pool = torch.cuda.graph_pool_handle()
+        self.stream = torch.cuda.Stream()
         self.captured: dict[tuple[Any, ...], _Captured] = {}
 
     def usable(self) -> bool:
         """Return whether the parameters are where they were at capture."""
-        return self.addresses == [p.data_ptr() for p in self.parameters]
+        return self.addresses == [p.data_ptr() for p in self.watched]
 
     def __call__(self, batch: Batch) -> Tensor | None:
         """Return the loss of a batch, or None when its shape has no graph and gets none."""
@@ -91,16 +107,28 @@ class StepGraphs:
             except RuntimeError as error:  # a kernel that cannot be captured: train eagerly
                 print(f"train: this step cannot be a CUDA graph ({str(error).splitlines()[0]})")
                 self.refused = True
-                self.captured.clear()  # their dropout belongs to the generator's former state
+                self.release()  # their dropout belongs to the generator's former state
                 return None
         for name, value in batch.items():
             captured.inputs[name].copy_(value, non_blocking=True)
-        return _Replayed.apply(self, captured, *self.parameters)
+        return _Replayed.apply(self, captured, *self.anchors)
+
+    def release(self) -> None:
+        """Free the captured steps, and the libraries' workspaces that only they used.
+
+        cuBLAS keeps one of 32 MiB for each stream that it ever worked on.
+        """
+        self.captured.clear()
+        torch.cuda.synchronize()
+        torch._C._cuda_clearCublasWorkspaces()
 
     def _step(self, batch: Batch) -> Tensor:
         with torch.enable_grad(), twins(self.model) as parameters:
             if self.halves:  # all casts of the step in one
-                torch._foreach_copy_(self.halves, [p.detach() for p in parameters])
+                if self.flat is None:
+                    torch._foreach_copy_(self.halves, [p.detach() for p in parameters])
+                else:
+                    self.half.copy_(self.flat.whole.detach())
                 for parameter, half in zip(parameters, self.halves, strict=True):
                     parameter.lowered = half  # type: ignore[attr-defined]
             loss = self.loss_sum(batch)
@@ -114,24 +142,26 @@ class StepGraphs:
 
     def _capture(self, batch: Batch) -> _Captured:
         inputs = {name: value.clone() for name, value in batch.items()}
-        stream = torch.cuda.Stream()
+        stream = self.stream
         stream.wait_stream(torch.cuda.current_stream())
         generator = torch.cuda.get_rng_state()
-        with torch.cuda.stream(stream):  # libraries set themselves up outside the capture
+        # Libraries set themselves up outside the capture, on its stream: a workspace that they
+        # took within it would hold a piece of the pool after its graphs have gone.
+        with torch.cuda.stream(stream):
             self._step(self.trial(inputs))
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.set_rng_state(generator)  # the trial step must not shift later dropout
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        with capture(graph, self.pool):
+        with capture(graph, self.pool, stream):
             loss = self._step(inputs)
         return _Captured(graph, inputs, loss)
 
 
 @contextmanager
-def capture(graph: torch.cuda.CUDAGraph, pool: Any) -> Iterator[None]:
-    """Capture what is run inside as `graph`; a failure leaves the GPU fit for eager steps.
+def capture(graph: torch.cuda.CUDAGraph, pool: Any, side: torch.cuda.Stream) -> Iterator[None]:
+    """Capture what is run inside, on `side`, as `graph`; a failure leaves the GPU fit for others.
 
     PyTorch then stays on the capture's stream, with a generator that refuses to work outside
     a capture and an allocator that still serves the pool.
@@ -140,7 +170,8 @@ def capture(graph: torch.cuda.CUDAGraph, pool: Any) -> Iterator[None]:
     stream, generator = torch.cuda.current_stream(), torch.cuda.default_generators[device]
     state = generator.clone_state()
     try:
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode=OTHER_THREADS_MAY_WORK):
+        mode = OTHER_THREADS_MAY_WORK
+        with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode=mode):
             yield
     except RuntimeError:
         torch.cuda.set_stream(stream)
