@@ -321,6 +321,16 @@ def test_no_other_site_may_read_an_answer_and_docs_load_nothing(server):
     assert schema["components"]["schemas"]["JobOut"]["examples"]
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_the_description_asks_for_a_key_where_the_server_does(server, tmp_path, asks):
+    add_key(tmp_path / "keys.json", "alice", 100)
+    client = server(keys=tmp_path / "keys.json") if asks else server()
+    schema = client.get("/openapi.json").json()
+    assert ("securitySchemes" in schema["components"]) == asks
+    assert ("security" in schema["paths"]["/api/ocr"]["post"]) == asks
+    assert (client.get("/v1/models").status_code == 401) == asks
+
+
 def test_jobs_survive_the_server_and_none_ends_twice(tmp_path):
     store = JobStore(tmp_path)
     kept, running, waited = (

@@ -84,11 +84,22 @@ def test_refusals_have_the_shape_that_clients_read(server, parts, settings, stat
     assert word in error["message"] and error["type"] == "invalid_request_error"
 
 
+def test_a_body_over_the_limit_is_refused_in_the_same_shape(server):
+    client = server(bounds=Bounds(bytes=1000, pages=20, pixels=1_000_000))
+    answer = ask(client, image(b"x" * 200_000))
+    assert answer.status_code == 413 and "over" in answer.json()["error"]["message"]
+    assert "over" in client.post("/api/ocr", content=b"x" * 200_000).json()["detail"]
+
+
 def test_keys_are_those_of_the_api(server, tmp_path):
     key = add_key(tmp_path / "keys.json", "mine", 1)
     client = server(keys=tmp_path / "keys.json")
     assert client.get("/v1/models").status_code == 401
     assert ask(client, image(png())).json()["error"]["message"] == "a key is needed"
+    large = {"messages": [{"role": "user", "content": "x" * 100_000}]}  # refused before it is read
+    assert client.post("/v1/chat/completions", json=large).json()["error"]["message"] == (
+        "a key is needed"
+    )
     bearer = {"Authorization": f"Bearer {key}"}
     assert ask(client, image(png()), headers=bearer).status_code == 200
     late = ask(client, image(png()), headers=bearer)

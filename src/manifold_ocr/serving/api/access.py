@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from manifold_ocr.serving.api import schemas
@@ -53,3 +53,16 @@ def _who(
 
 
 Who = Annotated[Key, Depends(_who)]
+
+
+class OpenApp(FastAPI):
+    """An application that anyone may use: its description asks for no key."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        described = super().openapi()
+        described["components"].pop("securitySchemes", None)
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                operation.pop("security", None)
+        return described

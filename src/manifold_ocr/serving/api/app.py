@@ -19,12 +19,12 @@ from starlette.routing import Match
 from manifold_ocr import __version__
 from manifold_ocr.compression.verify import Candidate
 from manifold_ocr.serving.api import schemas
-from manifold_ocr.serving.api.access import COMMON, DOCUMENT, Who, errors
+from manifold_ocr.serving.api.access import COMMON, DOCUMENT, OpenApp, Who, errors
 from manifold_ocr.serving.api.answers import MEDIA, accept, answer, document, ended_job, fields
 from manifold_ocr.serving.api.chat import add_chat
 from manifold_ocr.serving.api.jobs import ENDED, Job
 from manifold_ocr.serving.api.keys import Key
-from manifold_ocr.serving.api.middleware import FORM_BYTES, BodyLimit, KeyFirst, RequestLog
+from manifold_ocr.serving.api.middleware import FORM_BYTES, BodyLimit, KeyFirst, RequestLog, problem
 from manifold_ocr.serving.api.service import Service
 from manifold_ocr.serving.api.work import ServerSettings
 from manifold_ocr.serving.documents import Reader
@@ -50,7 +50,7 @@ def create_app(settings: ServerSettings, load: Callable[[], tuple[Reader, str]])
         yield
         await run_in_threadpool(service.stop)
 
-    app = FastAPI(
+    app = (FastAPI if settings.keys else OpenApp)(
         title="manifold-ocr", version=__version__, lifespan=lifespan,
         docs_url=None, redoc_url=None,  # their pages load scripts from elsewhere
     )  # fmt: skip
@@ -86,12 +86,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def _problem(request: Request, detail: str, status: int, headers: dict[str, str]) -> Response:
-    """Return an error as this API has it, or below /v1 as clients of OpenAI's API read it."""
-    body: dict[str, Any] = {"detail": detail}
-    if request.url.path.startswith("/v1/"):
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        body = {"error": {"message": detail, "type": kind, "param": None, "code": None}}
-    return JSONResponse(body, status, headers)
+    return JSONResponse(problem(request.url.path, detail, status), status, headers)
 
 
 PagesField = Annotated[

@@ -30,6 +30,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(row, ensure_ascii=False)
 
 
+def problem(path: str, detail: str, status: int) -> dict[str, Any]:
+    """Return the body of an error: ours, or below /v1 what clients of OpenAI's API read."""
+    if not path.startswith("/v1/"):
+        return {"detail": detail}
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": detail, "type": kind, "param": None, "code": None}}
+
+
+async def _refuse(scope: Scope, send: Send, detail: str, status: int, **headers: str) -> None:
+    """Answer without reading a body; the connection ends with it."""
+    body = json.dumps(problem(scope["path"], detail, status)).encode()
+    names = {"content-type": "application/json", "connection": "close", **headers}
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in names.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
 class _TooLargeBody(Exception):  # noqa: N818
     pass
 
@@ -48,7 +65,7 @@ class BodyLimit:
             return
         stated = dict(scope["headers"]).get(b"content-length", b"0")
         if stated.isdigit() and int(stated) > self._most:
-            await self._refuse(send)
+            await self._refuse(scope, send)
             return
         got, refused = 0, False
 
@@ -66,19 +83,16 @@ class BodyLimit:
                 await send(message)
             elif not refused:
                 refused = True
-                await self._refuse(send)
+                await self._refuse(scope, send)
 
         try:
             await self._app(scope, counted, sent)
         except _TooLargeBody:
             if not refused:
-                await self._refuse(send)
+                await self._refuse(scope, send)
 
-    async def _refuse(self, send: Send) -> None:
-        body = json.dumps({"detail": f"the request is over {self._most:,} bytes"}).encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    async def _refuse(self, scope: Scope, send: Send) -> None:
+        await _refuse(scope, send, f"the request is over {self._most:,} bytes", 413)
 
 
 class KeyFirst:
@@ -94,12 +108,7 @@ class KeyFirst:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] == "http" and not self._allowed(dict(scope["headers"])):
-            body = b'{"detail": "a key is needed"}'
-            names = {"content-type": "application/json", "www-authenticate": "Bearer",
-                     "connection": "close"}  # fmt: skip
-            headers = [(name.encode(), value.encode()) for name, value in names.items()]
-            await send({"type": "http.response.start", "status": 401, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await _refuse(scope, send, "a key is needed", 401, www_authenticate="Bearer")
             return
         await self._app(scope, receive, send)
 
