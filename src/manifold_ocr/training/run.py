@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -126,11 +128,31 @@ def rehearsal_rows(config: TrainConfig, rows: int) -> list[Sample]:
     listing = folder / "rows.jsonl"
     if not listing.is_file():
         print(f"train: drawing {count} rehearsal lines")
-        drawn = rehearsal.write_rehearsal(
-            folder, count, config.seed, languages, config.rehearsal_degraded
-        )
+        with imported_beside("manifold_ocr.training.fit"):  # a run with new lines will train
+            drawn = rehearsal.write_rehearsal(
+                folder, count, config.seed, languages, config.rehearsal_degraded
+            )
         write_rows(listing, drawn)
     return [_absolute(sample, folder) for sample in read_samples(listing)]
+
+
+@contextlib.contextmanager
+def imported_beside(module: str) -> Iterator[None]:
+    """Import a module that takes seconds on a thread, while the body waits for other processes.
+
+    What the import raises is left to the import that needs the module.
+    """
+
+    def load() -> None:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def _absolute(sample: Sample, folder: Path) -> Sample:
