@@ -53,6 +53,20 @@ def test_a_replay_gives_joined_weights_the_gradients_of_an_eager_step():
         flat.whole.grad = None
 
 
+def test_steps_are_captured_anew_once_frozen_weights_were_written():
+    model = small_model()
+    model[2].requires_grad_(False)
+    graphs = StepGraphs(lambda batch: model(batch["x"]).square().sum(), model)
+    graphs({"x": torch.randn(4, 8, device="cuda")}).backward()
+    with torch.no_grad():
+        model[0].weight.add_(1)  # what an optimizer does
+    assert graphs.usable()
+    with torch.no_grad():
+        for weight in model.parameters():  # as DistributedDataParallel does
+            weight.copy_(weight.clone())
+    assert not graphs.usable()
+
+
 def test_released_steps_leave_no_memory_behind():
     model = small_model().half()
     before = torch.cuda.memory_reserved()

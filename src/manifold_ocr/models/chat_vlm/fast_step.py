@@ -214,7 +214,9 @@ class ChatStep:
             return answer_loss(hidden, head, batch["targets"], batch["index"], chosen=True)
 
     def _replay(self, batch: dict[str, Tensor]) -> Tensor | None:
-        if self.graphs is None or not self.graphs.usable():
+        if self.graphs is not None and not self.graphs.usable():
+            self.release_graphs()
+        if self.graphs is None:
             self.graphs = StepGraphs(self.language_loss, self.model)
         return self.graphs(batch)
 

@@ -192,8 +192,10 @@ class FastVisionEncoderDecoder(VisionEncoderDecoderModel):
         )
 
     def _replay(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        if self.graphs is not None and not self.graphs.usable():
+            self.release_graphs()
         graphs = self.graphs
-        if graphs is None or not graphs.usable():
+        if graphs is None:
             graphs = StepGraphs(self.loss_sum, self, _few_rows)
             object.__setattr__(self, "graphs", graphs)
         return graphs(batch)

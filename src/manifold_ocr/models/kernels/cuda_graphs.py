@@ -68,10 +68,10 @@ class StepGraphs:
         self.loss_sum = loss_sum
         self.model = model
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        frozen = [p for p in model.parameters() if not p.requires_grad]
+        self.frozen = [*frozen[:1], *frozen[-1:]]
         self.refused = False
-        # A model is moved as a whole: two weights tell, without a look at hundreds in each step.
-        self.watched = [*self.parameters[:1], *self.parameters[-1:]]
-        self.addresses = [p.data_ptr() for p in self.watched]
+        self.state = self._weights()
         dtypes = {p.dtype for p in model.parameters()} & set(HALF)
         half = dtypes.pop() if len(dtypes) == 1 else None
         self.flat: FlatParameters | None = getattr(model, "flat_parameters", None)
@@ -90,8 +90,18 @@ class StepGraphs:
         self.captured: dict[tuple[Any, ...], _Captured] = {}
 
     def usable(self) -> bool:
-        """Return whether the parameters are where they were at capture."""
-        return self.addresses == [p.data_ptr() for p in self.watched]
+        """Return whether the weights are where they were, and the frozen ones as they were.
+
+        What is made of frozen weights (a padded head, joined products) is made anew once they
+        were written to, as DistributedDataParallel does when it begins: a captured step would
+        go on reading the copies of before.
+        """
+        return self.state == self._weights()
+
+    def _weights(self) -> list[tuple[int, int]]:
+        """Return address and version; models are moved and written as wholes: few weights tell."""
+        trained = [(p.data_ptr(), 0) for p in (self.parameters[0], self.parameters[-1])]
+        return trained + [(p.data_ptr(), p._version) for p in self.frozen]
 
     def __call__(self, batch: Batch) -> Tensor | None:
         """Return the loss of a batch, or None when its shape has no graph and gets none."""
