@@ -298,7 +298,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="one kind of input")
+    parser.add_argument("--only", default="", choices=["", *seeds()], help="one kind of input")
     options = parser.parse_args()
     importlib.import_module("datasets")  # once, not in every child
     rng = random.Random(options.seed)
