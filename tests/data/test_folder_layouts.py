@@ -202,6 +202,24 @@ class TestPaddle:
             ("rec_gt_train.txt:3", "broken_row"), ("train/w1.png", "missing_label"),
         ]  # fmt: skip
 
+    def test_icdars_lists_of_words(self, tmp_path):
+        """Task 2.3 of https://rrc.cvc.uab.es/?ch=2&com=tasks: `image, "text"`, with escapes."""
+        for name in ("word_1.png", "word_2.png", "word_3.png"):
+            image(tmp_path / name, (40, 20))
+        write(
+            tmp_path / "gt.txt",
+            'word_1.png, "Tiredness"\r\nword_2.png, "A, \\"B\\" \\\\"\r\n'
+            'word_9.png, "x"\r\nword\r\n',
+        )
+        rows, rejected = read(tmp_path)
+        assert [(row.image, row.text) for row in rows] == [
+            ("word_1.png", "Tiredness"), ("word_2.png", 'A, "B" \\')
+        ]  # fmt: skip
+        assert reasons(rejected) == [
+            ("gt.txt:3", "missing_image"), ("gt.txt:4", "broken_row"),
+            ("word_3.png", "missing_label"),
+        ]  # fmt: skip
+
     def test_detection_labels(self, tmp_path):
         image(tmp_path / "p 1.jpg")
         points = [[80, 100], [260, 100], [260, 144], [80, 144]]

@@ -94,6 +94,11 @@ def unlisted(root: Path, folder: str, listed: Collection[str]) -> Iterator[str]:
                 yield path
 
 
+def unescaped(text: str) -> str:
+    """Return a quoted text of ICDAR's label files without the backslash before `"` and itself."""
+    return re.sub(r'\\(["\\])', r"\1", text)
+
+
 def bounding_box(points: Sequence[float]) -> Box:
     """Return (x0, y0, x1, y1) around a flat polygon x1, y1, x2, y2, ...
 

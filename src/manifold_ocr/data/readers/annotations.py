@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manifold_ocr.data.formats import EncodingError, bounding_box, is_image, read_text
+from manifold_ocr.data.formats import EncodingError, bounding_box, is_image, read_text, unescaped
 from manifold_ocr.data.readers.pairs import FolderView, ImageFinder
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json
@@ -22,6 +22,7 @@ UNREADABLE = frozenset((".", "###", "*"))  # TextOCR; ICDAR and PaddleOCR
 _SPLITS = {"train": "train", "val": "val", "test": "test"}
 _NO_LANGUAGE = frozenset(("na", "n/a", "not english", "non-english", "none", ""))
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an upload
+_QUOTED = re.compile(r'([^,]+),\s*"(.*)"')
 _PADDLE_SPLIT = re.compile(r"(?:^|_)(train|val|test)(?:_|\.|$)")
 
 Rows = Iterator[RawRow | Rejection]
@@ -240,11 +241,12 @@ def _percent_box(value: dict[str, Any], size: tuple[int, int]) -> Box:
     return (round(x0, 2), round(y0, 2), round(x1, 2), round(y1, 2))
 
 
-# --- PaddleOCR: `image TAB text` (rec_gt_train.txt), `image TAB [{transcription, points}]`
+# --- PaddleOCR: `image TAB text` (rec_gt_train.txt), `image TAB [{transcription, points}]`,
+# and ICDAR's word lists (gt.txt): `image, "text"`, task 2.3 of https://rrc.cvc.uab.es/?ch=2&com=tasks
 
 
 def is_paddle(path: Path) -> bool:
-    """Say whether a text file starts with an image's path and a tab."""
+    """Say whether a text file starts with an image's path and its label."""
     if path.suffix.lower() != ".txt" or path.name == "fileState.txt":  # PPOCRLabel's own notes
         return False
     try:
@@ -252,7 +254,17 @@ def is_paddle(path: Path) -> bool:
             head = file.readline(4096)
     except OSError:
         return False
-    return "\t" in head and is_image(head.split("\t", 1)[0].strip())
+    return is_image(_image_and_label(head)[0])
+
+
+def _image_and_label(line: str) -> tuple[str, str]:
+    """Return the path and the label that a line names; two empty texts for any other line."""
+    if "\t" in line:
+        path, _, label = line.partition("\t")
+        return path.strip(), label
+    if quoted := _QUOTED.fullmatch(line.rstrip()):
+        return quoted[1].strip(), unescaped(quoted[2])
+    return "", ""
 
 
 def paddle_rows(view: FolderView) -> Rows:
@@ -272,16 +284,18 @@ def paddle_rows(view: FolderView) -> Rows:
                 yield view.reject(name, "wrong_encoding", str(error))
             continue
         for number, line in enumerate(lines, 1):
-            stated, tab, label = line.partition("\t")
             if not line.strip():
                 continue
-            image, problem = finder.find(stated.strip(), name)
+            stated, label = _image_and_label(line)
+            image, problem = finder.find(stated, name)
             labeled.add(image)
             if number % view.parts == view.part:
                 where = f"{name}:{number}"
-                if not tab or not image:
-                    reason = "missing_image" if tab else "broken_row"
-                    detail = str(problem) if tab else "no tab between image and label"
+                if not image:
+                    reason = "missing_image" if stated else "broken_row"
+                    detail = (
+                        str(problem) if stated else 'neither `image TAB label` nor `image, "label"`'
+                    )
                     yield view.reject(where, reason, detail)
                     continue
                 yield from _paddle_line(view, image, label, where, splits[name])

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from manifold_ocr.data.fetch import fetch
-from manifold_ocr.data.formats import EncodingError, bounding_box, is_image, read_text, walk_files
+from manifold_ocr.data.formats import (
+    EncodingError,
+    bounding_box,
+    is_image,
+    read_text,
+    unescaped,
+    walk_files,
+)
 from manifold_ocr.data.readers.pairs import split_of
 from manifold_ocr.data.sources import SOURCES, CommonOptions, corpus_options
 from manifold_ocr.errors import UserError
@@ -118,7 +125,6 @@ def _images(base: Path) -> list[tuple[str, str]]:
 
 _SIDE = r"\s*(-?\d+(?:\.\d+)?)(?:\s*,|\s)"
 _SIDES_AND_TEXT = re.compile(4 * _SIDE + r'\s*"(.*)"\s*')
-_ESCAPED = re.compile(r'\\(["\\])')
 
 
 def parse_box_line(line: str) -> tuple[Box, str]:
@@ -133,7 +139,7 @@ def parse_box_line(line: str) -> tuple[Box, str]:
     """
     if found := _SIDES_AND_TEXT.fullmatch(line):
         *sides, text = found.groups()
-        return bounding_box([float(side) for side in sides]), _ESCAPED.sub(r"\1", text).strip()
+        return bounding_box([float(side) for side in sides]), unescaped(text).strip()
     fields = line.split(",", 8)
     if len(fields) < 9:
         raise ValueError(
