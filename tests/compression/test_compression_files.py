@@ -1,4 +1,5 @@
 import hashlib
+import lzma
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from manifold_ocr.compression import archive, lossless
 from manifold_ocr.compression.archive import Manifold, build, build_document, rebuild
 from manifold_ocr.compression.lossless import DamagedError, Reader, pack_bits, varint
 from manifold_ocr.compression.signatures import Codec
+from manifold_ocr.compression.sizes import xz
 from manifold_ocr.errors import UserError
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "codec_corpus"
@@ -205,3 +207,11 @@ def test_packed_bits_round_trip(case):
     reader = Reader(pack_bits(values, width), "x")
     assert reader.bits(len(values), width) == values
     reader.end()
+
+
+@pytest.mark.parametrize("length", [0, 1, 400, 65_535, 65_536, 65_537, 300_000])
+def test_xz_with_a_small_dictionary_is_as_small_as_the_preset(length):
+    text = " ".join(random.Random(7).choices(CODES, k=length // 7 + 1)).encode()[:length]
+    expected = lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)
+    assert len(xz(text)) == len(expected)
+    assert lzma.decompress(xz(text)) == text
