@@ -194,7 +194,7 @@ def ink_kept(clean: Image.Image, degraded: Image.Image) -> float:
     Ink are pixels below half. It stands out where it differs from the middle gray level of the
     paper by a quarter of what the strongest ink does, lighter or darker, as pages may be inverted.
     """
-    before, after = (np.asarray(image.convert("L"), np.float64) for image in (clean, degraded))
+    before, after = (np.asarray(image.convert("L")) for image in (clean, degraded))
     if before.shape != after.shape:
         return 1.0  # turned or cut: not comparable pixel by pixel
     ink = before < INK
