@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import importlib
 import os
 import shutil
@@ -144,8 +145,12 @@ def imported_beside(module: str) -> Iterator[None]:
     """
 
     def load() -> None:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
+        gc.disable()  # looking for garbage among what an import makes takes a fifth of its time
+        try:
+            with contextlib.suppress(Exception):
+                importlib.import_module(module)
+        finally:
+            gc.enable()
 
     thread = threading.Thread(target=load)
     thread.start()
