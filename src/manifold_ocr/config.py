@@ -16,11 +16,13 @@ from manifold_ocr.settings import (
     Positive,
     Seed,
     Share,
+    ShareAboveZero,
     ShareBelowOne,
     check_corpus_name,
     settings,
 )
 
+Precision = Literal["fp32", "fp16", "bf16"]
 Granularities = Annotated[tuple[Literal["line", "page"], ...], Field(min_length=1)]
 Languages = tuple[Annotated[str, AfterValidator(check_language)], ...]
 Corpora = tuple[Annotated[str, AfterValidator(check_corpus_name)], ...]
@@ -44,7 +46,7 @@ class ModelConfig:
     id: Annotated[str, Field(min_length=1)]
     revision: str = ""
     processor_id: str = ""
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     quantization: Literal["none", "8bit", "4bit"] = "none"
     max_pixels: Count = 0
     vocabulary: Literal["base", "union", "labels"] = "union"
@@ -156,6 +158,7 @@ class TrainConfig:
     rehearsal_degraded: Share = 0.5
     rehearsal_languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
     freeze: Literal["backbone", "early", "none"] = "backbone"
+    change_kept: ShareAboveZero = 1.0
     conventions: Literal["auto", "none"] = "auto"
     init_from: str = ""
     overfit_check: Flag = False

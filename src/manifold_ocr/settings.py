@@ -22,6 +22,7 @@ Float = Annotated[float, Field(strict=True)]
 NotNegative = Annotated[float, Field(strict=True, ge=0)]
 AboveZero = Annotated[float, Field(strict=True, gt=0)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+ShareAboveZero = Annotated[float, Field(strict=True, gt=0, le=1)]
 ShareBelowOne = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
 

@@ -38,6 +38,11 @@ def check_combinations(settings: RunSpec) -> None:
             f"train.freeze: early is for the ctc family, and this base model is of {family}; set "
             "train.freeze=backbone or none"
         )
+    if settings.train.change_kept < 1 and settings.train.init_from and settings.lora.rank:
+        raise UserError(
+            "train.change_kept: a share of what LoRA adds can be taken from the base model only; "
+            "clear train.init_from, or set train.change_kept=1.0"
+        )
     _check_fp16_accumulation(settings)
     _check_quantization(settings)
     _check_lengths(settings)

@@ -11,7 +11,7 @@ import torch
 from transformers import TrainingArguments
 
 from manifold_ocr import resources
-from manifold_ocr.config import TrainConfig
+from manifold_ocr.config import Precision, TrainConfig
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
 from manifold_ocr.models import conventions
@@ -160,7 +160,7 @@ def _trainer(
     config, home, val = run.settings.train, run.home, run.rows["val"]
     args = training_arguments(
         config,
-        run.settings.model.precision,
+        training_precision(run.settings.model.precision, run.family),
         home.checkpoints,
         micro_batch=plan.micro,
         accumulation=plan.accumulation,
@@ -191,6 +191,7 @@ def _trainer(
         keep=config.save_total_limit,
         patience=config.early_stopping_patience,
         resumed=checkpoint,
+        change_kept=config.change_kept,
     )
     trainer.remove_callback(PrinterCallback)
     conductor.trainer = trainer
@@ -227,7 +228,8 @@ def _keep_result(run: Run, trainer: Any, figures: dict[str, Any]) -> None:
     with atomic_directory(run.home.result) as result:
         adapter = result / "adapter"
         adapter.mkdir()
-        trainer.family.save(trainer.accelerator.unwrap_model(trainer.model), adapter)
+        with trainer.change.kept():
+            trainer.family.save(trainer.accelerator.unwrap_model(trainer.model), adapter)
         conventions.write_conventions(adapter, run.output_case)
         metrics = result / "metrics"
         shutil.copytree(run.folder.path / "dvclive", metrics)
@@ -236,13 +238,32 @@ def _keep_result(run: Run, trainer: Any, figures: dict[str, Any]) -> None:
         write_json(result / "state.json", figures)
 
 
+def training_precision(precision: Precision, family: str) -> Precision:
+    """Return the precision of a run's arithmetic; on a CPU only the ctc family has bf16.
+
+    A CPU without instructions for it is told so: there bf16 is slower than fp32.
+    """
+    if torch.cuda.is_available():
+        return precision
+    if precision != "bf16" or family != "ctc":
+        return "fp32"
+    if not torch.cpu._is_avx512_bf16_supported():
+        print("train: this CPU has no bf16 instructions: model.precision=fp32 is faster here")
+    return precision
+
+
 def training_arguments(
-    config: TrainConfig, precision: str, checkpoints: Path, *, micro_batch: int, accumulation: int
+    config: TrainConfig,
+    precision: Precision,
+    checkpoints: Path,
+    *,
+    micro_batch: int,
+    accumulation: int,
 ) -> TrainingArguments:
     """Return the arguments of a run whose checkpoints go to `checkpoints`.
 
     Reports, progress and checkpoint contents are the harness's own, so those of the library
-    are off. On a GPU `precision` sets autocast; on a CPU training is in float32.
+    are off. `precision` sets autocast.
     """
     cuda = torch.cuda.is_available()
     evaluation = "steps" if config.eval_steps else "epoch"
@@ -259,7 +280,7 @@ def training_arguments(
         lr_scheduler_type=config.scheduler,
         max_grad_norm=config.max_grad_norm,
         optim="adamw_torch_fused" if cuda else "adamw_torch",
-        bf16=cuda and precision == "bf16",
+        bf16=precision == "bf16",
         fp16=cuda and precision == "fp16",
         use_cpu=not cuda,
         activation_checkpointing=False,  # the family decides where it helps

@@ -20,6 +20,7 @@ from manifold_ocr.files import read_json, write_json
 from manifold_ocr.models.family import TrainingFamily
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.training.batches import StepSampler
+from manifold_ocr.training.change import Change
 from manifold_ocr.training.checkpoints import mark_complete, prune
 from manifold_ocr.training.loader import NumberedRows, continue_epochs, end_workers, train_loader
 from manifold_ocr.training.optimizer import DirectOptimizer, FlatAdamW, join_weights
@@ -49,6 +50,7 @@ class OcrTrainer(Trainer):
         labels: Any = None,
         patience: int = 0,
         resumed: Path | None = None,
+        change_kept: float = 1.0,
     ) -> None:
         """`scorer` turns predictions and a step into metrics; `run_inputs` mark checkpoints.
 
@@ -63,6 +65,7 @@ class OcrTrainer(Trainer):
         self.val_samples = val_samples
         self.scorer = scorer
         self.run_inputs = run_inputs
+        self.change = Change(model, change_kept)
         self.rows = family.data(train_samples, labels)
         self.sampler = StepSampler(
             self.rows.lengths,
@@ -275,7 +278,8 @@ class OcrTrainer(Trainer):
         started = time.monotonic()
         model = self.accelerator.unwrap_model(self.model)
         model.eval()
-        predictions = read_shared(lambda rows: self.family.read(model, rows), self.val_samples)
+        with self.change.kept():
+            predictions = read_shared(lambda rows: self.family.read(model, rows), self.val_samples)
         scores = from_first(lambda: self.scorer(predictions, self.state.global_step))
         model.train()
         self.evaluation_seconds += time.monotonic() - started

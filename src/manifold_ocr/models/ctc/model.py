@@ -29,6 +29,7 @@ from manifold_ocr.models.ctc.features import (
 from manifold_ocr.models.ctc.speller import CANDIDATES, Speller, load_speller
 from manifold_ocr.models.ctc.vocabulary import character_list
 from manifold_ocr.records import Sample
+from manifold_ocr.resources import gpu_present
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -183,7 +184,8 @@ def load(
     name = adapter.name if adapter else config.id
     gaps = spaces == "gap" or (spaces == "auto" and adapter is None)
     speller = load_speller(adapter or base)  # a merged checkpoint has its own
-    fast = has_onnx(base) and config.precision == "fp32" and device in (None, "cpu")
+    exact = config.precision == "fp32" or not gpu_present()  # a CPU trains in bf16, not more
+    fast = has_onnx(base) and exact and device in (None, "cpu")
     if fast:
         backbone = onnx.OnnxBackbone(base, adapter)
         head = onnx.OnnxHead(base, adapter)

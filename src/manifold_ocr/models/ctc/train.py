@@ -247,7 +247,9 @@ class CtcTraining:
                 part = indices[start : start + step]
                 rows = np.stack([self._input(samples[i]) for i in part])
                 rows = rows if rows.dtype == np.uint8 else rows.astype(np.float32)
-                hidden, _ = model.hidden([torch.from_numpy(rows).to(device)])
+                # lines of all widths: cuDNN would plan anew for each, 0.2 s every time
+                with torch.backends.cudnn.flags(enabled=self.inputs != "pixels"):
+                    hidden, _ = model.hidden([torch.from_numpy(rows).to(device)])
                 best, probability = model.best_frames(hidden)
                 for place, index in enumerate(part):
                     span = slice(place * frames, (place + 1) * frames)
