@@ -85,6 +85,8 @@ def make_deterministic(seed: int, threads: int) -> None:
     warns instead of refusing.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # a CPU's convolutions are compiled for each shape; lines have hundreds, oneDNN keeps 1,024
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "65536")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
