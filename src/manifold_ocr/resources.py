@@ -1,6 +1,8 @@
 """What long work shows, costs and hangs on: progress, clocks, memory, processors, its launchers."""
 
+import contextlib
 import fcntl
+import gc
 import os
 import resource
 import signal
@@ -204,6 +206,18 @@ def gpu_count() -> int:
         count += 1
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return count if visible is None else min(count, len([v for v in visible.split(",") if v]))
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Look for no garbage meanwhile: rows hold no cycles, and to walk a million again is slow."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def gpu_present() -> bool:

@@ -3,7 +3,6 @@
 The number of parts is fixed, so the result is the same for any number of processes.
 """
 
-import gc
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from manifold_ocr.data.leakage import PERMUTATIONS, UNIT, fold, signature
 from manifold_ocr.data.registry import PartitionedCorpus, SelectedCorpus
 from manifold_ocr.data.rows import TRAIN, BuiltRow, RowBuilder, Splitter, length_check
 from manifold_ocr.records import PLANTED, RawRow, Rejection
+from manifold_ocr.resources import collector_paused
 
 PARTS = 8
 RUN_ROWS = 50_000  # rows held in memory before they are sorted and written
@@ -58,13 +58,12 @@ def work(task: PartTask) -> PartResult:
     """Read, filter, build and write one part."""
     images = ImageCache(task.cache_folder / "images.sqlite", task.started_ns)
     try:
-        gc.disable()  # rows hold no cycles, and walking them again and again is slow
-        part = _Part(task, images)
-        for raw in raw_rows(task):
-            part.add(raw)
-        return part.finish()
+        with collector_paused():
+            part = _Part(task, images)
+            for raw in raw_rows(task):
+                part.add(raw)
+            return part.finish()
     finally:
-        gc.enable()
         images.close()
 
 

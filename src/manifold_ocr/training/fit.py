@@ -21,7 +21,7 @@ from manifold_ocr.models.family import TrainingFamily, family_for
 from manifold_ocr.models.lora import import_peft
 from manifold_ocr.models.quiet import without_library_notes
 from manifold_ocr.records import Sample
-from manifold_ocr.resources import GpuMonitor
+from manifold_ocr.resources import GpuMonitor, collector_paused
 from manifold_ocr.training import checkpoints
 from manifold_ocr.training.batches import (
     BatchPlan,
@@ -53,7 +53,8 @@ def fit(run: Run) -> dict[str, Any]:
     config = run.settings.train
     make_deterministic(config.seed, config.threads)
     family = family_for(run.family, run.settings)
-    audit = family.audit([*run.rows["train"], *run.rows["rehearsal"]])
+    with collector_paused():
+        audit = family.audit([*run.rows["train"], *run.rows["rehearsal"]])
     run.folder.write_audit("train", audit)
     run.folder.write_audit("val", family.audit(run.rows["val"]))
     counts = dict(audit.counts)

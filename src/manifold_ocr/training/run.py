@@ -19,7 +19,7 @@ from manifold_ocr.images import load_sample
 from manifold_ocr.models import conventions, registry
 from manifold_ocr.models.base import RunSpec, SampleReader
 from manifold_ocr.records import Sample, language_tag, read_samples, write_rows
-from manifold_ocr.resources import progress
+from manifold_ocr.resources import collector_paused, progress
 from manifold_ocr.training import checkpoints, locking
 from manifold_ocr.training.checkpoints import fingerprint, run_inputs
 from manifold_ocr.training.checks import check_combinations, check_start, check_targets
@@ -225,10 +225,11 @@ def train(
     check_start(settings.train, settings.lora, destination)
     check_targets(settings, kind)
     config, sorts = settings.train, registry.granularities(kind)
-    chosen = {
-        "train": select(rows["train"], config, sorts, config.max_train_samples, family=kind),
-        "val": select(rows["val"], config, sorts, config.max_val_samples, "validation", kind),
-    }
+    with collector_paused():
+        chosen = {
+            "train": select(rows["train"], config, sorts, config.max_train_samples, family=kind),
+            "val": select(rows["val"], config, sorts, config.max_val_samples, "validation", kind),
+        }
     chosen["train"], output_case = tell_conventions(settings, chosen["train"])
     chosen["rehearsal"] = rehearsal_rows(config, len(chosen["train"]))
     inputs = run_inputs(settings, kind, chosen)

@@ -19,6 +19,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
 from manifold_ocr.models.family import TrainingFamily
 from manifold_ocr.records import Prediction, Sample
+from manifold_ocr.resources import collector_paused
 from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.change import Change
 from manifold_ocr.training.checkpoints import mark_complete, prune
@@ -66,7 +67,8 @@ class OcrTrainer(Trainer):
         self.scorer = scorer
         self.run_inputs = run_inputs
         self.change = Change(model, change_kept)
-        self.rows = family.data(train_samples, labels)
+        with collector_paused():
+            self.rows = family.data(train_samples, labels)
         self.sampler = StepSampler(
             self.rows.lengths,
             args.per_device_train_batch_size,
