@@ -38,8 +38,23 @@ def weights(project: Project, published: str) -> tuple[dict[str, Any], dict[str,
     return load_file(project.root / "adapter" / published), load_file(last / published)
 
 
+def read_by_peft(base: Path, adapter: Path, images: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return what plain transformers and PEFT read, each LoRA layer scaled by PEFT itself."""
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+    from transformers import AutoModelForTextRecognition
+
+    model = PeftModel.from_pretrained(AutoModelForTextRecognition.from_pretrained(base), adapter)
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.scale_layer(scale)
+    with torch.no_grad():
+        read: torch.Tensor = model.eval()(pixel_values=images).last_hidden_state
+    return read
+
+
 def test_of_lora_only_what_it_adds_is_scaled(
-    project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch
+    project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch, tiny_ctc: Path
 ) -> None:
     always_better(monkeypatch)
     half = project("half")
@@ -53,6 +68,13 @@ def test_of_lora_only_what_it_adds_is_scaled(
         share = 0.25 if "lora_B" in name else 1.0
         np.testing.assert_allclose(found[name], share * plain[name], rtol=1e-6)
     assert any(np.abs(found[name]).max() > 0 for name in found if "lora_B" in name)
+    images = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    expected = read_by_peft(tiny_ctc, whole.root / "adapter", images, 0.25)
+    torch.testing.assert_close(
+        read_by_peft(tiny_ctc, half.root / "adapter", images, 1.0), expected, rtol=1e-4, atol=1e-6
+    )
+    all_of_it = read_by_peft(tiny_ctc, whole.root / "adapter", images, 1.0)
+    assert (all_of_it - expected).abs().max() > 1e-4
 
 
 def test_full_weights_lie_between_the_base_and_the_trained_ones(
