@@ -24,9 +24,9 @@ read scans/a.png --model BAD
 ocr BAD --out o
 ocr scans/a.png --out o --model BAD
 extract BAD
-serve --keys BAD
-serve --archive BAD
-serve --model BAD
+serve --port 0 --keys BAD
+serve --port 0 --archive BAD
+serve --port 0 --model BAD
 gate-worker --archive BAD
 gate-worker --model BAD
 mcp --archive BAD

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pikepdf
+import pypdfium2
 import pytest
 from drawn_pages import draw_page, page_of_rows, pdftotext
 from markdown_it import MarkdownIt
@@ -97,6 +98,50 @@ def test_text_lands_on_turned_and_cropped_pages_where_it_is_seen(tmp_path, drawn
     (x0, y0, _, y1), line = word_boxes(tmp_path / "out.pdf")["Invoice"], page.lines[0].box
     assert x0 == pytest.approx(line[0] * 0.72, abs=1)
     assert (y0 + y1) / 2 == pytest.approx((line[1] + line[3]) / 2 * 0.72, abs=8)
+
+
+def rich_pdf(path):
+    """Two pages with a bookmark each, a form field, and a layer that is off."""
+    blank = Image.new("RGB", (400, 250), "white")
+    blank.save(path, save_all=True, append_images=[blank], resolution=100)
+    with pikepdf.open(path, allow_overwriting_input=True) as pdf:
+        shown = pdf.pages[0]
+        layer = pdf.make_indirect(
+            pikepdf.Dictionary(Type=pikepdf.Name.OCG, Name=pikepdf.String("Draft"))
+        )
+        states = pikepdf.Dictionary(OFF=pikepdf.Array([layer]))
+        pdf.Root.OCProperties = pikepdf.Dictionary(OCGs=pikepdf.Array([layer]), D=states)
+        shown.Resources.Properties = pikepdf.Dictionary(Draft=layer)
+        shown.contents_add(b"/OC /Draft BDC 0 0 0 rg 20 20 100 100 re f EMC")
+        field = pdf.make_indirect(pikepdf.Dictionary(
+            Type=pikepdf.Name.Annot, Subtype=pikepdf.Name.Widget, FT=pikepdf.Name.Tx,
+            T=pikepdf.String("name"), V=pikepdf.String("Ada"), Rect=[10, 10, 90, 30],
+        ))  # fmt: skip
+        shown.Annots = pikepdf.Array([field])
+        pdf.Root.AcroForm = pikepdf.Dictionary(Fields=pikepdf.Array([field]))
+        with pdf.open_outline() as outline:
+            outline.root += [pikepdf.OutlineItem(f"Part {n + 1}", n) for n in range(2)]
+        pdf.save(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_fields_bookmarks_and_hidden_layers_of_a_pdf_come_along(tmp_path, drawn):
+    from manifold_ocr.images import Document
+
+    source, out = tmp_path / "source.pdf", tmp_path / "out.pdf"
+    rich_pdf(source)
+    result = SearchablePdf()
+    for number in (1, 2):
+        result.add_pdf_page(source, number, drawn[1])
+    result.save(out)
+    with Document(source) as before, Document(out) as after:
+        for page in range(2):  # the layer stays hidden
+            assert before.render(page, 100).tobytes() == after.render(page, 100).tobytes()
+    with pypdfium2.PdfDocument(out) as document:
+        marks = [(item.get_title(), item.get_dest().get_index()) for item in document.get_toc()]
+    assert marks == [("Part 1", 0), ("Part 2", 1)]
+    with pikepdf.open(out) as pdf:
+        assert [(str(f.T), str(f.V)) for f in pdf.Root.AcroForm.Fields] == [("name", "Ada")]
 
 
 def column(side, x):

@@ -20,6 +20,7 @@ from manifold_ocr.serving.api.app import create_app
 from manifold_ocr.serving.api.jobs import MOST_ATTEMPTS, JobStore
 from manifold_ocr.serving.api.keys import Keyring, add_key
 from manifold_ocr.serving.api.middleware import JsonFormatter
+from manifold_ocr.serving.api.run import run_server
 from manifold_ocr.serving.api.work import ServerSettings
 from manifold_ocr.serving.documents import Bounds
 
@@ -214,6 +215,27 @@ def test_a_request_that_comes_while_the_model_loads_waits_for_it(tmp_path):
         threading.Timer(0.3, loaded.set).start()
         answer = client.post("/api/ocr", files={"file": png()})
     assert answer.status_code == 200 and answer.json()["text"] == "page 120 x 60 pixel 7"
+
+
+def test_it_stops_while_the_model_still_loads(tmp_path):
+    loaded = threading.Event()
+
+    def load():
+        loaded.wait(20)
+        return SizeReader(), "late"
+
+    with TestClient(create_app(ServerSettings(data=tmp_path), load)) as client:
+        assert client.get("/api/health/ready").json()["reason"] == "the model is loading"
+    loaded.set()
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path, capsys):
+    def load():
+        raise UserError("weights are damaged")
+
+    with pytest.raises(UserError, match="could not be loaded: weights are damaged"):
+        run_server(ServerSettings(data=tmp_path), "127.0.0.1", 0, load)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_keys_are_hashed_limited_and_each_sees_its_own_jobs(server, tmp_path):

@@ -126,17 +126,30 @@ class Browser:
         """Type text where the focus is."""
         self.call("Input.insertText", text=text)
 
-    def click(self, element):
-        """Click the middle of what a JavaScript expression gives, once it is there."""
+    def click(self, element, seconds=60):
+        """Click the middle of what a JavaScript expression gives, once it is there.
+
+        A page that still moves carries the element away from under the pointer; a click that
+        has missed it so is made again.
+        """
         self.wait(f"!!({element})")
-        x, y = self.js(
-            f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center'}});"
-            "const r = e.getBoundingClientRect();"
-            "return [r.x + r.width / 2, r.y + r.height / 2] })()"
+        self.js(
+            "document.addEventListener('click', event => {"
+            f"const e = {element}; window.hit = !!e && e.contains(event.target) }}, true)"
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left",
-                      clickCount=1)  # fmt: skip
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            x, y = self.js(
+                f"(() => {{ window.hit = false; const e = {element};"
+                "e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
+                "return [r.x + r.width / 2, r.y + r.height / 2] })()"
+            )
+            for kind in ("mousePressed", "mouseReleased"):
+                self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left",
+                          clickCount=1)  # fmt: skip
+            if self.js("window.hit"):
+                return
+        raise AssertionError(f"cannot be clicked: {element}")
 
     def screenshot(self, path):
         """Write a picture of the whole page."""

@@ -126,8 +126,6 @@ def register_serve(app: typer.Typer) -> None:
                 raise UserError("--add-key needs --keys FILE, where its hash is kept")
             typer.echo(add(keys, add_key, per_minute))
             return
-        if model is not None and model.is_dir() and not any(model.rglob("*.safetensors")):
-            raise UserError(f"--model {model}: holds no safetensors weights")
         settings = ServerSettings(
             data=data,
             keys=keys,

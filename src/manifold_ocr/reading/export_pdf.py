@@ -6,8 +6,10 @@ input gives the same bytes.
 """
 
 import io
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +59,11 @@ class SearchablePdf:
         self._codes: dict[str, int] = {}
         self._font = self.pdf.make_indirect(pikepdf.Dictionary(Type=pikepdf.Name.Font))
         self._sources: dict[Path, Any] = {}
+        self._waiting: list[tuple[Path, int, PageText]] = []
 
     def add_image(self, image: Image.Image, page: PageText, jpeg: bytes | None = None) -> None:
         """Add an image as a page; `jpeg` are its own JPEG bytes where they show the same."""
+        self._copy_waiting()
         lib, dpi = self._lib, image_dpi(image)
         width, height = (72.0 * side / dpi for side in image.size)
         blank = self.pdf.add_blank_page(page_size=(max(3.0, width), max(3.0, height)))
@@ -78,6 +82,8 @@ class SearchablePdf:
     ) -> None:
         """Add page `number` (from 1) of a PDF as it is; boxes are those of its rendering.
 
+        Form fields, layers, bookmarks and link targets of the PDF come along.
+
         Raises:
             UserError: the PDF cannot be opened for copying.
         """
@@ -87,13 +93,32 @@ class SearchablePdf:
                 self._sources[source] = lib.open(source, password=password or "")
             except lib.PdfError as error:
                 raise UserError(f"{source}: cannot be copied into a searchable PDF") from error
-        self.pdf.pages.append(self._sources[source].pages[number - 1])
-        added = self.pdf.pages[-1]
-        added.contents_add(b"q\n", prepend=True)
-        layer = self._layer(page, self._to_points(added, page.size))
-        added.add_resource(self._font, lib.Name.Font, name=lib.Name.ManifoldOcr)
-        added.contents_add(b"\nQ\n" + layer)
+        self._waiting.append((source, number, page))
         self.pages += 1
+
+    def _copy_waiting(self) -> None:
+        """Copy the pages that wait, those of one PDF together: bookmarks lead to several."""
+        for source, same in groupby(self._waiting, key=lambda waiting: waiting[0]):
+            waiting, first = list(same), len(self.pdf.pages)
+            self._copy(self._sources[source], [number - 1 for _, number, _ in waiting])
+            for place, (_, _, page) in enumerate(waiting, first):
+                added = self.pdf.pages[place]
+                added.contents_add(b"q\n", prepend=True)
+                layer = self._layer(page, self._to_points(added, page.size))
+                added.add_resource(self._font, self._lib.Name.Font, name=self._lib.Name.ManifoldOcr)
+                added.contents_add(b"\nQ\n" + layer)
+        self._waiting = []
+
+    def _copy(self, source: Any, places: list[int]) -> None:
+        """Append pages with what belongs to them, or alone where that is damaged."""
+        known = len(self.pdf.pages)
+        with warnings.catch_warnings():  # of fields and links that lead to pages left behind
+            warnings.simplefilter("ignore", self._lib.PageCopyWarning)
+            try:
+                self.pdf.add_pages_from(source, places)
+            except (self._lib.PdfError, ValueError, TypeError, AttributeError, KeyError):
+                del self.pdf.pages[known:]
+                self.pdf.pages.extend(source.pages[place] for place in places)
 
     def save(self, path: Path) -> None:
         """Write the PDF, whole or not at all."""
@@ -102,9 +127,12 @@ class SearchablePdf:
 
     def to_bytes(self) -> bytes:
         """Return the PDF; the same pages give the same bytes."""
+        self._copy_waiting()
         self._fill_font()
         buffer = io.BytesIO()
-        self.pdf.save(buffer, deterministic_id=True, compress_streams=True)
+        with warnings.catch_warnings():  # of fields that their PDF itself had lost
+            warnings.simplefilter("ignore", self._lib.PageCopyWarning)
+            self.pdf.save(buffer, deterministic_id=True, compress_streams=True)
         for source in self._sources.values():
             source.close()
         return buffer.getvalue()

@@ -47,7 +47,7 @@ async def accept(
     durable: bool,
 ) -> Job:
     """Store a document and queue its job, or refuse."""
-    if service.problem.startswith("the model could not") or service.workers.draining:
+    if service.failed or service.workers.draining:
         raise HTTPException(503, service.problem or "the server is stopping", {"Retry-After": "10"})
     try:
         if asked["pages"]:

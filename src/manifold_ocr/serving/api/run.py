@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,8 @@ def run_server(
     """Serve what `load` returns until a signal; jobs that run then end within the grace time.
 
     Raises:
-        UserError: the serve extra is not installed, a file of the settings is wrong, or the
-            address is open to others and there are no keys.
+        UserError: the serve extra is not installed, a file of the settings is wrong, the
+            address is open to others and there are no keys, or the model cannot be loaded.
     """
     if settings.keys is None and not _is_loopback(host):
         raise UserError(
@@ -42,8 +43,9 @@ def run_server(
             f"serving needs {error.name}: pip install 'manifold-ocr[serve,pages]'"
         ) from error
     with _logs_as(JsonFormatter()):
-        uvicorn.run(
-            create_app(settings, load),
+        app = create_app(settings, load)
+        config = uvicorn.Config(
+            app,
             host=host,
             port=port,
             log_config=None,
@@ -52,6 +54,12 @@ def run_server(
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=int(settings.grace_seconds),
         )
+        server = uvicorn.Server(config)
+        app.state.service.give_up = partial(setattr, server, "should_exit", True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run()
+    if app.state.service.failed:
+        raise UserError(app.state.service.problem)
 
 
 @contextlib.contextmanager

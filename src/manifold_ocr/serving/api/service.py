@@ -27,7 +27,8 @@ class Service:
     """Everything that outlives a request.
 
     `load` returns the reader and a name for its model; it runs in a thread of its own, so that
-    the server answers health checks while the model loads.
+    the server answers health checks while the model loads. Where it cannot be loaded `failed` is
+    set, `problem` says why, and `give_up` is called: the server ends.
     """
 
     def __init__(self, settings: ServerSettings, load: Callable[[], tuple[Reader, str]]) -> None:
@@ -38,7 +39,8 @@ class Service:
         self.verifier: Verifier | None = None
         if settings.archive is not None:
             self.verifier = Verifier(load_archive(settings.archive), VerifierSettings())
-        self.model, self.problem = "", "the model is loading"
+        self.model, self.problem, self.failed = "", "the model is loading", False
+        self.give_up: Callable[[], None] = lambda: None
         self.workers = Workers(self.store, _NoReader(), settings)
         self.meters = Meters(self)
         self._load = load
@@ -57,8 +59,9 @@ class Service:
         try:
             self.workers.reader, self.model = self._load()
         except Exception as error:
-            self.problem = f"the model could not be loaded: {error}"
+            self.problem, self.failed = f"the model could not be loaded: {error}", True
             LOG.error("model not loaded", extra={"facts": {"error": str(error)}})
+            self.give_up()
             return
         self.workers.start()
         self.problem = ""

@@ -124,7 +124,8 @@ class Workers:
         for _ in self._threads:
             self._queue.put(None)
         until = time.monotonic() + self.settings.grace_seconds
-        for thread in self._threads:
+        # none has started where the model is still loading
+        for thread in (thread for thread in self._threads if thread.ident is not None):
             thread.join(max(0.0, until - time.monotonic()))
         self.isolation.close()
 
