@@ -1,11 +1,13 @@
 """CTC on a CPU: the loss against torch's own, reading against onnxruntime and RapidOCR.
 
     PYTHONPATH=src python benchmarks/ctc_speed.py
+    PYTHONPATH=src python benchmarks/ctc_speed.py --whole
     PYTHONPATH=src python benchmarks/ctc_speed.py --device cuda
 
 Random lines; needs data/base/pp-ocrv6-small (`dvc repro download_base`) and 2 cores. With
-`--device cuda`: steps of the whole recognizer on a GPU, as it is trained with `train.freeze` none
-and early, beside the plain recipe (one padded batch, float32, log_softmax and ctc_loss of torch).
+`--whole` on a CPU, or `--device cuda`: steps of the whole recognizer, as it is trained with
+`train.freeze` none and early, beside the plain recipe (one padded batch, float32, log_softmax and
+ctc_loss of torch).
 """
 
 import argparse
@@ -140,7 +142,33 @@ def training_speed(base: Path, batch: int) -> None:
     print(f"training, batches made: {made:.0f} lines/s per process", flush=True)
 
 
-def step_rate(base: Path, freeze: str, rank: int, ready: list[Any], batch: int) -> float:
+def whole_on_cpu(base: Path, kept: int = 4572) -> None:
+    """Lines per second of steps of the whole recognizer on a CPU, 16 lines each.
+
+    Ours computes as many classes as the default corpus has likely ones (see `ctc.likely`).
+    """
+    from manifold_ocr.models.ctc.rows import collate_lines
+    from manifold_ocr.models.device import keep_freed_memory
+
+    random = np.random.default_rng(0)
+    chosen = []
+    for width in (120, 240, 368, 480, 640):
+        widths = width + random.integers(-4, 5, LINES)
+        text = random.integers(1, 200, width // 24).tolist()
+        chosen.append([(random.integers(0, 256, (48, int(w), 3), dtype=np.uint8), text)
+                       for w in widths])  # fmt: skip
+    plain = plain_rate(base, chosen)
+    keep_freed_memory()
+    ready = [collate_lines(part, np.arange(kept)) for part in chosen]
+    for name, half in (("bfloat16", True), ("float32", False)):
+        ours = step_rate(base, "none", 0, ready, LINES, half=half)
+        print(f"training on a CPU, whole recognizer, {name}: {ours:.1f} lines/s, "
+              f"plain, padded, float32: {plain:.1f}, {ours / plain:.2f}x", flush=True)  # fmt: skip
+
+
+def step_rate(
+    base: Path, freeze: str, rank: int, ready: list[Any], batch: int, half: bool | None = None
+) -> float:
     """Lines per second of our steps, on a GPU in bfloat16."""
     from manifold_ocr.config import LoraConfig, TrainConfig
     from manifold_ocr.models.base import RunSpec
@@ -152,6 +180,7 @@ def step_rate(base: Path, freeze: str, rank: int, ready: list[Any], batch: int) 
         train=TrainConfig(freeze=freeze), base=base, image_root=Path(),
     )  # fmt: skip
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = device.type == "cuda" if half is None else half
     model = CtcTraining(spec).build().to(device).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=True)
@@ -159,7 +188,7 @@ def step_rate(base: Path, freeze: str, rank: int, ready: list[Any], batch: int) 
     def steps() -> None:
         for lines in ready:
             inputs = {name: moved(value, device) for name, value in lines.items()}
-            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 loss = model(**inputs)["loss"]
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -192,7 +221,8 @@ def plain_rate(base: Path, chosen: list[Any]) -> float:
     """Lines per second of the recipe that everyone writes first."""
     from manifold_ocr.models.ctc.torch_parts import head_logits, load_recognizer
 
-    model = load_recognizer(base).cuda()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_recognizer(base).to(device)
     optimizer = torch.optim.AdamW(model.parameters())
 
     def steps() -> None:
@@ -202,16 +232,17 @@ def plain_rate(base: Path, chosen: list[Any]) -> float:
             for place, (pixels, _) in enumerate(part):
                 line = torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
                 batch[place, :, :, : pixels.shape[1]] = line
-            features = model.model(batch.cuda()).last_hidden_state
+            features = model.model(batch.to(device)).last_hidden_state
             logits = torch.log_softmax(head_logits(model, features), -1).transpose(0, 1)
             texts = torch.cat([torch.tensor(text) for _, text in part])
             lengths = torch.tensor([len(text) for _, text in part])
             frames = torch.full((len(part),), logits.shape[0])
-            torch.nn.functional.ctc_loss(logits, texts.cuda(), frames, lengths).backward()
+            torch.nn.functional.ctc_loss(logits, texts.to(device), frames, lengths).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-        torch.cuda.synchronize()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return sum(map(len, chosen)) / seconds(steps, 3)
 
@@ -222,12 +253,16 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--base", type=Path, default=BASE)
     parser.add_argument("--batch", type=int, nargs="*", default=[64, 128])
+    parser.add_argument("--whole", action="store_true", help="on a CPU: whole recognizer alone")
     args = parser.parse_args()
     if args.device == "cuda":
         for batch in args.batch:
             training_speed(args.base, batch)
         return
     torch.set_num_threads(ctc.worker_count())
+    if args.whole:
+        whole_on_cpu(args.base)
+        return
     loss_speed()
     cached_training_speed(args.base)
     reading_speed()

@@ -12,6 +12,7 @@ from manifold_ocr.models.ctc import likely
 from manifold_ocr.models.ctc.likely import likely_classes
 from manifold_ocr.models.ctc.loss import Workspace, ctc_head_loss, plain_ctc_loss
 from manifold_ocr.models.ctc.rows import collate_lines, targets_of
+from manifold_ocr.models.ctc.train import CtcTrainee
 
 pytestmark = pytest.mark.torch
 CLASSES, CHANNELS = 200, 6
@@ -57,7 +58,8 @@ def test_the_most_probable_classes_those_of_labels_and_the_blank_are_kept(
     monkeypatch.setattr(likely, "MOST", 20)
     recognizer = Recognizer()
     rows = lines([[7, 199], [150], *([[7]] * 28)])
-    kept = likely_classes(recognizer, rows, seed=1)
+    hidden = CtcTrainee(recognizer, "features").hidden
+    kept = likely_classes(hidden, recognizer.head.head, rows, seed=1)
 
     frames = torch.from_numpy(np.concatenate([row.astype(np.float32).T for row, _ in rows]))
     share = torch.softmax(recognizer.head.head(frames).double(), -1).mean(0)

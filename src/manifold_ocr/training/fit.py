@@ -16,7 +16,7 @@ from manifold_ocr.errors import UserError
 from manifold_ocr.files import atomic_directory, read_json, write_json
 from manifold_ocr.models import conventions
 from manifold_ocr.models.base import Audit, RunSpec
-from manifold_ocr.models.device import make_deterministic
+from manifold_ocr.models.device import keep_freed_memory, make_deterministic
 from manifold_ocr.models.family import TrainingFamily, family_for
 from manifold_ocr.models.lora import import_peft
 from manifold_ocr.models.quiet import without_library_notes
@@ -52,6 +52,7 @@ def fit(run: Run) -> dict[str, Any]:
     import_peft()
     config = run.settings.train
     make_deterministic(config.seed, config.threads)
+    keep_freed_memory()
     family = family_for(run.family, run.settings)
     with collector_paused():
         audit = family.audit([*run.rows["train"], *run.rows["rehearsal"]])

@@ -41,6 +41,7 @@ from manifold_ocr.models.ctc.stages import FRAME_COLUMNS, early_reader, late_fea
 from manifold_ocr.models.ctc.torch_parts import (
     backbone_features,
     core,
+    fold_norms,
     head_hidden,
     load_recognizer,
 )
@@ -197,11 +198,14 @@ class CtcTraining:
             model = add_lora(model, settings.lora, targets, within)
         if (layer := grown_layer(core(model))) is not None:
             layer.trainable()
-        if on_gpu() and self.inputs == "pixels":
-            model = model.to(memory_format=torch.channels_last)
+        if not on_gpu():
+            fold_norms(model)
+        elif self.inputs == "pixels":
             # CTC's gradient has no deterministic form on a GPU: to ask for the other kernels'
             # costs time (docs/log.md) and gains nothing
             torch.use_deterministic_algorithms(False)
+        if self.inputs == "pixels":
+            model = model.to(memory_format=torch.channels_last)
         return CtcTrainee(model, self.inputs)
 
     def data(self, samples: Sequence[Sample], labels: Any = None) -> TrainingData:
@@ -209,14 +213,16 @@ class CtcTraining:
         self._measure(samples)
         classes = [self._encode(sample) for sample in samples]
         lengths = [self._frames[sample.id] for sample in samples]
+        rows: PixelRows | FeatureRows
         if self.inputs == "pixels":
-            return PixelRows(samples, classes, lengths, self._pixels)
-        keys = [self._keys[sample.id] for sample in samples]
-        rows = FeatureRows(keys, classes, lengths, self._open_cache())
-        # a GPU computes all classes in less time than it takes to choose some
-        if self.inputs == "features" and self.settings.lora.rank and not on_gpu():
-            seed = self.settings.train.seed
-            kept = likely_classes(self.build().recognizer, rows, seed)
+            rows = PixelRows(samples, classes, lengths, self._pixels)
+        else:
+            keys = [self._keys[sample.id] for sample in samples]
+            rows = FeatureRows(keys, classes, lengths, self._open_cache())
+        if not on_gpu():  # which computes all classes in less time than it takes to choose some
+            base = self.build()
+            layer = core(base.recognizer).head.head
+            kept = likely_classes(base.hidden, layer, rows, self.settings.train.seed)
             self._kept = kept if self._kept is None else np.union1d(self._kept, kept)
         return rows
 
