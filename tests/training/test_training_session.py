@@ -219,7 +219,7 @@ def test_with_the_early_stages_frozen_the_last_one_and_the_head_are_trained(
     from manifold_ocr.models.ctc.train import CtcTraining
 
     run = project("early")
-    run.train(rank=rank, freeze="early", epochs=4.0, train_batch_size=8)
+    run.train(rank=rank, freeze="early", epochs=20.0, learning_rate=0.02, train_batch_size=8)
     family = CtcTraining(run.settings(rank=rank, freeze="early"))
     trainee = family.build().eval()
     before = {name: value.clone() for name, value in trainee.named_parameters()}
