@@ -110,11 +110,11 @@ def stop_in_order(server, http, folder):
 def test_logs_are_json_while_a_server_runs_and_go_where_they_went_before(
     tmp_path, monkeypatch, capsys
 ):
-    def run(app, **options):
+    def run(server):
         logging.getLogger("elsewhere").info("a line")
         raise OSError("the port is taken")
 
-    monkeypatch.setattr(uvicorn, "run", run)
+    monkeypatch.setattr(uvicorn.Server, "run", run)
     root = logging.getLogger()
     before = list(root.handlers), root.level
     with pytest.raises(OSError, match="taken"):
