@@ -1,5 +1,8 @@
 """Batch norms computed with their convolutions: the gradients are those of two equal lines."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +58,45 @@ def test_one_line_gives_the_gradients_of_two_equal_ones(
     for name, slope in expected.items():
         most = 1e-7 * slope.abs().max().item()
         torch.testing.assert_close(found[name], slope, atol=most, rtol=1e-6, msg=name)
+
+
+def test_the_gradients_are_those_of_finite_differences(base_model: Path) -> None:
+    model: Any = built(base_model, None)
+    parts.fold_norms(model)
+    line = torch.from_numpy(line_pixels(draw_line(TEXTS[0]))).double()
+    _, found = slopes(model, line)
+    name = "head.encoder.conv_block.1.normalization.bias"
+    bias = dict(model.named_parameters())[name]
+
+    def mean(change: float) -> float:
+        with torch.no_grad():
+            bias[0] += change
+            logits = parts.head_logits(model, parts.backbone_features(model, line))
+            bias[0] -= change
+        return float(logits.logsumexp(-1).mean())
+
+    numeric = (mean(1e-5) - mean(-1e-5)) / 2e-5
+    assert found[name][0].item() == pytest.approx(numeric, rel=1e-5)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_taken_again_without_new_pages() -> None:
+    """The kernel counts the pages that it hands out."""
+    count = """
+import resource, sys
+import numpy as np
+from manifold_ocr.models.device import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for turn in range(21):
+    if turn == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    a, b = (np.ones(3 << 20) for _ in range(2))  # 24 MiB each
+    del a, b
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    handed = {
+        how: int(subprocess.check_output([sys.executable, "-c", count, how]))
+        for how in ("kept", "given back")
+    }
+    assert handed["kept"] < handed["given back"] / 10

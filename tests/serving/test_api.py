@@ -203,14 +203,17 @@ def test_a_request_that_waits_too_long_is_refused_and_not_read_later(server):
     assert reader.pages == 2 and not service.store.waiting() and not service.workers._waiting
 
 
-def test_a_request_that_comes_while_the_model_loads_waits_for_it(tmp_path):
-    loaded = threading.Event()
-
+def app_that_loads_late(folder, loaded):
     def load():
         loaded.wait(20)
         return SizeReader(), "late"
 
-    with TestClient(create_app(ServerSettings(data=tmp_path), load)) as client:
+    return create_app(ServerSettings(data=folder), load)
+
+
+def test_a_request_that_comes_while_the_model_loads_waits_for_it(tmp_path):
+    loaded = threading.Event()
+    with TestClient(app_that_loads_late(tmp_path, loaded)) as client:
         assert client.get("/api/health/ready").json()["reason"] == "the model is loading"
         threading.Timer(0.3, loaded.set).start()
         answer = client.post("/api/ocr", files={"file": png()})
@@ -219,12 +222,7 @@ def test_a_request_that_comes_while_the_model_loads_waits_for_it(tmp_path):
 
 def test_it_stops_while_the_model_still_loads(tmp_path):
     loaded = threading.Event()
-
-    def load():
-        loaded.wait(20)
-        return SizeReader(), "late"
-
-    with TestClient(create_app(ServerSettings(data=tmp_path), load)) as client:
+    with TestClient(app_that_loads_late(tmp_path, loaded)) as client:
         assert client.get("/api/health/ready").json()["reason"] == "the model is loading"
     loaded.set()
 

@@ -84,8 +84,8 @@ def moved(value: Any, device: torch.device) -> Any:
 def keep_freed_memory() -> None:
     """Let the C library keep for the next tensor what one gives back, where it is glibc's.
 
-    It would return blocks as large as activations to the system, and clear new pages for the
-    next ones: a twelfth of a training step on a CPU.
+    It would return blocks as large as activations to the system, which clears new pages for the
+    next ones at every layer.
     """
     tell = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if tell is not None:
