@@ -56,7 +56,7 @@ verify a.txt --against BAD
 submit BAD --name x --manifest m.jsonl
 submit p.jsonl --name x --manifest BAD
 pr-report --base BAD
-promote x --source BAD
+promote x --from BAD
 export BAD
 push BAD me/repo
 limitations --evaluation BAD --manifest m.jsonl --predictions p.jsonl
@@ -101,6 +101,7 @@ def test_bad_inputs_are_one_line(project, monkeypatch, capsys, command, bad):
     out, told = capsys.readouterr()
     assert ended.value.code == (1 if command.startswith("doctor") else 2), (out + told)[-600:]
     assert "Traceback" not in out + told
+    assert "No such option" not in out + told, "the list above is out of date"
 
 
 def test_the_list_names_every_command_that_takes_a_file():
