@@ -118,6 +118,7 @@ def settings_of(args: argparse.Namespace, root: Path) -> RunSpec:
     recipe = RECIPES[args.recipe]
     config = TrainConfig(
         max_steps=args.steps,
+        seed=args.seed,
         train_batch_size=recipe["batch"],
         gradient_accumulation=recipe.get("accumulation", 1),
         gradient_checkpointing=recipe["checkpointing"],
@@ -166,6 +167,7 @@ def command(args: argparse.Namespace, recipe: str, root: Path) -> list[str]:
     if args.gpus > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={args.gpus}"]
     knobs = ["--steps", str(args.steps), "--rows", str(args.rows), "--workers", str(args.workers)]
+    knobs += ["--seed", str(args.seed)]
     knobs += ["--readable"] if args.readable else []
     return [*start, __file__, "--worker", "--recipe", recipe, "--root", str(root), *knobs]
 
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--rows", type=int, default=20000)
     parser.add_argument("--workers", type=int, default=14)
+    parser.add_argument("--seed", type=int, default=20240601)
     parser.add_argument("--no-kill", action="store_true")
     parser.add_argument("--readable", action="store_true", help="pictures that show their text")
     parser.add_argument("--out", default="")

@@ -7,8 +7,10 @@
 Tasks: `default`, the default corpus; `receipts` and `few` (20 receipts), with --real DIR that holds
 sroie/ (split by receipt), uw3/ and omnidocbench/ (read only, never trained on). `train` appends a
 line to DIR/results.jsonl for each variant, seed and share of the change that is kept (--keep: the
-weights are base + share * (trained - base); Wortsman et al. 2022). Needs the base model's
-recognizer (--recognizer FILE, or the installed wheel). A GPU is used where there is one.
+weights are base + share * (trained - base); Wortsman et al. 2022). --joined trains pairs of lines
+side by side; --pseudo ADAPTER gives the receipts beyond the 20 what it reads in them. Needs the
+base model's recognizer (--recognizer FILE, or the installed wheel). A GPU is used where there is
+one.
 """
 
 import argparse
@@ -56,6 +58,7 @@ CORPORA: dict[str, dict[str, Any]] = {
 }
 CORPORA["few"] = CORPORA["receipts"]
 FEW = 20  # receipts
+LEAST = 0.9  # confidence of a line whose reading becomes its label
 SETS = {
     "receipts": ("sroie", None), "UW3": ("uw3", None), "OmniDocBench en": ("omnidocbench", "en"),
     "OmniDocBench zh": ("omnidocbench", "zh"),
@@ -126,7 +129,14 @@ def chosen_rows(args: argparse.Namespace, spec: Any) -> dict[str, Any]:
         from manifold_ocr.files import sha256_text
 
         documents = sorted({s.document for s in train}, key=lambda name: sha256_text(f"few:{name}"))
+        others = [s for s in train if s.document not in documents[:FEW]]
         train = [s for s in train if s.document in documents[:FEW]]
+        if args.pseudo:
+            from placement_rows import pseudo_labelled
+
+            known = pseudo_labelled(spec, others, args.pseudo, LEAST)
+            print(f"labels that {args.pseudo} reads: {len(known)} of {len(others)} lines")
+            train += known
     rows, _ = run.tell_conventions(spec, train)
     run.rehearsal_rows(spec.train, len(rows))
     return {"train": train, "val": val}
@@ -146,17 +156,24 @@ def train_all(args: argparse.Namespace) -> None:
     from manifold_ocr.training import run
 
     share_pixels(args.workers)
+    if args.joined:
+        from placement_rows import join_rows
+
+        join_rows(args.joined)
     for name in args.variants:
         for seed in args.seeds:
             known = {"train.seed": seed, "train.dataloader_workers": args.workers}
             spec = spec_of(params_of(args, {**known, **VARIANTS[name]}))
             rows = chosen_rows(args, spec)
-            adapter, started = Path(f"adapters/{args.task}-{name}-{seed}"), time.monotonic()
+            adapter, started = (
+                Path(f"adapters/{args.task}-{name}-{seed}{args.mark}"),
+                time.monotonic(),
+            )
             run.train(spec, rows, adapter, Path(f"metrics/{name}-{seed}"))
             seconds, rate = time.monotonic() - started, newest_rate(spec, rows)
             for share, scores in read_shares(spec, adapter, args.keep):
                 row = {
-                    "task": args.task, "variant": name, "seed": seed, "keep": share,
+                    "task": args.task, "variant": name + args.mark, "seed": seed, "keep": share,
                     "seconds": round(seconds), "lines_per_second": rate, "scores": scores,
                 }  # fmt: skip
                 report(row)
@@ -268,10 +285,13 @@ def main() -> None:
     parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="*", default=[1])
     parser.add_argument("--keep", type=float, nargs="*", default=[0.0, 0.5, 0.75, 1.0])
+    parser.add_argument("--joined", type=float, default=0.0, help="share of lines in pairs")
+    parser.add_argument("--pseudo", type=Path, help="few: adapter that labels the other receipts")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     args.real = args.real.resolve()
+    args.mark = "-pseudo" if args.pseudo else "-joined" if args.joined else ""
     args.recognizer = args.recognizer.resolve() if args.recognizer else None
     args.work.mkdir(parents=True, exist_ok=True)
     os.chdir(args.work)

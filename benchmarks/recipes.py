@@ -38,6 +38,7 @@ RECIPES = {  # preset -> the checkpoint of tests/support/published_configs, and 
 }
 LINE_TOKENS = (24, 56)
 CUDA_CONTEXT_GIB = 0.6  # of a card that the driver keeps: a cap leaves it out
+WARM_UP = 10.0  # seconds at most, before steps are timed
 COLUMNS = ("recipe", "card", "rows/s", "peak GiB", "micro-batch", "quantization", "note")
 
 
@@ -58,8 +59,10 @@ def settings_of(recipe: str, card: int, base: Path, images: Path) -> Any:
     )
 
 
-def write_checkpoint(recipe: str, folder: Path, device: str, *, tiny: bool) -> Path:
-    """Random weights of the real shapes (or tiny ones), or the embedded default's own."""
+def write_checkpoint(
+    recipe: str, folder: Path, device: str, known: Path | None, *, tiny: bool
+) -> Path:
+    """Random weights of the real shapes (or tiny ones), or the embedded default's own (`known`)."""
     import torch
     from published import write_published, write_real_shapes, write_weights
 
@@ -67,6 +70,8 @@ def write_checkpoint(recipe: str, folder: Path, device: str, *, tiny: bool) -> P
     if not name:
         from manifold_ocr.models.ctc.import_ppocr import import_base
 
+        if known is not None:
+            return known
         import_base(folder / "base")
         return folder / "base"
     if tiny:
@@ -142,6 +147,8 @@ def measured(family: Any, rows: Any, plan: Any, seconds: float) -> dict[str, Any
     import torch
     from torch.utils.data import DataLoader
 
+    from manifold_ocr.training.batches import WINDOW, StepSampler
+
     torch.manual_seed(0)
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
@@ -152,14 +159,17 @@ def measured(family: Any, rows: Any, plan: Any, seconds: float) -> dict[str, Any
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=cuda)
     data = family.data(rows)
     workers = min(8, (os.cpu_count() or 2) - 1)
+    window = getattr(data, "window", WINDOW)
+    sampler = StepSampler(data.lengths, plan.micro, plan.accumulation, seed=0, window=window)
     loader = DataLoader(
-        data, plan.micro, shuffle=True, collate_fn=family.collate, num_workers=workers,
-        drop_last=True, pin_memory=cuda, generator=torch.Generator().manual_seed(0),
+        data, batch_sampler=sampler, collate_fn=family.collate, num_workers=workers,
+        pin_memory=cuda,
     )  # fmt: skip
 
     def endless() -> Any:
         while True:
             yield from loader
+            sampler.set_epoch(sampler.epoch + 1)
 
     batches = endless()
 
@@ -171,8 +181,13 @@ def measured(family: Any, rows: Any, plan: Any, seconds: float) -> dict[str, Any
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds / 2 or steps < 2:  # workers start, graphs
+    start, steps, epoch = time.perf_counter(), 0, len(sampler) // plan.accumulation
+    # workers start; kernels are planned and graphs captured for each shape of an epoch
+    while (
+        (spent := time.perf_counter() - start) < seconds / 2
+        or steps < 2
+        or (steps < epoch and spent < WARM_UP)
+    ):
         step()
         steps += 1
     if cuda:
@@ -214,7 +229,7 @@ def child(args: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = args.recipes
     with tempfile.TemporaryDirectory() as name:
-        base = write_checkpoint(recipe, Path(name), device, tiny=args.tiny)
+        base = write_checkpoint(recipe, Path(name), device, args.base, tiny=args.tiny)
         for card in args.cap_gib:
             gc.collect()
             if device == "cuda":
@@ -260,6 +275,7 @@ def run_recipe(recipe: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     command = [sys.executable, __file__, "--child", "--recipes", recipe, "--cap-gib", *cards]
     command += ["--seconds", str(args.seconds), *(["--decimal"] if args.decimal else [])]
     command += ["--tiny"] if args.tiny else []
+    command += ["--base", str(args.base)] if args.base else []
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     note = ""
@@ -290,6 +306,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--decimal", action="store_true", help="count a card in 10^9 bytes")
     parser.add_argument("--seconds", type=float, default=6.0, help="of steps, for each card")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for each recipe")
+    parser.add_argument("--base", type=Path, help="of pp-ocrv6, where its wheel is not installed")
     parser.add_argument("--out", type=Path, help="folder for recipes.json and recipes.md")
     parser.add_argument("--tiny", action="store_true", help="tiny shapes, to try the script")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)

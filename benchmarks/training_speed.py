@@ -31,7 +31,7 @@ from manifold_ocr.models.images import ResizeInput
 from manifold_ocr.models.kernels.cuda_graphs import padded_length
 from manifold_ocr.models.lora import match_targets, wrap_for_training
 from manifold_ocr.resources import GpuMonitor
-from manifold_ocr.training.batches import BucketSampler
+from manifold_ocr.training.batches import StepSampler
 from manifold_ocr.training.loader import CopyBeside
 
 PEAK_FLOPS = 990e12  # dense bf16 of H100 and H200 by the datasheet
@@ -70,7 +70,7 @@ def loader_for(
     """The product's loader: bucketed batches, decoded in workers, pinned and prefetched."""
     return DataLoader(
         data,
-        batch_sampler=BucketSampler([len(t) for t in targets], batch, seed=1),
+        batch_sampler=StepSampler([len(t) for t in targets], batch, 1, seed=1),
         collate_fn=collate_encoder_decoder,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),

@@ -14,7 +14,8 @@ class TrainingData(Protocol):
     """A map-style dataset whose rows are the same for any number of workers.
 
     `lengths` holds one cost per row (frames, label tokens): rows of similar length share a
-    batch. Nothing in a row may be drawn at random from a global generator.
+    batch. A `window`, where a dataset has one, is how many batches are sorted together. Nothing
+    in a row may be drawn at random from a global generator.
     """
 
     @property

@@ -159,7 +159,8 @@ def save_trained(model: nn.Module, folder: Path, settings: RunSpec, family: str)
 
 
 def _save_full(model: nn.Module, folder: Path, base: Path) -> None:
-    base_model(model).save_pretrained(folder, safe_serialization=True)
+    with without_library_notes():
+        base_model(model).save_pretrained(folder, safe_serialization=True)
     written = read_json(folder / "config.json")
     written["architectures"] = read_json(base / "config.json").get("architectures")
     write_json(folder / "config.json", written)

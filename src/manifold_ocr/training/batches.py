@@ -161,11 +161,17 @@ WINDOW = 64  # batches sorted together; larger saves little padding and mixes le
 
 
 def bucket_batches(
-    lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int, drop_last: bool = False
+    lengths: Sequence[int],
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    drop_last: bool = False,
+    window: int = WINDOW,
 ) -> list[list[int]]:
     """Return index batches that cover every row once, rows of similar length together.
 
-    Rows are shuffled, cut into windows of 64 batches, sorted by length inside a window and
+    Rows are shuffled, cut into windows of `window` batches, sorted by length inside a window and
     cut into batches, whose order is shuffled again: length says nothing about when a row is
     seen. The result is a function of the arguments alone.
     """
@@ -173,35 +179,13 @@ def bucket_batches(
     order = list(range(len(lengths)))
     shuffler.shuffle(order)
     batches: list[list[int]] = []
-    for start in range(0, len(order), WINDOW * batch_size):
-        window = sorted(order[start : start + WINDOW * batch_size], key=lambda i: (lengths[i], i))
-        batches += [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
+    for start in range(0, len(order), window * batch_size):
+        rows = sorted(order[start : start + window * batch_size], key=lambda i: (lengths[i], i))
+        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     if drop_last:
         batches = [batch for batch in batches if len(batch) == batch_size]
     shuffler.shuffle(batches)
     return batches
-
-
-class BucketSampler:
-    """A batch sampler over `bucket_batches`; `set_epoch` reshuffles, as torch's samplers do."""
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int) -> None:
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration gives."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the epoch's batches."""
-        yield from bucket_batches(self.lengths, self.batch_size, seed=self.seed, epoch=self.epoch)
-
-    def __len__(self) -> int:
-        """Return the number of batches of an epoch."""
-        return (len(self.lengths) + self.batch_size - 1) // self.batch_size
 
 
 class StepSampler:
@@ -213,9 +197,16 @@ class StepSampler:
     """
 
     def __init__(
-        self, lengths: Sequence[int], micro_batch: int, accumulation: int, *, seed: int
+        self,
+        lengths: Sequence[int],
+        micro_batch: int,
+        accumulation: int,
+        *,
+        seed: int,
+        window: int = WINDOW,
     ) -> None:
         self.lengths = lengths
+        self.window = window
         self.batch_size = micro_batch
         self.drop_last = False
         self.accumulation = accumulation
@@ -229,7 +220,9 @@ class StepSampler:
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the epoch's micro-batches."""
         whole = self.batch_size * self.accumulation
-        steps = bucket_batches(self.lengths, whole, seed=self.seed, epoch=self.epoch)
+        steps = bucket_batches(
+            self.lengths, whole, seed=self.seed, epoch=self.epoch, window=self.window
+        )
         for step in sorted(steps, key=lambda rows: len(rows) < whole):
             for start in range(0, len(step), self.batch_size):
                 yield step[start : start + self.batch_size]

@@ -20,7 +20,7 @@ from manifold_ocr.files import read_json, write_json
 from manifold_ocr.models.family import TrainingFamily
 from manifold_ocr.records import Prediction, Sample
 from manifold_ocr.resources import collector_paused
-from manifold_ocr.training.batches import StepSampler
+from manifold_ocr.training.batches import WINDOW, StepSampler
 from manifold_ocr.training.change import Change
 from manifold_ocr.training.checkpoints import mark_complete, prune
 from manifold_ocr.training.loader import NumberedRows, continue_epochs, end_workers, train_loader
@@ -74,6 +74,7 @@ class OcrTrainer(Trainer):
             args.per_device_train_batch_size,
             args.gradient_accumulation_steps * args.world_size,  # rows of a step on all GPUs
             seed=args.seed,
+            window=getattr(self.rows, "window", WINDOW),
         )
         self._unchecked: list[tuple[int, Tensor, Tensor]] = []
         self._losses: _OnItsWay | None = None

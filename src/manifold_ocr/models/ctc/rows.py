@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,8 +42,13 @@ class FeatureRows:
 
 @dataclass(frozen=True)
 class PixelRows:
-    """Rows (pixels (48, W, 3) uint8, classes of the text), for a backbone that is trained."""
+    """Rows (pixels (48, W, 3) uint8, classes of the text), for a backbone that is trained.
 
+    Convolutions are planned or compiled for each number and width of lines: sorted in windows
+    of 1,024 batches, most batches are one group, and half as many shapes occur.
+    """
+
+    window: ClassVar[int] = 1024
     samples: Sequence[Sample]
     classes: Sequence[list[int]]
     lengths: Sequence[int]

@@ -49,6 +49,7 @@ from manifold_ocr.models.ctc.vocabulary import Growth, character_list, growth_fo
 from manifold_ocr.models.device import on_gpu
 from manifold_ocr.models.family import TrainingData
 from manifold_ocr.models.lora import add_lora, attach, restore_adapter, save_adapter
+from manifold_ocr.models.quiet import without_library_notes
 from manifold_ocr.records import Sample
 from manifold_ocr.resources import progress
 
@@ -282,7 +283,8 @@ class CtcTraining:
             if self.growth:
                 save_grown(core(trained), self.growth, folder)
         else:
-            trained.save_pretrained(folder, safe_serialization=True)
+            with without_library_notes():
+                trained.save_pretrained(folder, safe_serialization=True)
             facts = read_json(self.settings.base / "preprocessor_config.json")
             facts["character_list"] = self.characters
             write_json(folder / "preprocessor_config.json", facts)

@@ -17,9 +17,10 @@ from manifold_ocr.models.kernels.lora_linear import (
     is_plain,
     lowered,
     tall_product,
+    tall_products,
     whole_product,
 )
-from manifold_ocr.models.kernels.ops import add_dropped_product
+from manifold_ocr.models.kernels.ops import add_dropped_products
 
 
 class _QueryKeyValue(torch.autograd.Function):
@@ -40,25 +41,23 @@ class _QueryKeyValue(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])
         out = functional.linear(flat, weight, bias)
         inner = flat.new_empty(flat.shape[0], layers, rank).transpose(0, 1)
-        a_low, b_low = torch.cat(low[::2]), torch.stack(low[1::2])
-        masks: list[Tensor] = []
+        a_low, b_low = torch.stack(low[::2]), torch.stack(low[1::2])
+        mask = None
         if dropout:
-            for number in range(layers):
-                entering, mask = torch.native_dropout(flat, dropout, True)
-                torch.mm(entering, low[2 * number].T, out=inner[number])
-                masks.append(mask)
+            entering, mask = torch.native_dropout(flat.expand(layers, -1, -1), dropout, True)
+            torch.bmm(entering, a_low.transpose(1, 2), out=inner)
         else:
-            torch.mm(flat, a_low.T, out=inner.transpose(0, 1).flatten(1))
+            torch.mm(flat, a_low.flatten(0, 1).T, out=inner.transpose(0, 1).flatten(1))
         parts = out.view(out.shape[0], layers, -1).transpose(0, 1)
         parts.baddbmm_(inner, b_low.transpose(1, 2), alpha=scaling)
-        ctx.save_for_backward(flat, inner, a_low, b_low, weight, *masks)
+        ctx.save_for_backward(flat, inner, a_low, b_low, weight, mask)
         ctx.dropout, ctx.scaling = dropout, scaling
         ctx.dtypes = [parameter.dtype for parameter in trained]
         return tuple(part.unflatten(0, x.shape[:-1]) for part in parts)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        flat, inner, a_low, b_low, weight, *masks = ctx.saved_tensors
+        flat, inner, a_low, b_low, weight, mask = ctx.saved_tensors
         layers, width, rank = b_low.shape
         rows, dtypes = flat.shape[0], ctx.dtypes
         whole = torch.cat([grad.reshape(-1, width) for grad in grads], 1)
@@ -71,17 +70,13 @@ class _QueryKeyValue(torch.autograd.Function):
         else:
             grad_b = (parts.transpose(1, 2) @ inner).to(dtypes[1]).mul_(ctx.scaling)
         grad_x = whole @ weight
-        if masks:
-            pairs = list(zip(low, masks, strict=True))
-            grad_a = [
-                tall_product(part, dropped(flat, mask, ctx.dropout), dtypes[0])
-                for part, mask in pairs
-            ]
-            for (part, mask), a in zip(pairs, a_low.split(rank), strict=True):
-                add_dropped_product(grad_x, part, a, mask, 1 / (1 - ctx.dropout))
-        else:
+        if mask is None:
             grad_a = list(tall_product(inward.flatten(1), flat, dtypes[0]).split(rank))
-            grad_x.addmm_(inward.flatten(1), a_low)
+            grad_x.addmm_(inward.flatten(1), a_low.flatten(0, 1))
+        else:
+            entering = dropped(flat.expand(layers, -1, -1), mask, ctx.dropout)
+            grad_a = list(tall_products(low, entering, dtypes[0]))
+            add_dropped_products(grad_x, low, a_low, mask, 1 / (1 - ctx.dropout))
         trained = [part for pair in zip(grad_a, grad_b, strict=True) for part in pair]
         return grad_x.view(*grads[0].shape[:-1], -1), *[None] * 5, *trained
 
@@ -114,17 +109,19 @@ class _KeyValue(torch.autograd.Function):
         a_key, b_key, a_value, b_value = low
         rank, width, half = a_key.shape[0], x.shape[-1], weight.shape[0] // 2
         flat = x.reshape(-1, width)
-        masks: tuple[Tensor | None, Tensor | None] = (None, None)
+        inner = flat.new_empty(flat.shape[0], 2 * rank)
+        mask = None
         if dropout:
-            (key, one), (value, two) = (torch.native_dropout(flat, dropout, True) for _ in range(2))
-            inner, masks = torch.cat([key @ a_key.T, value @ a_value.T], 1), (one, two)
+            entering, mask = torch.native_dropout(flat.expand(2, -1, -1), dropout, True)
+            both = inner.view(-1, 2, rank).transpose(0, 1)
+            torch.bmm(entering, torch.stack([a_key, a_value]).transpose(1, 2), out=both)
         else:
-            inner = flat @ torch.cat([a_key, a_value]).T
+            torch.mm(flat, torch.cat([a_key, a_value]).T, out=inner)
         extended[:, width : width + 2 * rank] = inner
         torch.mul(b_key, scaling, out=weight[:half, width : width + rank])
         torch.mul(b_value, scaling, out=weight[half:, width + rank : width + 2 * rank])
         out = functional.linear(extended, weight, bias)
-        ctx.save_for_backward(flat, inner, b_key, b_value, *masks)
+        ctx.save_for_backward(flat, inner, b_key, b_value, mask)
         ctx.dropout, ctx.scaling = dropout, scaling
         ctx.dtypes = [parameter.dtype for parameter in trained]
         shape = x.shape[:-1]
@@ -132,7 +129,7 @@ class _KeyValue(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_key: Tensor, grad_value: Tensor) -> Any:
-        flat, inner, b_key, b_value, *masks = ctx.saved_tensors
+        flat, inner, b_key, b_value, mask = ctx.saved_tensors
         rank, half = b_key.shape[1], b_key.shape[0]
         grads = [grad_key.reshape(-1, half), grad_value.reshape(-1, half)]
         parts = inner.split(rank, 1)
@@ -141,17 +138,15 @@ class _KeyValue(torch.autograd.Function):
             tall_product(grad, part, dtype, scaling)
             for part, grad, dtype in zip(parts, grads, dtypes[1::2], strict=True)
         ]
-        inward = [grad @ b for grad, b in zip(grads, (b_key, b_value), strict=True)]
-        if ctx.dropout:
-            grad_a = [
-                tall_product(part, dropped(flat, mask, ctx.dropout), dtype, scaling)
-                for part, mask, dtype in zip(inward, masks, dtypes[::2], strict=True)
-            ]
+        inward = flat.new_empty(2, flat.shape[0], rank)
+        for grad, b, out in zip(grads, (b_key, b_value), inward, strict=True):
+            torch.mm(grad, b, out=out)
+        if mask is None:
+            grad_a = tall_product(inward.transpose(0, 1).flatten(1), flat, dtypes[0], scaling)
+            grad_a = grad_a.view(2, rank, -1)
         else:
-            both = tall_product(torch.cat(inward, 1), flat, dtypes[0], scaling)
-            grad_a = [
-                part.to(dtype) for part, dtype in zip(both.split(rank), dtypes[::2], strict=True)
-            ]
+            entering = dropped(flat.expand(2, -1, -1), mask, ctx.dropout)
+            grad_a = tall_products(inward, entering, dtypes[0], scaling)
         return *[None] * 7, grad_a[0], grad_b[0], grad_a[1], grad_b[1]
 
 

@@ -15,7 +15,7 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manifold_ocr.models.kernels.ops import add_dropped_product, dequantize_nf4
+from manifold_ocr.models.kernels.ops import add_dropped_products, dequantize_nf4
 
 MOST_SLICES = 128  # about the multiprocessors of the largest GPUs
 LEAST_ROWS = 256  # rows of a slice below which splitting gains nothing
@@ -67,7 +67,8 @@ class _LoraProduct(torch.autograd.Function):
             if mask is None:
                 grad_x.addmm_(grad_inner, a_low)
             else:
-                add_dropped_product(grad_x, grad_inner, a_low, mask, 1 / (1 - ctx.dropout))
+                scale = 1 / (1 - ctx.dropout)
+                add_dropped_products(grad_x, grad_inner[None], a_low[None], mask[None], scale)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         return grad_x, None, None, None, None, None, grad_a, grad_b
 
@@ -98,22 +99,30 @@ def whole_product(left: Tensor, right: Tensor, dtype: torch.dtype, scale: float)
 
 
 def tall_product(left: Tensor, right: Tensor, dtype: torch.dtype, scale: float = 1.0) -> Tensor:
-    """Return scale * left.T @ right, as `dtype`, for [n, a] and [n, b]; n is large, a or b tiny.
+    """Return scale * left.T @ right, as `dtype`, for [n, a] and [n, b]; n is large, a or b tiny."""
+    return tall_products(left[None], right[None], dtype, scale)[0]
+
+
+def tall_products(left: Tensor, right: Tensor, dtype: torch.dtype, scale: float = 1.0) -> Tensor:
+    """Return scale * left.mT @ right, as `dtype`, for [m, n, a] and [m, n, b].
 
     One product with a tiny side keeps a few multiprocessors busy; slices of n, summed,
     keep all of them. (One kernel that adds by atomics was tried and is slower.)
     """
     if not left.is_cuda:
-        return (left.T @ right).to(dtype).mul_(scale)
-    rows, slices = left.shape[0], 1
+        return (left.mT @ right).to(dtype).mul_(scale)
+    count, rows = left.shape[:2]
+    slices = 1
     while slices < MOST_SLICES and rows % (2 * slices) == 0 and rows >= 2 * slices * LEAST_ROWS:
         slices *= 2
     if slices == 1 or rows < SLICED_ROWS:
-        return whole_product(left.T, right, dtype, scale)
-    parts = [part.reshape(slices, -1, part.shape[-1]) for part in (left, right)]
+        if count == 1:  # a plain product: cuBLAS has kernels for it that share the rows
+            return whole_product(left[0].T, right[0], dtype, scale)[None]
+        return whole_product(left.mT, right, dtype, scale)
+    parts = [part.unflatten(1, (slices, -1)).flatten(0, 1) for part in (left, right)]
     unused = left.new_empty(())
-    found = torch.baddbmm(unused, parts[0].transpose(1, 2), parts[1], beta=0, alpha=scale)
-    return found.sum(0, dtype=dtype)
+    found = torch.baddbmm(unused, parts[0].mT, parts[1], beta=0, alpha=scale)
+    return found.unflatten(0, (count, slices)).sum(1, dtype=dtype)
 
 
 def lowered(parameter: Tensor, dtype: torch.dtype) -> Tensor:

@@ -79,18 +79,20 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return _SwiGlu.apply(gate, up)
 
 
-def add_dropped_product(
+def add_dropped_products(
     target: Tensor, left: Tensor, right: Tensor, mask: Tensor, scale: float
 ) -> None:
-    """Add scale * mask * (left @ right) to `target` in place: the gradient through dropout.
+    """Add the sum of scale * mask * (left @ right) to `target`: gradients through dropout.
 
-    Shapes: target [rows, width], left [rows, rank], right [rank, width], mask bool [rows, width].
+    Shapes: target [rows, width], left [m, rows, rank], right [m, rank, width], mask bool
+    [m, rows, width].
     """
     kernels = kernels_for(target)
-    if kernels is not None and left.shape[1] <= MOST_RANKS and target.is_contiguous():
-        kernels.add_dropped_product(target, left, right, mask, scale)
+    if kernels is not None and left.shape[2] <= MOST_RANKS and target.is_contiguous():
+        kernels.add_dropped_products(target, left, right, mask, scale)
     else:
-        target += torch.ops.aten.native_dropout_backward(left @ right, mask, scale)
+        for a, b, kept in zip(left, right, mask, strict=True):
+            target += torch.ops.aten.native_dropout_backward(a @ b, kept, scale)
 
 
 def dequantize_nf4(weight: Any) -> Tensor:

@@ -251,31 +251,37 @@ def quick_gelu_in_place(x: Tensor) -> Tensor:
 
 @triton.jit
 def _add_dropped_kernel(
-    target, left, right, mask, rows, width, left_stride, scale,
-    RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    target, left, right, mask, rows, width, left_matrix, left_stride, scale,
+    COUNT: tl.constexpr, RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (row < rows)[:, None] & (column < width)[None, :]
-    total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for k in tl.static_range(RANK):
-        low = tl.load(left + row * left_stride + k, mask=row < rows, other=0.0).to(tl.float32)
-        high = tl.load(right + k * width + column, mask=column < width, other=0.0).to(tl.float32)
-        total += low[:, None] * high[None, :]
     at = row[:, None] * width + column[None, :]
-    kept = tl.load(mask + at, mask=inside, other=0).to(tl.float32)
     value = tl.load(target + at, mask=inside, other=0.0).to(tl.float32)
-    value += total * kept * scale
+    for m in tl.static_range(COUNT):
+        total = tl.zeros((ROWS, COLUMNS), tl.float32)
+        for k in tl.static_range(RANK):
+            lows = left + m * left_matrix + row * left_stride + k
+            highs = right + (m * RANK + k) * width + column
+            low = tl.load(lows, mask=row < rows, other=0.0).to(tl.float32)
+            high = tl.load(highs, mask=column < width, other=0.0).to(tl.float32)
+            total += low[:, None] * high[None, :]
+        kept_at = (row + m * rows)[:, None] * width + column[None, :]
+        kept = tl.load(mask + kept_at, mask=inside, other=0).to(tl.float32)
+        value += total * kept * scale
     tl.store(target + at, value.to(target.dtype.element_ty), mask=inside)
 
 
-def add_dropped_product(
+def add_dropped_products(
     target: Tensor, left: Tensor, right: Tensor, mask: Tensor, scale: float
 ) -> None:
-    """Add scale * mask * (left @ right) to target [rows, width], in one kernel."""
+    """Add the sum of scale * mask * (left @ right) to target [rows, width], in one kernel."""
     rows, width = target.shape
     grid = (triton.cdiv(rows, 8), triton.cdiv(width, 256))
+    left = left if left.stride(2) == 1 else left.contiguous()
     _add_dropped_kernel[grid](
-        target, left, right.contiguous(), mask.view(torch.uint8), rows, width, left.stride(0),
-        scale, RANK=left.shape[1], ROWS=8, COLUMNS=256, num_warps=4,
+        target, left, right.contiguous(), mask.contiguous().view(torch.uint8), rows, width,
+        left.stride(0), left.stride(1), scale,
+        COUNT=left.shape[0], RANK=left.shape[2], ROWS=8, COLUMNS=256, num_warps=4,
     )  # fmt: skip
