@@ -19,7 +19,6 @@ import itertools
 import json
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -178,13 +178,14 @@ def run(args: argparse.Namespace, recipe: str, root: Path, home: Path, kill: boo
     environment = {**os.environ, "MANIFOLD_OCR_CACHE": str(home / "cache")}
     line = command(args, recipe, root)
     if kill:
-        process = subprocess.Popen(line, cwd=home, env=environment, start_new_session=True)
+        process = subprocess.Popen(line, cwd=home, env=environment)
         while process.poll() is None and not list(
             home.glob("cache/training/*/checkpoints/*/complete.json")
         ):
             time.sleep(0.05)
         time.sleep(random.Random(recipe).uniform(0.1, 1.0))
-        os.killpg(process.pid, signal.SIGKILL)
+        for member in [*psutil.Process(process.pid).children(recursive=True), process]:
+            member.kill()  # torchrun's processes are not of its group
         print(f"{recipe}: killed with -9: status {process.wait()}", flush=True)
     subprocess.run(line, cwd=home, env=environment, check=True)
 

@@ -295,7 +295,8 @@ def main() -> None:
     args.recognizer = args.recognizer.resolve() if args.recognizer else None
     args.work.mkdir(parents=True, exist_ok=True)
     os.chdir(args.work)
-    os.environ.setdefault("MANIFOLD_OCR_CACHE", str(Path("cache").resolve()))
+    folder = "cache-joined" if args.joined else "cache"  # a run does not know of joined lines
+    os.environ.setdefault("MANIFOLD_OCR_CACHE", str(Path(folder).resolve()))
     {"prepare": prepare, "train": train_all, "table": table}[args.step](args)
 
 

@@ -52,7 +52,8 @@ def lora_model(size: str, device: str, dtype: torch.dtype, *, fast: bool) -> Any
         return wrap_for_training(model, settings, targets, within).train()
     import peft
 
-    names = match_targets(model, targets, within)
+    layers = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    names = match_targets(model, [name for name in targets if name in layers], within)
     config = peft.LoraConfig(r=8, lora_alpha=16, target_modules=names)
     return peft.get_peft_model(model, config).train()
 

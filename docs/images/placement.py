@@ -1,8 +1,8 @@
 """Draw what training the head and the whole recognizer gain, from their evaluations.
 
-    manifold-ocr preset whole && dvc repro evaluate && cp metrics/evaluate.json /tmp/whole.json
-    git checkout params.yaml && dvc repro evaluate
-    python docs/images/placement.py metrics/evaluate.json /tmp/whole.json docs/images/placement.png
+manifold-ocr preset whole && dvc repro evaluate && cp metrics/evaluate.json /tmp/whole.json
+git checkout params.yaml && dvc repro evaluate
+python docs/images/placement.py metrics/evaluate.json /tmp/whole.json docs/images/placement.png
 """
 
 import json

@@ -13,6 +13,7 @@ from manifold_ocr.models.kernels.lora_linear import (
     fuse_lora_layers,
     unfuse_lora_layers,
 )
+from manifold_ocr.models.kernels.ops import spread_dropout, spread_dropped
 
 pytestmark = pytest.mark.torch
 
@@ -142,6 +143,29 @@ def test_the_estimate_of_layers_over_8_bit_weights_counts_a_float32_copy_of_what
     assert needs[1] - needs[0] >= rows * width * 4
 
 
+def entering_of(x, layers, dropout):
+    """What enters each layer, by the masks that the layers draw next."""
+    flat = x.reshape(-1, x.shape[-1])
+    if not dropout:
+        return flat.expand(layers, -1, -1)
+    mask = spread_dropout(flat.detach(), layers, dropout)[1]
+    assert mask.shape == (layers, *flat.shape)
+    assert not torch.equal(mask[0], mask[1])
+    return flat * mask / (1 - dropout)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_each_copy_drops_its_own_values_at_the_rate(device):
+    values = torch.randn(300, 200, device=device)
+    dropped, mask = spread_dropout(values, 3, 0.3)
+    assert mask.dtype == torch.bool
+    for part, kept in zip(dropped, mask, strict=True):
+        assert abs(kept.float().mean() - 0.7) < 0.01
+        torch.testing.assert_close(part, values * kept / 0.7)
+    assert ((mask[0] ^ mask[1]).float().mean() - 0.42).abs() < 0.01
+    torch.testing.assert_close(spread_dropped(values, mask, 0.3), dropped)
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("device", DEVICES)
 def test_key_and_value_of_one_frozen_input_are_one_product(dropout, device):
@@ -156,9 +180,7 @@ def test_key_and_value_of_one_frozen_input_are_one_product(dropout, device):
     weights = [torch.randn_like(part) for part in got]
     torch.stack([part * w for part, w in zip(got, weights, strict=True)]).sum().backward()
     torch.manual_seed(5)
-    entering = [x.reshape(-1, 16)] * 2
-    if dropout:
-        entering = [torch.native_dropout(part, dropout, True)[0] for part in entering]
+    entering = entering_of(x, 2, dropout)
     for layer, part, given, weight in zip((key, value), entering, got, weights, strict=True):
         a, b = (m["default"].weight for m in (layer.lora_A, layer.lora_B))
         found = a.grad, b.grad
@@ -189,9 +211,9 @@ def test_query_key_and_value_of_one_trained_input_are_one_product(dropout, devic
     for part in (x, *(part for pair in pairs for part in pair)):
         part.grad = None
     torch.manual_seed(5)
-    wanted, flat = 0.0, x.reshape(-1, 16)
-    for layer, (a, b), given, weight in zip(layers, pairs, got, weights, strict=True):
-        kept = torch.native_dropout(flat, dropout, True)[0] if dropout else flat
+    wanted, entering = 0.0, entering_of(x, 3, dropout)
+    rows = zip(layers, pairs, entering, got, weights, strict=True)
+    for layer, (a, b), kept, given, weight in rows:
         low = (kept @ a.T @ b.T).view_as(given) * layer.scaling["default"]
         want = layer.base_layer(x) + low
         torch.testing.assert_close(given, want, rtol=1e-4, atol=1e-4)

@@ -13,14 +13,13 @@ from torch.nn import functional
 from manifold_ocr.models.kernels.lora_linear import (
     FastLoraLinear,
     dropout_rate,
-    dropped,
     is_plain,
     lowered,
     tall_product,
     tall_products,
     whole_product,
 )
-from manifold_ocr.models.kernels.ops import add_dropped_products
+from manifold_ocr.models.kernels.ops import add_dropped_products, spread_dropout, spread_dropped
 
 
 class _QueryKeyValue(torch.autograd.Function):
@@ -44,7 +43,7 @@ class _QueryKeyValue(torch.autograd.Function):
         a_low, b_low = torch.stack(low[::2]), torch.stack(low[1::2])
         mask = None
         if dropout:
-            entering, mask = torch.native_dropout(flat.expand(layers, -1, -1), dropout, True)
+            entering, mask = spread_dropout(flat, layers, dropout)
             torch.bmm(entering, a_low.transpose(1, 2), out=inner)
         else:
             torch.mm(flat, a_low.flatten(0, 1).T, out=inner.transpose(0, 1).flatten(1))
@@ -74,7 +73,7 @@ class _QueryKeyValue(torch.autograd.Function):
             grad_a = list(tall_product(inward.flatten(1), flat, dtypes[0]).split(rank))
             grad_x.addmm_(inward.flatten(1), a_low.flatten(0, 1))
         else:
-            entering = dropped(flat.expand(layers, -1, -1), mask, ctx.dropout)
+            entering = spread_dropped(flat, mask, ctx.dropout)
             grad_a = list(tall_products(low, entering, dtypes[0]))
             add_dropped_products(grad_x, low, a_low, mask, 1 / (1 - ctx.dropout))
         trained = [part for pair in zip(grad_a, grad_b, strict=True) for part in pair]
@@ -112,7 +111,7 @@ class _KeyValue(torch.autograd.Function):
         inner = flat.new_empty(flat.shape[0], 2 * rank)
         mask = None
         if dropout:
-            entering, mask = torch.native_dropout(flat.expand(2, -1, -1), dropout, True)
+            entering, mask = spread_dropout(flat, 2, dropout)
             both = inner.view(-1, 2, rank).transpose(0, 1)
             torch.bmm(entering, torch.stack([a_key, a_value]).transpose(1, 2), out=both)
         else:
@@ -145,7 +144,7 @@ class _KeyValue(torch.autograd.Function):
             grad_a = tall_product(inward.transpose(0, 1).flatten(1), flat, dtypes[0], scaling)
             grad_a = grad_a.view(2, rank, -1)
         else:
-            entering = dropped(flat.expand(2, -1, -1), mask, ctx.dropout)
+            entering = spread_dropped(flat, mask, ctx.dropout)
             grad_a = tall_products(inward, entering, dtypes[0], scaling)
         return *[None] * 7, grad_a[0], grad_b[0], grad_a[1], grad_b[1]
 

@@ -79,6 +79,31 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return _SwiGlu.apply(gate, up)
 
 
+def spread_dropout(values: Tensor, count: int, rate: float) -> tuple[Tensor, Tensor]:
+    """Return `count` copies of `values` [rows, width], each with its own dropout, and the masks.
+
+    Shapes: both [count, rows, width]; masks are bool, true where a value is kept.
+    """
+    if kernels_for(values) is None:
+        return torch.native_dropout(values.expand(count, -1, -1), rate, True)
+    shape = (count, *values.shape)
+    mask = torch.empty(shape, dtype=torch.bool, device=values.device).bernoulli_(1 - rate)
+    return spread_dropped(values, mask, rate), mask
+
+
+def spread_dropped(values: Tensor, mask: Tensor, rate: float) -> Tensor:
+    """Return values * mask / (1 - rate) for each mask, as the forward pass scaled what it kept.
+
+    Shapes: values [rows, width], mask and result [count, rows, width].
+    """
+    kernels = kernels_for(values)
+    if kernels is not None:
+        return kernels.spread_dropped(values, mask, 1 / (1 - rate))
+    return torch.ops.aten.native_dropout_backward(
+        values.expand(len(mask), -1, -1), mask, 1 / (1 - rate)
+    )
+
+
 def add_dropped_products(
     target: Tensor, left: Tensor, right: Tensor, mask: Tensor, scale: float
 ) -> None:

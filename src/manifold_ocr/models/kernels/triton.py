@@ -250,6 +250,30 @@ def quick_gelu_in_place(x: Tensor) -> Tensor:
 
 
 @triton.jit
+def _spread_kernel(values, mask, out, size, scale, COUNT: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    value = tl.load(values + at, mask=inside).to(tl.float32) * scale
+    for _ in tl.static_range(COUNT):
+        kept = tl.load(mask + at, mask=inside).to(tl.float32)
+        tl.store(out + at, (value * kept).to(out.dtype.element_ty), mask=inside)
+        mask += size
+        out += size
+
+
+def spread_dropped(values: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Return scale * values * mask for each mask [count, rows, width]; values [rows, width]."""
+    values = values.contiguous()
+    out = torch.empty(mask.shape, dtype=values.dtype, device=values.device)
+    size = values.numel()
+    _spread_kernel[(triton.cdiv(size, 2048),)](
+        values, mask.view(torch.uint8), out, size, scale,
+        COUNT=mask.shape[0], BLOCK=2048, num_warps=8,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
 def _add_dropped_kernel(
     target, left, right, mask, rows, width, left_matrix, left_stride, scale,
     COUNT: tl.constexpr, RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -281,7 +305,7 @@ def add_dropped_products(
     grid = (triton.cdiv(rows, 8), triton.cdiv(width, 256))
     left = left if left.stride(2) == 1 else left.contiguous()
     _add_dropped_kernel[grid](
-        target, left, right.contiguous(), mask.contiguous().view(torch.uint8), rows, width,
+        target, left, right.contiguous(), mask.view(torch.uint8), rows, width,
         left.stride(0), left.stride(1), scale,
         COUNT=left.shape[0], RANK=left.shape[2], ROWS=8, COLUMNS=256, num_warps=4,
     )  # fmt: skip
