@@ -143,7 +143,10 @@ def chosen_rows(args: argparse.Namespace, spec: Any) -> dict[str, Any]:
 
 
 def share_pixels(workers: int) -> None:
-    """Let all runs of this process keep lines in one place: they are the same images."""
+    """Let a run and its readings keep lines in one place: they are the same images.
+
+    Not the runs of several seeds: their rehearsal lines have the same ids.
+    """
     from manifold_ocr.models.ctc import train
     from manifold_ocr.models.ctc.pixels import LinePixels
 
@@ -155,13 +158,13 @@ def train_all(args: argparse.Namespace) -> None:
     """Train each variant with each seed, and append what it reads to results.jsonl."""
     from manifold_ocr.training import run
 
-    share_pixels(args.workers)
     if args.joined:
         from placement_rows import join_rows
 
         join_rows(args.joined)
     for name in args.variants:
         for seed in args.seeds:
+            share_pixels(args.workers)
             known = {"train.seed": seed, "train.dataloader_workers": args.workers}
             spec = spec_of(params_of(args, {**known, **VARIANTS[name]}))
             rows = chosen_rows(args, spec)

@@ -1,5 +1,6 @@
 """Random weights of the real shapes, and image files to train on: what the GPU benchmarks share."""
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -185,7 +186,9 @@ def _files(folder: Path, kind: str, sizes: list[tuple[int, int]]) -> list[Path]:
         for top in range(4, size[1] - 40, 34):
             words = ["".join(chooser.choices("abcdefghij", k=7)) for _ in range(size[0] // 90)]
             draw.text((8, top), " ".join(words), fill="black", font_size=26)
-        image.save(path, compress_level=1)
+        begun = path.with_suffix(f".{os.getpid()}")  # processes of a run write the same files
+        image.save(begun, "PNG", compress_level=1)
+        begun.replace(path)
         paths.append(path)
     return paths
 
