@@ -5,7 +5,9 @@ gets of each receipt: `labels` (published text and boxes), `ours` (what our read
 `rapidocr` (what RapidOCR's own pipeline reads); several, joined by commas, are run in turn on
 each receipt. A field counts where it equals the key after removing case, white space and the
 currency sign: the labels are upper case by convention. NED is the edit distance to the labels'
-text over the longer of both, without case. The rules were written looking at receipts with an
+text over the longer of both, without case. --model is the checkpoint that `ours` reads with (the
+promoted one without it), --test a manifest of the receipts to read, such as a trained model's
+data/manifest/test.jsonl. The rules were written looking at receipts with an
 even place in the sorted list; the odd ones are reported apart.
 """
 
@@ -27,6 +29,7 @@ from manifold_ocr.metrics.normalize import normalize
 from manifold_ocr.reading.layout.lines import Line
 from manifold_ocr.reading.layout.order import arrange
 from manifold_ocr.reading.page import PageText
+from manifold_ocr.records import read_samples
 from manifold_ocr.serving.documents import load_reader
 from manifold_ocr.serving.processors import extract_fields
 
@@ -52,13 +55,13 @@ def published(path: Path) -> tuple[PageText, str]:
     return page_of(lines), "\n".join(line.text for line in lines)
 
 
-def readers(root: Path, names: list[str]) -> dict[str, Read]:
+def readers(root: Path, names: list[str], model: Path | None) -> dict[str, Read]:
     """Return a reader of receipts by their stem for each source."""
     made: dict[str, Read] = {}
     if "labels" in names:
         made["labels"] = lambda stem: published(root / "box" / f"{stem}.csv")
     if "ours" in names:
-        ours = load_reader()
+        ours = load_reader(model)
 
         def read(stem: str) -> tuple[PageText, str]:
             page = ours.read(open_image(root / "img" / f"{stem}.jpg"), "page")
@@ -100,13 +103,18 @@ def main() -> None:
     parser.add_argument("--from", dest="sources", default="labels")
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--misses", action="store_true", help="print what was missed")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--test", type=Path)
     chosen = parser.parse_args()
     root = Path(os.environ["MANIFOLD_OCR_REAL_DATA"]) / "sroie"
     every = sorted((root / "key").glob("*.json"))
     keys = every
+    if chosen.test:
+        tested = {Path(sample.image).stem for sample in read_samples(chosen.test)}
+        keys = [key for key in every if key.stem in tested]
     if chosen.limit:
         keys = keys[:: len(keys) // chosen.limit // 2 * 2 + 1][: chosen.limit]  # even and odd
-    read = readers(root, chosen.sources.split(","))
+    read = readers(root, chosen.sources.split(","), chosen.model)
     tally = {(name, part): Counter[str]() for name in read for part in ("even", "odd")}
     distance: Counter[tuple[str, str]] = Counter()
     seconds: Counter[str] = Counter()
