@@ -75,3 +75,21 @@ def test_widths_of_batches_are_few_and_near_the_mean_of_their_lines() -> None:
     assert len(set(widths.values())) < 60
     assert all(abs(found - mean) <= max(0.05 * mean, 1) for mean, found in widths.items())
     assert grid_frames(5, 30) >= 30
+
+
+def test_rows_of_pixels_are_sorted_in_windows_so_wide_that_a_batch_is_one_group() -> None:
+    from manifold_ocr.models.ctc.rows import PixelRows, similar
+    from manifold_ocr.training.batches import WINDOW, StepSampler
+
+    random = np.random.default_rng(3)
+    widths = (8 * np.clip(random.lognormal(3.4, 0.6, 6000), 2, 300).round()).astype(int).tolist()
+    counts = {}
+    for window in (WINDOW, PixelRows.window):
+        batches = list(StepSampler([w // 8 for w in widths], 16, 1, seed=1, window=window))
+        assert sorted(row for batch in batches for row in batch) == list(range(len(widths)))
+        ordered = [sorted(batch, key=lambda row: widths[row]) for batch in batches]
+        lines = [[(np.empty((0, widths[row])), [1]) for row in batch] for batch in ordered]
+        groups = [group for batch in lines for group in similar(batch)]
+        counts[window] = len(groups), len(batches)
+    narrow, wide = counts[WINDOW], counts[PixelRows.window]
+    assert wide[0] < 1.05 * wide[1] < narrow[0], "groups, batches"
