@@ -93,3 +93,14 @@ def test_rows_of_pixels_are_sorted_in_windows_so_wide_that_a_batch_is_one_group(
         counts[window] = len(groups), len(batches)
     narrow, wide = counts[WINDOW], counts[PixelRows.window]
     assert wide[0] < 1.05 * wide[1] < narrow[0], "groups, batches"
+
+
+def test_rows_of_one_width_meet_others_in_each_epoch_and_not_their_neighbors() -> None:
+    from manifold_ocr.models.ctc.rows import PixelRows
+    from manifold_ocr.training.batches import StepSampler
+
+    sampler = StepSampler([30] * 800, 16, 1, seed=1, window=PixelRows.window)
+    first = {frozenset(batch) for batch in sampler}
+    assert not any(max(batch) - min(batch) == 15 for batch in first), "rows of one document"
+    sampler.set_epoch(1)
+    assert not first & {frozenset(batch) for batch in sampler}

@@ -173,14 +173,17 @@ def bucket_batches(
 
     Rows are shuffled, cut into windows of `window` batches, sorted by length inside a window and
     cut into batches, whose order is shuffled again: length says nothing about when a row is
-    seen. The result is a function of the arguments alone.
+    seen. In wide windows rows of one length stay shuffled: in the order of the manifest they would
+    be of one document, and the same batches in each epoch. The result is a function of the
+    arguments alone.
     """
     shuffler = random.Random(f"{seed}:{epoch}")
     order = list(range(len(lengths)))
     shuffler.shuffle(order)
     batches: list[list[int]] = []
     for start in range(0, len(order), window * batch_size):
-        rows = sorted(order[start : start + window * batch_size], key=lambda i: (lengths[i], i))
+        rows = order[start : start + window * batch_size]
+        rows.sort(key=lambda i: (lengths[i], i if window <= WINDOW else 0))
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     if drop_last:
         batches = [batch for batch in batches if len(batch) == batch_size]
