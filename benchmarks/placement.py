@@ -8,9 +8,8 @@ Tasks: `default`, the default corpus; `receipts` and `few` (20 receipts), with -
 sroie/ (split by receipt), uw3/ and omnidocbench/ (read only, never trained on). `train` appends a
 line to DIR/results.jsonl for each variant, seed and share of the change that is kept (--keep: the
 weights are base + share * (trained - base); Wortsman et al. 2022). --joined trains pairs of lines
-side by side; --pseudo ADAPTER gives the receipts beyond the 20 what it reads in them. Needs the
-base model's recognizer (--recognizer FILE, or the installed wheel). A GPU is used where there is
-one.
+side by side. Needs the base model's recognizer (--recognizer FILE, or the installed wheel). A GPU
+is used where there is one.
 """
 
 import argparse
@@ -58,7 +57,7 @@ CORPORA: dict[str, dict[str, Any]] = {
 }
 CORPORA["few"] = CORPORA["receipts"]
 FEW = 20  # receipts
-LEAST = 0.9  # confidence of a line whose reading becomes its label
+MOST_FRAMES = 200  # of two lines that are joined
 SETS = {
     "receipts": ("sroie", None), "UW3": ("uw3", None), "OmniDocBench en": ("omnidocbench", "en"),
     "OmniDocBench zh": ("omnidocbench", "zh"),
@@ -129,14 +128,7 @@ def chosen_rows(args: argparse.Namespace, spec: Any) -> dict[str, Any]:
         from manifold_ocr.files import sha256_text
 
         documents = sorted({s.document for s in train}, key=lambda name: sha256_text(f"few:{name}"))
-        others = [s for s in train if s.document not in documents[:FEW]]
         train = [s for s in train if s.document in documents[:FEW]]
-        if args.pseudo:
-            from placement_rows import pseudo_labelled
-
-            known = pseudo_labelled(spec, others, args.pseudo, LEAST)
-            print(f"labels that {args.pseudo} reads: {len(known)} of {len(others)} lines")
-            train += known
     rows, _ = run.tell_conventions(spec, train)
     run.rehearsal_rows(spec.train, len(rows))
     return {"train": train, "val": val}
@@ -154,13 +146,51 @@ def share_pixels(workers: int) -> None:
     train.LinePixels = lambda *_: kept  # type: ignore[assignment, misc]
 
 
+def join_rows(share: float) -> None:
+    """Let a share of the training lines be trained in pairs, side by side (RecConAug of PaddleOCR).
+
+    A space is between them, but not between Chinese ones. As many lines are trained as without.
+    """
+    import numpy as np
+
+    from manifold_ocr.models.ctc import rows, train
+    from manifold_ocr.models.ctc.decode import Vocabulary
+    from manifold_ocr.models.ctc.vocabulary import character_list
+
+    space = Vocabulary(character_list(Path("data/base/pp-ocrv6-small"))).encode(" ") or []
+
+    class Joined(rows.PixelRows):
+        """Rows of which the first ones are two lines each."""
+
+        def __init__(self, samples: Any, classes: Any, lengths: Any, pixels: Any) -> None:
+            order = np.random.default_rng(0).permutation(len(samples)).tolist()
+            pairs = int(len(order) * share / 2)
+            self.parts = [(one,) for one in order[2 * pairs :]]
+            for first, last in zip(order[:pairs], order[pairs : 2 * pairs], strict=True):
+                fits = lengths[first] + lengths[last] <= MOST_FRAMES
+                self.parts += [(first, last)] if fits else [(first,), (last,)]
+            texts = []
+            for first, *others in self.parts:
+                gap = [] if samples[first].language == "zh" else space
+                texts.append(sum(([*gap, *classes[i]] for i in others), [*classes[first]]))
+            frames = [sum(lengths[i] for i in part) for part in self.parts]
+            super().__init__(samples, texts, frames, pixels)
+
+        def __len__(self) -> int:
+            return len(self.parts)
+
+        def __getitem__(self, index: int) -> rows.Row:
+            images = [self.pixels[self.samples[i]] for i in self.parts[index]]
+            return np.concatenate(images, axis=1), self.classes[index]
+
+    train.PixelRows = Joined  # type: ignore[misc]
+
+
 def train_all(args: argparse.Namespace) -> None:
     """Train each variant with each seed, and append what it reads to results.jsonl."""
     from manifold_ocr.training import run
 
     if args.joined:
-        from placement_rows import join_rows
-
         join_rows(args.joined)
     for name in args.variants:
         for seed in args.seeds:
@@ -289,12 +319,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[1])
     parser.add_argument("--keep", type=float, nargs="*", default=[0.0, 0.5, 0.75, 1.0])
     parser.add_argument("--joined", type=float, default=0.0, help="share of lines in pairs")
-    parser.add_argument("--pseudo", type=Path, help="few: adapter that labels the other receipts")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     args.real = args.real.resolve()
-    args.mark = "-pseudo" if args.pseudo else "-joined" if args.joined else ""
+    args.mark = "-joined" if args.joined else ""
     args.recognizer = args.recognizer.resolve() if args.recognizer else None
     args.work.mkdir(parents=True, exist_ok=True)
     os.chdir(args.work)

@@ -224,6 +224,58 @@ def test_query_key_and_value_of_one_trained_input_are_one_product(dropout, devic
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
+class Masked(nn.Module):
+    """A dropout that keeps what a given mask keeps, for PEFT's own layers."""
+
+    def __init__(self, mask, rate):
+        super().__init__()
+        self.mask, self.rate = mask, rate
+
+    def forward(self, x):
+        return x * self.mask.view_as(x) / (1 - self.rate)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rows", [21, 4096])
+def test_joined_layers_with_dropout_give_the_values_and_gradients_of_peft(device, rows):
+    rate = 0.4
+    plain = adapted(rate).to(device)
+    fused = copy.deepcopy(plain)
+    fuse_lora_layers(fused)
+    ours = [getattr(fused.base_model.model, name) for name in "qkv"]
+    theirs = [getattr(plain.base_model.model, name) for name in "qkv"]
+    x = torch.randn(1, rows, 16, device=device)
+    weights = torch.randn(3, 1, rows, 12, device=device) / rows**0.5
+
+    def outcome(parts, entering, layers):
+        pairs = zip(parts, weights[: len(parts)], strict=True)
+        sum((part * weight).sum() for part, weight in pairs).backward()
+        trained = [
+            p for m in layers for p in (m.lora_A["default"].weight, m.lora_B["default"].weight)
+        ]
+        return [*parts, *([] if entering is None else [entering.grad]), *(p.grad for p in trained)]
+
+    for count, joined in ((3, lora_query_key_value), (2, lora_key_value)):
+        for model in (plain, fused):
+            model.zero_grad()
+        mine, reference = x.clone(), x.clone().requires_grad_()
+        torch.manual_seed(5)
+        if count == 3:
+            mine.requires_grad_()
+            got = outcome(joined(ours, mine), mine, ours)
+        else:
+            extend(mine, 4)
+            got = outcome(joined(*ours[1:], mine), None, ours[1:])
+        torch.manual_seed(5)
+        masks = spread_dropout(x.reshape(-1, 16), count, rate)[1]
+        for layer, mask in zip(theirs[-count:], masks, strict=True):
+            layer.lora_dropout["default"] = Masked(mask, rate)
+        parts = [layer(reference) for layer in theirs[-count:]]
+        want = outcome(parts, reference if count == 3 else None, theirs[-count:])
+        for mine_, wanted in zip(got, want, strict=True):
+            torch.testing.assert_close(mine_, wanted, rtol=1e-3, atol=1e-4)
+
+
 def test_layers_of_unequal_shapes_or_settings_are_not_joined():
     model = adapted(0.0)
     fuse_lora_layers(model)
