@@ -1,14 +1,20 @@
 """The demo in a real browser: by keyboard on a desktop, by touch width on a phone."""
 
+import os
 import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 from browser import Browser, needs_chromium
 from drawn_pages import page_of_rows, pdftotext
+from gradio_client import Client, handle_file
 
-from manifold_ocr.serving.demo.app import DemoSettings, launch_demo
-from manifold_ocr.serving.demo.examples import PAGES
+from manifold_ocr.serving.demo.app import BASE, DemoSettings, launch_demo
+from manifold_ocr.serving.demo.examples import PAGES, write_examples
 
 pytestmark = needs_chromium
 TEXTS = [[" ".join(row.split()) for row in page] for page in PAGES]
@@ -30,17 +36,24 @@ class ExampleReader:
         return page_of_rows(rows, boxes, image.size, confidence=0.85)
 
 
-@pytest.fixture
-def demo(tmp_path):
+@contextmanager
+def serve_example(folder):
+    folder = Path(folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = DemoSettings(
-        adapter=tmp_path / "none", promoted=tmp_path / "none", corrections=tmp_path / "corrections"
+        adapter=folder / "none", promoted=folder / "none", corrections=folder / "corrections"
     )
     running = launch_demo(settings, "127.0.0.1", port, lambda _: ExampleReader(), wait=False)
     yield f"http://127.0.0.1:{port}"
     running.close()
+
+
+@pytest.fixture
+def demo(tmp_path):
+    with serve_example(tmp_path) as url:
+        yield url
 
 
 def tab(page, name):
@@ -119,7 +132,7 @@ def searchable(page, demo, folder):
     names = {url.rsplit("/", 1)[1].partition(".")[2] for url in links}
     assert names == {"txt", "md", "jsonl", "hocr", "alto.xml", "ocr.pdf"}
     url = next(url for url in links if url.endswith(".ocr.pdf"))
-    (folder / "read.pdf").write_bytes(httpx.get(url).content)
+    (folder / "read.pdf").write_bytes(httpx.get(url).raise_for_status().content)
     assert [" ".join(text.split()) for text in pdftotext(folder / "read.pdf").split("\f")[:3]] == [
         " ".join(rows) for rows in TEXTS
     ]
@@ -138,3 +151,32 @@ def test_nothing_is_wider_than_a_phone(demo, tmp_path):
         page.screenshot(tmp_path / "phone.png")
         assert page.js("document.documentElement.scrollWidth") <= 390
         assert page.js("document.querySelector('#text .reading').scrollWidth") <= 390
+
+
+OTHER_DEMO = """
+import sys
+from test_demo_browser import read_example, serve_example
+with serve_example(sys.argv[1]) as url:
+    read_example(url, sys.argv[2])
+"""
+
+
+def test_a_demo_that_ends_leaves_the_files_of_another(demo, tmp_path):
+    """Two of them read one document: files of equal bytes must not be one file."""
+    (document, *_) = write_examples(tmp_path)
+    written = read_example(demo, document)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "GRADIO_TEMP_DIR"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", OTHER_DEMO, str(folder), str(document)]
+    subprocess.run(command, env=environment, check=True)
+    assert len(written) == 6
+    assert [httpx.get(url).status_code for url in written] == [200] * 6
+
+
+def read_example(url, document):
+    """Read a document through the page; return the addresses of its downloads."""
+    client = Client(url, verbose=False, download_files=False)
+    *_, written = client.predict([handle_file(document)], BASE, "auto", api_name="/with_progress")
+    return [file["url"] for file in written]

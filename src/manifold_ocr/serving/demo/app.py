@@ -1,5 +1,7 @@
 """The demo: upload, read, compare, compress, extract, correct, download; nothing leaves it."""
 
+import atexit
+import os
 import shutil
 import tempfile
 import threading
@@ -351,6 +353,17 @@ def save_corrections(
     )
 
 
+def _keep_files_apart() -> None:
+    """Give this process its own folder of files to show, unless the environment names one.
+
+    Gradio keeps them under one folder of the machine by the hash of their bytes, and a page that
+    ends deletes its own: also those that another page has of the same document.
+    """
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="manifold-ocr-demo-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
 def launch_demo(
     settings: DemoSettings, host: str, port: int, load: Load | None = None, *, wait: bool = True
 ) -> Any:
@@ -358,6 +371,7 @@ def launch_demo(
 
     `wait` False returns the running page at once: its `close()` ends it.
     """
+    _keep_files_apart()
     font = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(font=font, font_mono=["ui-monospace", "monospace"])
     demo = build_demo(settings, load).queue(max_size=32)
