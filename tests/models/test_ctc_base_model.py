@@ -123,6 +123,23 @@ def test_samples_read_the_same_with_and_without_cached_features(
     assert list(reader.recognize_samples(samples, root)) == expected
 
 
+def test_candidates_of_samples_are_those_of_their_images(
+    base_model: Path, line_samples: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MANIFOLD_OCR_CACHE", str(tmp_path))
+    root, samples = line_samples
+    config = ModelConfig(id="pp-ocrv6-small")
+    model = ctc.load(config, base_model, None, None, searching=True)
+    found = list(model.sample_candidates(samples, root))
+    assert len(found) == len(samples)
+    assert model.candidates is not None
+    for sample, (classes, probabilities) in zip(samples, found, strict=True):
+        image = Image.open(root / sample.image)
+        expected, values = model.candidates(model.features(image))
+        np.testing.assert_array_equal(classes, expected)
+        np.testing.assert_array_equal(probabilities, values)
+
+
 def test_adapter_merged_export_and_torch_read_the_same(
     base_model: Path, lines: list[Image.Image], tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from tiny_models import drawn_samples
 
 from manifold_ocr.errors import UserError
@@ -27,6 +26,7 @@ from manifold_ocr.models.ctc.speller import (
     keep_speller,
     load_speller,
 )
+from manifold_ocr.records import Sample
 
 CHARACTERS = ["", "a", "b", "c"]
 
@@ -205,11 +205,10 @@ class ReadsOneLine:
     def __init__(self, text: str, place: int, wrong: str) -> None:
         self.classes, self.probabilities, self.characters = unsure(text, place, wrong)
 
-    def features(self, image: Image.Image) -> np.ndarray:
-        return np.zeros((1, 1))
-
-    def candidates(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.classes, self.probabilities
+    def sample_candidates(
+        self, samples: list[Sample], image_root: Path
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(self.classes, self.probabilities) for _ in samples]
 
 
 def test_a_language_model_is_kept_only_where_validation_gains(tmp_path: Path) -> None:

@@ -89,6 +89,16 @@ class CtcModel:
             one = self._sample_features(image_root, cache)
             yield from ordered_map(lambda sample: self.read(one(sample)), samples, self.threads)
 
+    def sample_candidates(
+        self, samples: Iterable[Sample], image_root: Path
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the most probable classes of each sample's frames and their probabilities."""
+        assert self.candidates is not None
+        found = self.candidates
+        with self.open_cache() as cache:
+            one = self._sample_features(image_root, cache)
+            yield from ordered_map(lambda sample: found(one(sample)), samples, self.threads)
+
     def cache_samples(
         self, samples: Iterable[Sample], image_root: Path, cache: FeatureCache
     ) -> Iterator[str]:

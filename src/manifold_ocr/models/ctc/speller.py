@@ -17,7 +17,6 @@ from rapidfuzz.distance import Levenshtein
 
 from manifold_ocr.errors import UserError
 from manifold_ocr.files import read_json, write_json
-from manifold_ocr.images import load_sample
 from manifold_ocr.models.ctc.decode import decode_frames, label_text, other_order
 from manifold_ocr.models.ctc.decode_beam import beam_search
 from manifold_ocr.models.ctc.language_model import (
@@ -130,7 +129,7 @@ def keep_speller(
     `model` is the adapter loaded with `searching`. Returns what was done, as a sentence.
     """
     known = language_model(lowered(label_text(text)) for text in texts if text.strip())
-    lines = [_frames(model, sample, image_root) for sample in val]
+    lines: list[tuple[np.ndarray, np.ndarray]] = list(model.sample_candidates(val, image_root))
     labels = [lowered(label_text(sample.text)) for sample in val]
     greedy = [decode_frames(c[:, 0], p[:, 0], model.characters).text for c, p in lines]
     fits = [fit(known, other_order(text)) for text in greedy]
@@ -154,13 +153,6 @@ def keep_speller(
         f"train: language model of {len(known.grams[-1]):,} {known.order}-grams, weight "
         f"{chosen.settings.weight}: validation errors without case {before} -> {best}"
     )
-
-
-def _frames(model: Any, sample: Sample, image_root: Path) -> tuple[np.ndarray, np.ndarray]:
-    found: tuple[np.ndarray, np.ndarray] = model.candidates(
-        model.features(load_sample(sample, image_root))
-    )
-    return found
 
 
 def _errors(read: Sequence[str], labels: Sequence[str]) -> int:
