@@ -1,6 +1,5 @@
 """Training of the `ctc` family: the head or the last stage on cached features, or all of it."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -54,7 +53,6 @@ from manifold_ocr.models.quiet import without_library_notes
 from manifold_ocr.records import Sample
 from manifold_ocr.resources import progress
 
-PLANS = 32768  # of oneDNN, kept: it plans each layer for each number and width of lines
 READ_FRAMES = {"cpu": 1024, "cuda": 8192}  # whose logits are computed together when reading
 GRAPH_ROWS = 64  # lines from which a graph of the trained head is worth its making
 Inputs = Literal["features", "early", "pixels"]  # of the head, of the last stage, of all
@@ -144,8 +142,6 @@ class CtcTraining:
         freeze = settings.train.freeze
         kinds: dict[str, Inputs] = {"backbone": "features", "early": "early", "none": "pixels"}
         self.inputs = "pixels" if freeze == "early" and on_gpu() else kinds[freeze]
-        if self.inputs != "features":  # the default of 1,024 is used up by five steps
-            os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PLANS))
         self.start = Path(settings.train.init_from) if settings.train.init_from else None
         if self.start is not None and not self.start.is_dir():
             raise UserError(f"train.init_from: {self.start} is no folder; name an adapter folder")
