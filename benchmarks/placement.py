@@ -8,8 +8,9 @@ Tasks: `default`, the default corpus; `receipts` and `few` (20 receipts), with -
 sroie/ (split by receipt), uw3/ and omnidocbench/ (read only, never trained on). `train` appends a
 line to DIR/results.jsonl for each variant, seed and share of the change that is kept (--keep: the
 weights are base + share * (trained - base); Wortsman et al. 2022). --joined trains pairs of lines
-side by side. Needs the base model's recognizer (--recognizer FILE, or the installed wheel). A GPU
-is used where there is one.
+side by side; --pseudo ADAPTER labels the receipts beyond the 20 with what it reads in them. Needs
+the base model's recognizer (--recognizer FILE, or the installed wheel). A GPU is used where there
+is one.
 """
 
 import argparse
@@ -57,6 +58,7 @@ CORPORA: dict[str, dict[str, Any]] = {
 }
 CORPORA["few"] = CORPORA["receipts"]
 FEW = 20  # receipts
+LEAST = 0.9  # confidence of a line whose reading becomes its label
 MOST_FRAMES = 200  # of two lines that are joined
 SETS = {
     "receipts": ("sroie", None), "UW3": ("uw3", None), "OmniDocBench en": ("omnidocbench", "en"),
@@ -128,10 +130,37 @@ def chosen_rows(args: argparse.Namespace, spec: Any) -> dict[str, Any]:
         from manifold_ocr.files import sha256_text
 
         documents = sorted({s.document for s in train}, key=lambda name: sha256_text(f"few:{name}"))
+        others = [s for s in train if s.document not in documents[:FEW]]
         train = [s for s in train if s.document in documents[:FEW]]
+        if args.pseudo:
+            train += pseudo_labelled(spec, others, args.pseudo)
     rows, _ = run.tell_conventions(spec, train)
     run.rehearsal_rows(spec.train, len(rows))
     return {"train": train, "val": val}
+
+
+def pseudo_labelled(spec: Any, samples: list[Any], adapter: Path) -> list[Any]:
+    """Return the lines that an adapter is sure of, labelled with its readings.
+
+    They follow the adapter's convention, as the labels that it was trained on do.
+    """
+    from manifold_ocr.models.conventions import applied, read_conventions
+    from manifold_ocr.models.family import family_for
+    from manifold_ocr.records import Prediction
+
+    family = family_for("ctc", spec)
+    model = family.build()
+    family.restore(model, adapter)
+    readings = list(family.read(model.eval(), samples))
+    read = [Prediction(id=s.id, text=r.text) for s, r in zip(samples, readings, strict=True)]
+    texts = [row.text for row in applied(read, samples, read_conventions(adapter))]
+    known = [
+        replace(sample, text=text)
+        for sample, text, reading in zip(samples, texts, readings, strict=True)
+        if text.strip() and reading.confidence is not None and reading.confidence >= LEAST
+    ]
+    print(f"labels that {adapter} reads: {len(known)} of {len(samples)} lines", flush=True)
+    return known
 
 
 def share_pixels(workers: int) -> None:
@@ -319,11 +348,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[1])
     parser.add_argument("--keep", type=float, nargs="*", default=[0.0, 0.5, 0.75, 1.0])
     parser.add_argument("--joined", type=float, default=0.0, help="share of lines in pairs")
+    parser.add_argument("--pseudo", type=Path, help="few: adapter that labels the other receipts")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     args.real = args.real.resolve()
-    args.mark = "-joined" if args.joined else ""
+    args.mark = "-pseudo" if args.pseudo else "-joined" if args.joined else ""
     args.recognizer = args.recognizer.resolve() if args.recognizer else None
     args.work.mkdir(parents=True, exist_ok=True)
     os.chdir(args.work)
