@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -148,3 +149,27 @@ def test_bad_values_are_status_2(project, monkeypatch, capsys, words):
         main()
     out, told = capsys.readouterr()
     assert ended.value.code == 2 and told and "Traceback" not in out + told
+
+
+@pytest.mark.parametrize("command", ["serve --port", "demo --port", "gate-worker --metrics-port"])
+def test_a_port_in_use_is_named_before_anything_is_loaded(project, monkeypatch, capsys, command):
+    monkeypatch.chdir(project)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        monkeypatch.setattr(sys, "argv", ["manifold-ocr", *command.split(), port])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert f"cannot listen on 127.0.0.1, port {port} (" in told and "choose another" in told
+
+
+def test_an_address_of_another_machine_is_named(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["manifold-ocr", "demo", "--host", "203.0.113.7"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "cannot listen on 203.0.113.7" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`manifold-ocr ocr`: read folders into files, resumable."""
+"""The commands that read and serve: ocr, serve, extract, demo, gate-worker and mcp."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -136,7 +136,28 @@ def register_serve(app: typer.Typer) -> None:
             job_seconds=seconds,
             bounds=Bounds(bytes=max_megabytes << 20, pages=max_pages, pixels=50_000_000),
         )
+        require_free(host, port)
         run_server(settings, host, port, lambda: load_shared(model, threads))
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise UserError where nothing can listen on this address: before a model is loaded."""
+    import socket
+
+    from manifold_ocr.errors import UserError
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on {host}, port {port} ({error.strerror}); choose another address or "
+            "port, or end what uses it"
+        ) from None
 
 
 def register_extract(app: typer.Typer) -> None:
@@ -198,9 +219,12 @@ def register_demo(app: typer.Typer) -> None:
     ) -> None:
         """Show reading, comparison, compression and correction in the browser."""
         import os
+        import signal
 
         from manifold_ocr.errors import UserError
 
+        require_free(host, port)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files are removed
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
         try:
             from manifold_ocr.serving.demo.app import DemoSettings, launch_demo
@@ -260,6 +284,8 @@ def register_gate(app: typer.Typer) -> None:
         from manifold_ocr.serving.gate.spans import SpanReader
         from manifold_ocr.serving.gate.worker import GateSettings, GateWorker
 
+        if metrics_port:
+            require_free("127.0.0.1", metrics_port)
         verifier = load_verifier(archive)
         codec = verifier.manifold.config if verifier else Codec()
         name = consumer or f"{socket.gethostname()}-{os.getpid()}"

@@ -377,7 +377,10 @@ def launch_demo(
     demo = build_demo(settings, load).queue(max_size=32)
     demo.launch(
         server_name=host, server_port=port, share=False, max_file_size=BOUNDS.bytes,
-        theme=theme, css=CSS, footer_links=[], show_error=True, prevent_thread_lock=not wait,
-        quiet=not wait,
+        theme=theme, css=CSS, footer_links=[], show_error=True, prevent_thread_lock=True,
+        quiet=True,
     )  # fmt: skip
+    if wait:
+        print(f"demo: {demo.local_url} (Ctrl-C ends it)", flush=True)
+        demo.block_thread()
     return demo
