@@ -145,13 +145,14 @@ def pseudo_labelled(spec: Any, samples: list[Any], adapter: Path) -> list[Any]:
     They follow the adapter's convention, as the labels that it was trained on do.
     """
     from manifold_ocr.models.conventions import applied, read_conventions
+    from manifold_ocr.models.device import default_device
     from manifold_ocr.models.family import family_for
     from manifold_ocr.records import Prediction
 
     family = family_for("ctc", spec)
     model = family.build()
     family.restore(model, adapter)
-    readings = list(family.read(model.eval(), samples))
+    readings = list(family.read(model.to(default_device()).eval(), samples))
     read = [Prediction(id=s.id, text=r.text) for s, r in zip(samples, readings, strict=True)]
     texts = [row.text for row in applied(read, samples, read_conventions(adapter))]
     known = [

@@ -166,10 +166,12 @@ def test_a_port_in_use_is_named_before_anything_is_loaded(project, monkeypatch, 
     assert f"cannot listen on 127.0.0.1, port {port} (" in told and "choose another" in told
 
 
-def test_an_address_of_another_machine_is_named(project, monkeypatch, capsys):
+@pytest.mark.parametrize("host", ["203.0.113.7", "nowhere.invalid", "x" * 70])
+def test_an_address_that_is_not_this_machine_s_is_named(project, monkeypatch, capsys, host):
+    """An address kept for documentation (RFC 5737), a name kept unused (RFC 2606), and no name."""
     monkeypatch.chdir(project)
-    monkeypatch.setattr(sys, "argv", ["manifold-ocr", "demo", "--host", "203.0.113.7"])
+    monkeypatch.setattr(sys, "argv", ["manifold-ocr", "demo", "--host", host])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert "cannot listen on 203.0.113.7" in capsys.readouterr().err
+    assert f"cannot listen on {host}" in capsys.readouterr().err

@@ -153,10 +153,11 @@ def require_free(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name that is no host's
+        why = error.strerror if isinstance(error, OSError) else "not the name of a host"
         raise UserError(
-            f"cannot listen on {host}, port {port} ({error.strerror}); choose another address or "
-            "port, or end what uses it"
+            f"cannot listen on {host}, port {port} ({why}); choose another address or port, or end "
+            "what uses it"
         ) from None
 
 
