@@ -214,15 +214,19 @@ Spaces = Literal["model", "gap", "auto"]
 class DecodeConfig:
     """Spaces of CTC models: as written, also at wide `gap`s, or `auto`: gaps without an adapter.
 
-    `language_model` is kept in the adapter: of the training labels, or of a text file; `beam`
-    texts are then followed per line, where the line looks like them (0: greedy).
+    `language_model` is kept in the adapter: of the training labels, a text file, or both; `beam`
+    texts are then followed per line, where the line looks like them (0: greedy). It knows the
+    words of the languages `words`, too.
     """
 
     spaces: Spaces = "model"
     language_model: Annotated[str, Field(min_length=1)] = "none"
+    words: tuple[str, ...] = ()
     beam: Count = 8
 
     def __post_init__(self) -> None:
+        if self.words and self.language_model == "none":
+            raise ValueError("words: they go with a language model; set language_model: labels")
         if self.language_model != "none" and self.spaces == "gap":
             raise ValueError("language_model: it writes the spaces itself; set spaces: model")
 

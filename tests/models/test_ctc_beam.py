@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ctc_frames import unsure
 from tiny_models import drawn_samples
 
 from manifold_ocr.errors import UserError
@@ -22,7 +23,6 @@ from manifold_ocr.models.ctc.language_model import (
 from manifold_ocr.models.ctc.speller import (
     Speller,
     SpellerSettings,
-    fit,
     keep_speller,
     load_speller,
 )
@@ -161,22 +161,6 @@ def speller(beam: int = 8, least: float = -3.0) -> Speller:
     return Speller(language_model(texts, 4), SpellerSettings(0.5, 0.5, beam, least))
 
 
-def unsure(text: str, place: int, wrong: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Frames that spell `text`, a blank after each character; at `place` they prefer `wrong`."""
-    characters = ["", *sorted(set(text + wrong))]
-    rows = []
-    for n, c in enumerate(text):
-        row = np.full(len(characters), 1e-4)
-        row[characters.index(c)] = 0.9
-        if n == place:
-            row[characters.index(c)], row[characters.index(wrong)] = 0.4, 0.5
-        blank = np.full(len(characters), 1e-4)
-        blank[0] = 0.99
-        rows += [row, blank]
-    order = np.argsort(-np.array(rows), axis=1, kind="stable")
-    return order, np.take_along_axis(np.array(rows), order, axis=1), characters
-
-
 def test_a_doubtful_character_follows_the_users_own_texts() -> None:
     classes, probabilities, characters = unsure("Total due", 2, "l")
     greedy = decode_frames(classes[:, 0], probabilities[:, 0], characters).text
@@ -188,7 +172,7 @@ def test_a_line_of_another_kind_is_left_alone() -> None:
     classes, probabilities, characters = unsure("zxqj wvk", 2, "l")
     greedy = decode_frames(classes[:, 0], probabilities[:, 0], characters).text
     own = speller()
-    assert fit(own.model, greedy) < -3.0 < fit(own.model, "total due")
+    assert own.fit(greedy) < -3.0 < own.fit("total due")
     assert own(greedy, classes, probabilities, characters) == greedy
 
 
@@ -224,3 +208,12 @@ def test_a_language_model_is_kept_only_where_validation_gains(tmp_path: Path) ->
     said = keep_speller(tmp_path, ["zzz yyy", "xxx www"], model, [row], tmp_path, 8)
     assert "left out" in said
     assert load_speller(tmp_path) is None
+
+
+def test_a_character_counts_no_less_than_the_floor() -> None:
+    classes, probabilities, characters = unsure("total d due", 6, "q")
+    frames = classes, probabilities, characters
+    assert speller(least=-9.0)("total q due", *frames) == "total d due"
+    settings = SpellerSettings(0.5, 0.5, 8, -9.0, floor=1.0)  # every character counts the same
+    level = Speller(language_model(["total amount", "total due"], 4), settings)
+    assert level("total q due", *frames) == "total q due"

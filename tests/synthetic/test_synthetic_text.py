@@ -61,7 +61,19 @@ def test_no_font_file_or_family_is_on_both_sides():
     def families(faces):
         return {(face.package, Path(face.file).stem.split("-")[0]) for face in faces.values()}
 
-    assert not families(fonts.SHARED) & families(fonts.TEST_ONLY)
+    assert not families(fonts.SHARED | fonts.MANY) & families(fonts.TEST_ONLY)
+
+
+def test_many_faces_are_for_training_alone():
+    used = set()
+    for subset in SUBSETS:
+        for split in ("val", "test"):
+            assert fonts.faces_for(subset, split, many=True) == fonts.faces_for(subset, split)
+        few, many = (set(fonts.faces_for(subset, "train", choice)) for choice in (False, True))
+        assert few <= many
+        assert many - few <= set(fonts.MANY)
+        used |= many - few
+    assert used == set(fonts.MANY)
 
 
 @pytest.mark.parametrize("subset", SUBSETS)
@@ -113,7 +125,7 @@ def test_labels_show_only_visible_text(subset, split):
         assert any(fonts.covers(face, label) for face in faces), label
 
 
-@pytest.mark.parametrize("name", [*fonts.SHARED, *fonts.TEST_ONLY])
+@pytest.mark.parametrize("name", [*fonts.SHARED, *fonts.MANY, *fonts.TEST_ONLY])
 def test_faces_draw_ink_for_every_printable_character(name):
     font = fonts.load(name, 40)
     for char in map(chr, range(33, 127)):

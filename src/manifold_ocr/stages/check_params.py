@@ -12,6 +12,8 @@ from manifold_ocr.config import CORPORA, SECTIONS
 from manifold_ocr.data.registry import check_options, select_corpora
 from manifold_ocr.errors import UserError, build, nearest
 from manifold_ocr.files import atomic_write, read_yaml
+from manifold_ocr.models.ctc.speller import own_texts
+from manifold_ocr.models.ctc.words import check_language
 from manifold_ocr.settings import POLICY_KEYS, check_corpus_name
 from manifold_ocr.stages.runner import run_stage
 from manifold_ocr.training.checks import check_start
@@ -42,6 +44,11 @@ def check_values(values: Mapping[str, Any], path: Path | str = "params.yaml") ->
         if name in SECTIONS:
             built[name] = build(SECTIONS[name], values[name], f"{path}: {name}")
     check_corpora(values)
+    for language in built["decode"].words:
+        try:
+            check_language(language)
+        except UserError as error:
+            raise UserError(f"{path}: decode.words: {error}") from None
     return built
 
 
@@ -66,6 +73,8 @@ def main() -> None:
     """Check params.yaml and write the constant out."""
     settings = check_params()
     check_start(settings["train"], settings["lora"], Path("output/adapter"))
+    if (source := settings["decode"].language_model) != "none":
+        own_texts(source)
     with atomic_write(OUT) as file:
         file.write("params.yaml was right in the last run\n")
 

@@ -1,6 +1,5 @@
 """Stage train: fine-tune an adapter; the best checkpoint by validation error is published."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from manifold_ocr.config import DecodeConfig, EvaluateConfig, LoraConfig, ModelC
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import RunSpec
 from manifold_ocr.models.registry import base_path, family_of
-from manifold_ocr.records import Sample, iter_manifest
+from manifold_ocr.records import iter_manifest
 from manifold_ocr.settings import load_section
 from manifold_ocr.stages.runner import run_stage
 from manifold_ocr.training import locking, run
@@ -27,11 +26,11 @@ def main() -> None:
     if (processes := locking.processes_to_start(train.gpus, rows_per_step(train))) > 1:
         print(f"train: {processes} GPUs, a process for each")
         raise SystemExit(locking.start_processes(processes, "manifold_ocr.stages.train"))
-    settings = run_settings()
+    settings, decode = run_settings(), load_section(DecodeConfig, "decode")
     rows = {"train": iter_manifest(TRAIN), "val": iter_manifest(VAL)}
     figures = run.train(settings, rows, ADAPTER, METRICS)
     if run.is_main_process():
-        keep_language_model(settings, load_section(DecodeConfig, "decode"))
+        keep_language_model(settings, decode)
         describe(settings.train, figures)
 
 
@@ -42,12 +41,27 @@ def keep_language_model(settings: RunSpec, decode: DecodeConfig) -> None:
     if family_of(settings.base) != "ctc":
         raise UserError("decode.language_model: only models that decode frames take one; set none")
     from manifold_ocr.models.ctc import model as ctc
-    from manifold_ocr.models.ctc.speller import keep_speller
+    from manifold_ocr.models.ctc.speller import keep_speller, own_texts
 
-    texts = spelled_texts(decode.language_model, iter_manifest(TRAIN))
+    texts = [*label_texts(decode.language_model), *own_texts(decode.language_model)]
     model = ctc.load(settings.model, settings.base, ADAPTER, None, searching=True)
     val = run.select(iter_manifest(VAL), settings.train, ["line"], settings.train.max_val_samples)
-    print(keep_speller(ADAPTER, texts, model, val, IMAGE_ROOT, decode.beam))
+    print(keep_speller(ADAPTER, texts, model, val, IMAGE_ROOT, decode.beam, decode.words))
+
+
+def label_texts(source: str) -> list[str]:
+    """Return the labels of training lines, where the language model is made of them.
+
+    Raises:
+        UserError: there are none.
+    """
+    if "labels" not in source.split("+"):
+        return []
+    rows = iter_manifest(TRAIN)
+    texts = [r.text for r in rows if r.granularity == "line" and r.task == "transcribe"]
+    if not any(map(str.strip, texts)):
+        raise UserError("decode.language_model: no label holds a line of text; set none")
+    return texts
 
 
 def run_settings() -> RunSpec:
@@ -63,27 +77,6 @@ def run_settings() -> RunSpec:
         profile=scoring.profile,
         metric_tokenizer=scoring.metric_tokenizer,
     )
-
-
-def spelled_texts(source: str, rows: Iterable[Sample]) -> list[str]:
-    """Return the lines that a language model is made of: labels, or those of a text file.
-
-    Raises:
-        UserError: the file cannot be read, or nothing is left.
-    """
-    if source == "labels":
-        texts = [r.text for r in rows if r.granularity == "line" and r.task == "transcribe"]
-    else:
-        try:
-            texts = Path(source).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"decode.language_model: {source} cannot be read ({error}); name a text file in "
-                "UTF-8, labels or none"
-            ) from None
-    if not any(map(str.strip, texts)):
-        raise UserError(f"decode.language_model: {source} holds no line of text")
-    return texts
 
 
 def describe(config: TrainConfig, figures: dict[str, Any]) -> None:

@@ -58,6 +58,29 @@ SHARED = {
     "noto-serif-sc": Face("pylopdf_fonts_zh_cn", "NotoSerifSC-Regular.otf"),
 }
 
+# Faces that the training split draws with as well where many are asked for; of other families than
+# those of the test split.
+MANY = {
+    "dm-mono": Face("fontpkg_dm_mono", "files/DMMono-Regular.ttf"),
+    "dm-mono-light": Face("fontpkg_dm_mono", "files/DMMono-Light.ttf"),
+    "fira-code": Face("fontpkg_fira_code", "files/FiraCode[wght].ttf"),
+    "geist-mono": Face("fontpkg_geist_mono", "files/GeistMono[wght].ttf"),
+    "lora": Face("fontpkg_lora", "files/Lora[wght].ttf"),
+    "lora-italic": Face("fontpkg_lora", "files/Lora-Italic[wght].ttf"),
+    "garamond": Face("fontpkg_eb_garamond", "files/EBGaramond[wght].ttf"),
+    "garamond-italic": Face("fontpkg_eb_garamond", "files/EBGaramond-Italic[wght].ttf"),
+    "baskerville": Face("fontpkg_libre_baskerville", "files/LibreBaskerville[wght].ttf"),
+    "vollkorn": Face("fontpkg_vollkorn", "files/Vollkorn[wght].ttf"),
+    "open-sans": Face("fontpkg_open_sans", "files/OpenSans[wdth,wght].ttf"),
+    "work-sans": Face("fontpkg_work_sans", "files/WorkSans[wght].ttf"),
+    "archivo-narrow": Face("fontpkg_archivo_narrow", "files/ArchivoNarrow[wght].ttf"),
+    "roboto-condensed": Face("fontpkg_roboto_condensed", "files/RobotoCondensed[wght].ttf"),
+    "zeyada": Face("fontpkg_zeyada", "files/Zeyada.ttf", 140),
+    "yellowtail": Face("fontpkg_yellowtail", "files/Yellowtail-Regular.ttf", 110),
+    "great-vibes": Face("fontpkg_great_vibes", "files/GreatVibes-Regular.ttf", 125),
+    "pacifico": Face("fontpkg_pacifico", "files/Pacifico-Regular.ttf"),
+}
+
 # Faces of other families that occur in the test split and nowhere else.
 TEST_ONLY = {
     "pt-serif": Face("fontpkg_pt_serif", "files/PT_Serif-Web-Regular.ttf"),
@@ -107,13 +130,30 @@ PARTITION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chinese": (("noto-sans-sc", "noto-serif-sc"), ("sarasa-mono", "wqy-microhei")),
 }
 
+_MANY_MONO = ("dm-mono", "dm-mono-light", "fira-code", "geist-mono")
+_MANY_SERIFS = ("lora", "garamond", "baskerville", "vollkorn")
+_NARROW = ("archivo-narrow", "roboto-condensed")
+# subset -> further faces of train
+MORE: dict[str, tuple[str, ...]] = {
+    "printed": (*_MANY_SERIFS, "lora-italic", "garamond-italic", "open-sans", "work-sans"),
+    "receipts": (*_MANY_MONO, *_NARROW),
+    "code": _MANY_MONO,
+    "forms": ("open-sans", "work-sans", "lora", "archivo-narrow"),
+    "handwriting": ("zeyada", "yellowtail", "great-vibes", "pacifico"),
+    "charts": (*_NARROW, "open-sans", "work-sans"),
+    "degraded": (*_MANY_SERIFS, "open-sans", "work-sans", "fira-code"),
+    "chinese": (),
+}
 
-def faces_for(subset: str, split: str) -> tuple[str, ...]:
-    """Return the faces that a subset draws with in a split.
+
+def faces_for(subset: str, split: str, many: bool = False) -> tuple[str, ...]:
+    """Return the faces that a subset draws with in a split, in training `many` if asked for.
 
     The test split's own faces are listed twice, so that two lines in three or more use one.
     """
     shared, test_only = PARTITION[subset]
+    if many and split == "train":
+        return (*shared, *MORE[subset])
     return shared if split != "test" else (*test_only * 2, *shared[:: max(1, len(shared) // 3)])
 
 
@@ -125,7 +165,7 @@ def font_path(name: str) -> Path:
     """
     if name.startswith("/"):
         return Path(name)
-    face = SHARED.get(name) or TEST_ONLY[name]
+    face = SHARED.get(name) or MANY.get(name) or TEST_ONLY[name]
     spec = importlib.util.find_spec(face.package)
     for folder in spec.submodule_search_locations or () if spec else ():
         path = Path(folder) / face.file
@@ -143,7 +183,7 @@ def load(name: str, size: int, shaped: bool = False) -> ImageFont.FreeTypeFont:
 
     `shaped` lays out with raqm: right to left, joined letters, marks in their place.
     """
-    face = SHARED.get(name) or TEST_ONLY.get(name)
+    face = SHARED.get(name) or MANY.get(name) or TEST_ONLY.get(name)
     pixels = size * face.scale // 100 if face else size
     engine = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
     return ImageFont.truetype(str(font_path(name)), pixels, layout_engine=engine)

@@ -45,7 +45,8 @@ class SyntheticConfig:
     `needles` is the share of documents on which a passcode is planted (see `needle.plant`).
     Parts of a line that are more than `apart` times its height apart are rows of their own, as
     the boxes of real receipts are (0: never cut). A page is damaged anew until it keeps the
-    share `legible` of its ink (0: whatever is left; see `ink_kept`).
+    share `legible` of its ink (0: whatever is left; see `ink_kept`). With `many_faces` the training
+    split draws with more fonts; validation and test stay as they are.
     """
 
     seed: Seed = 20240601
@@ -58,6 +59,7 @@ class SyntheticConfig:
     needles: Share = 0.0
     apart: Annotated[float, Field(ge=0.0)] = 0.0
     legible: Share = 0.0
+    many_faces: Flag = False
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
@@ -162,7 +164,7 @@ def draw_document(destination: Path, config: SyntheticConfig, document: Document
     rng = random.Random(int.from_bytes(seed[:16], "big"))
     lines = write_page(document.subset, document.split, rng, LINES_PER_PAGE)
     lines, planted = plant(lines, document.name, config.seed, config.needles)
-    style = page_style(document.subset, document.split, rng)
+    style = page_style(document.subset, document.split, rng, config.many_faces)
     page, placed = compose(lines, style, rng)
     page = _degraded(page, document, config)
     image = f"images/{document.name}.png"

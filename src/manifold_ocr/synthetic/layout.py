@@ -195,13 +195,13 @@ SIZES = {
 RULES = {"forms": "form", "charts": "chart"}
 
 
-def page_style(subset: str, split: str, rng: random.Random) -> PageStyle:
+def page_style(subset: str, split: str, rng: random.Random, many_faces: bool = False) -> PageStyle:
     """Return the style of one document."""
-    faces = faces_for(subset, split)
+    faces = faces_for(subset, split, many_faces)
     size = rng.randint(*SIZES[subset])
     body = Pen(rng.choice(faces), size, tracking=_tracking(subset, rng))
     heading = Pen(rng.choice(faces), size + rng.randint(2, 8))
-    value = _value_pen(subset, split, size, rng)
+    value = _value_pen(subset, split, size, rng, many_faces)
     if subset == "receipts" and rng.random() < 0.45:
         pitch = rng.choice((2, 2, 3))
         body = Pen(body.face, max(10 * pitch, size), tracking=rng.randint(0, 2), dots=pitch)
@@ -232,8 +232,8 @@ def _tracking(subset: str, rng: random.Random) -> int:
     return 0
 
 
-def _value_pen(subset: str, split: str, size: int, rng: random.Random) -> Pen:
+def _value_pen(subset: str, split: str, size: int, rng: random.Random, many_faces: bool) -> Pen:
     """Return the pen of filled-in values: handwriting more often than a typewriter."""
     other = "handwriting" if rng.random() < 0.6 else "receipts"
-    face = rng.choice(faces_for(other, split))
+    face = rng.choice(faces_for(other, split, many_faces))
     return Pen(face, size + (rng.randint(4, 10) if other == "handwriting" else 0))

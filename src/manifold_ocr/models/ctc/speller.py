@@ -2,13 +2,14 @@
 
 A search by frames and language model together corrects lines that look like the texts that it
 is made of, and spoils others: on Chinese pages a model of receipts doubled the errors. So a line is
-left alone unless its greedy text is as probable as most of the validation lines' are. Case is not
-its business: characters are compared in lower case, so labels in upper case serve too.
+left alone unless its greedy text is as probable as most of the validation lines' are, and no
+character counts less than `floor`. Case is not its business: characters are compared in lower case,
+so labels in upper case serve too. Nor are digits: each is as likely as the others.
 """
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,38 @@ from manifold_ocr.models.ctc.language_model import (
     language_model,
     load_language_model,
 )
+from manifold_ocr.models.ctc.words import WordModel, word_model
 from manifold_ocr.records import Sample
 
 SETTINGS = "language_model.json"
 CANDIDATES = 16  # classes per frame that the search may follow
-SHARES = ((0.1, 0.5), (0.2, 0.5), (0.3, 0.8))  # tried on validation: weight, gain per character
-ALIEN = 10.0  # percent of the validation lines that are left alone as unlike the texts
+SHARES = ((0.2, 0.5), (0.4, 1.0))  # tried on validation: weight, gain per character
+MORE_SHARES = ((0.7, 1.75), (1.0, 2.5))  # with words, too: they are not those of the labels alone
+FLOOR = -1.5  # the least that a character adds to a text's score
+ALIEN = 5.0  # percent of the validation lines that are left alone as unlike the texts
 LEAST = -8.0  # log-probability below which a character is simply unknown
+WORDS_SHARE = 0.8  # of the words' probabilities beside those of the labels, where there are both
+CAPITAL = 0.2  # share of the ends of words inside a name likeThis
+LONGEST_WORD = 16  # letters of a word that its next letter is looked for with
+DIGITS = str.maketrans("123456789", "0" * 9)
 
 
 @dataclass(frozen=True)
 class SpellerSettings:
     """`weight` of the language model's log-probability, `gain` per character, `beam` texts.
 
-    Lines whose greedy text has a mean log-probability below `fit` are left alone.
+    Lines whose greedy text has a mean log-probability below `fit` are left alone. `words` are
+    the languages whose words are known beside the texts. `digits_alike` says that the model
+    was made of texts whose digits are all 0.
     """
 
     weight: float
     gain: float
     beam: int
     fit: float
+    floor: float = -1e9
+    words: Sequence[str] = ()
+    digits_alike: bool = False
 
 
 class Speller:
@@ -54,7 +67,11 @@ class Speller:
     def __init__(self, model: CharacterModel, settings: SpellerSettings) -> None:
         self.model = model
         self.settings = settings
+        self.words: WordModel | None = None
+        if settings.words:
+            self.words = word_model(tuple(settings.words))
         self._known: dict[tuple[str, str], float] = {}
+        self._reach = max(model.order, LONGEST_WORD if settings.words else 0)
 
     def __call__(
         self,
@@ -67,38 +84,81 @@ class Speller:
 
         `greedy` is what the frames say alone; it comes back where the line is of another kind.
         """
-        if not greedy or fit(self.model, other_order(greedy)) < self.settings.fit:
+        if not greedy or self.fit(other_order(greedy)) < self.settings.fit:
             return greedy
-        weight, gain = self.settings.weight, self.settings.gain
+        weight, gain, floor = self.settings.weight, self.settings.gain, self.settings.floor
 
         def score(text: str, character: str) -> float:
-            return weight * self._log_probability(text, character) + gain
+            return max(floor, weight * self.log_probability(text, character) + gain)
 
         logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
         found = beam_search(classes, logs, characters, self.settings.beam, score)
         return other_order(found[0][0])
 
-    def _log_probability(self, text: str, character: str) -> float:
-        known = text if len(text) < self.model.order else text[-self.model.order :]
-        key = known, character
+    def fit(self, text: str) -> float:
+        """Return the mean log-probability of a text's characters, each at least LEAST."""
+        values = [max(LEAST, self.log_probability(text[:n], text[n])) for n in range(len(text))]
+        return sum(values) / max(1, len(values))
+
+    def log_probability(self, text: str, character: str) -> float:
+        """Return log P(character | the text so far) of labels and words together, natural."""
+        near = text[-self._reach :]
+        key = near, character
         found = self._known.get(key)
         if found is None:
-            context = lowered(START + text) if known == text else lowered(known)
-            found = self.model.log_probability(context, lowered(character))
-            self._known[key] = found
+            context = near if len(text) > len(near) else START + near
+            probability = self._of_labels(context, character)
+            if self.words:
+                words = self._of_words(near, character)
+                probability = (1 - WORDS_SHARE) * probability + WORDS_SHARE * words
+            found = self._known[key] = math.log(probability)
         return found
+
+    def _of_labels(self, context: str, character: str) -> float:
+        context, character = lowered(context), lowered(character)
+        if not self.settings.digits_alike:
+            return math.exp(self.model.log_probability(context, character))
+        same = self.model.log_probability(context.translate(DIGITS), character.translate(DIGITS))
+        return math.exp(same) / (10 if character.isascii() and character.isdigit() else 1)
+
+    def _of_words(self, text: str, character: str) -> float:
+        """Return P(character | the word so far); marks follow as they do in the labels."""
+        assert self.words is not None
+        start = word_start(text)
+        probability = 1.0
+        if not is_letter(character):
+            if start:
+                probability = self.words.probability(start, "")
+            return probability * self._of_labels(text[-1:], character)
+        if start and character.isupper() and text[-1].islower():
+            probability, start = CAPITAL * self.words.probability(start, ""), ""
+        for letter in character.casefold():  # published words are casefolded: two for a sharp s
+            probability *= self.words.probability(start, letter)
+            start += letter
+        return probability
+
+
+def is_letter(character: str) -> bool:
+    """Return whether a character is part of a word."""
+    return character.isalpha() or character == "'"
+
+
+def word_start(text: str) -> str:
+    """Return the letters of the word that a text ends in, casefolded.
+
+    A capital after a small letter begins a word, as in namesLikeThis.
+    """
+    place = len(text)
+    while place and is_letter(text[place - 1]):
+        if place < len(text) and text[place].isupper() and text[place - 1].islower():
+            break
+        place -= 1
+    return text[place:].casefold()
 
 
 def lowered(text: str) -> str:
     """Return a text in lower case, of the same length."""
     return "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
-
-
-def fit(model: CharacterModel, text: str) -> float:
-    """Return the mean log-probability of a text's characters, each at least LEAST."""
-    line = START + lowered(text)
-    values = [max(LEAST, model.log_probability(line[:n], line[n])) for n in range(1, len(line))]
-    return sum(values) / max(1, len(values))
 
 
 def load_speller(adapter: Path | None) -> Speller | None:
@@ -116,6 +176,29 @@ def load_speller(adapter: Path | None) -> Speller | None:
     return Speller(load_language_model(adapter), settings)
 
 
+def own_texts(source: str) -> list[str]:
+    """Return the lines of the text files in `source`, such as labels+texts/letters.txt.
+
+    Raises:
+        UserError: a file cannot be read, or holds no line of text.
+    """
+    lines: list[str] = []
+    for name in source.split("+"):
+        if name == "labels":
+            continue
+        try:
+            texts = Path(name).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"decode.language_model: {name} cannot be read ({error}); name a text file in "
+                "UTF-8, labels, labels+FILE or none"
+            ) from None
+        if not any(map(str.strip, texts)):
+            raise UserError(f"decode.language_model: {name} holds no line of text")
+        lines += texts
+    return lines
+
+
 def keep_speller(
     adapter: Path,
     texts: Iterable[str],
@@ -123,35 +206,42 @@ def keep_speller(
     val: Sequence[Sample],
     image_root: Path,
     beam: int,
+    words: Sequence[str] = (),
 ) -> str:
     """Write a language model of `texts` into an adapter's folder, if it helps on `val` rows.
 
-    `model` is the adapter loaded with `searching`. Returns what was done, as a sentence.
+    `model` is the adapter loaded with `searching`; `words` are languages, as in the settings.
+    Returns what was done, as a sentence.
     """
-    known = language_model(lowered(label_text(text)) for text in texts if text.strip())
+    known = language_model(
+        lowered(label_text(text)).translate(DIGITS) for text in texts if text.strip()
+    )
     lines: list[tuple[np.ndarray, np.ndarray]] = list(model.sample_candidates(val, image_root))
     labels = [lowered(label_text(sample.text)) for sample in val]
     greedy = [decode_frames(c[:, 0], p[:, 0], model.characters).text for c, p in lines]
-    fits = [fit(known, other_order(text)) for text in greedy]
+    settings = SpellerSettings(0.0, 0.0, beam, -math.inf, FLOOR, tuple(words), digits_alike=True)
+    speller = Speller(known, settings)
+    fits = [speller.fit(other_order(text)) for text in greedy]
     threshold = math.floor(1000 * float(np.percentile(fits, ALIEN))) / 1000
     before = _errors(greedy, labels)
     best, chosen = before, None
-    for weight, gain in SHARES:
-        speller = Speller(known, SpellerSettings(weight, gain, beam, threshold))
+    for weight, gain in (*SHARES, *MORE_SHARES) if words else SHARES:
+        speller.settings = replace(settings, weight=weight, gain=gain, fit=threshold)
         read = [
             speller(text, *line, model.characters) for text, line in zip(greedy, lines, strict=True)
         ]
         if (errors := _errors(read, labels)) < best:
-            best, chosen = errors, speller
+            best, chosen = errors, speller.settings
     for name in (FILE, SETTINGS):
         (adapter / name).unlink(missing_ok=True)
     if chosen is None:
         return f"train: the language model does not help ({before} validation errors): left out"
     known.save(adapter)
-    write_json(adapter / SETTINGS, asdict(chosen.settings))
+    write_json(adapter / SETTINGS, asdict(chosen))
+    beside = f" and the words of {', '.join(words)}" if words else ""
     return (
-        f"train: language model of {len(known.grams[-1]):,} {known.order}-grams, weight "
-        f"{chosen.settings.weight}: validation errors without case {before} -> {best}"
+        f"train: language model of {len(known.grams[-1]):,} {known.order}-grams{beside}, weight "
+        f"{chosen.weight}: validation errors without case {before} -> {best}"
     )
 
 
