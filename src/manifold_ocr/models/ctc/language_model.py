@@ -8,6 +8,7 @@ lower order, whose counts are of distinct left neighbors (Kneser and Ney 1995; C
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from manifold_ocr.models.adapter_files import load_tensors
 FILE = "language_model.safetensors"  # beside the adapter's weights
 ORDER = 6  # characters of the longest gram
 START, END = "\x02", "\x03"
+KEPT = 200_000  # probabilities that are kept
 UNSEEN = 1e-5  # share of a character that no text holds: one of about 100,000
 
 
@@ -28,7 +30,7 @@ class CharacterModel:
         """`grams[n - 1]` holds the n-grams with their counts (see `adjusted_counts`)."""
         self.order = len(grams)
         self.grams = grams
-        self._known: dict[str, float] = {}
+        self._cached = lru_cache(maxsize=KEPT)(self._probability)
         self._discounts = [_discount(counts) for counts in grams]
         self._totals: list[dict[str, int]] = []
         self._kinds: list[dict[str, int]] = []
@@ -44,10 +46,7 @@ class CharacterModel:
     def log_probability(self, context: str, character: str) -> float:
         """Return log P(character | context), natural; `context` may be longer than needed."""
         gram = context[max(0, len(context) - self.order + 1) :] + character
-        found = self._known.get(gram)
-        if found is None:
-            found = self._known[gram] = math.log(self._probability(gram))
-        return found
+        return math.log(self._cached(gram))
 
     def _probability(self, gram: str) -> float:
         if not gram[:-1]:

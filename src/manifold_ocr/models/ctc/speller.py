@@ -10,6 +10,7 @@ so labels in upper case serve too. Nor are digits: each is as likely as the othe
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ LEAST = -8.0  # log-probability below which a character is simply unknown
 WORDS_SHARE = 0.8  # of the words' probabilities beside those of the labels, where there are both
 CAPITAL = 0.2  # share of the ends of words inside a name likeThis
 LONGEST_WORD = 16  # letters of a word that its next letter is looked for with
+KEPT = 200_000  # log-probabilities that are kept
 DIGITS = str.maketrans("123456789", "0" * 9)
 
 
@@ -70,7 +72,7 @@ class Speller:
         self.words: WordModel | None = None
         if settings.words:
             self.words = word_model(tuple(settings.words))
-        self._known: dict[tuple[str, str], float] = {}
+        self._cached = lru_cache(maxsize=KEPT)(self._log_probability)
         self._reach = max(model.order, LONGEST_WORD if settings.words else 0)
 
     def __call__(
@@ -102,17 +104,16 @@ class Speller:
 
     def log_probability(self, text: str, character: str) -> float:
         """Return log P(character | the text so far) of labels and words together, natural."""
-        near = text[-self._reach :]
-        key = near, character
-        found = self._known.get(key)
-        if found is None:
-            context = near if len(text) > len(near) else START + near
-            probability = self._of_labels(context, character)
-            if self.words:
-                words = self._of_words(near, character)
-                probability = (1 - WORDS_SHARE) * probability + WORDS_SHARE * words
-            found = self._known[key] = math.log(probability)
-        return found
+        if len(text) <= self._reach:
+            return self._cached(START, text, character)
+        return self._cached("", text[-self._reach :], character)
+
+    def _log_probability(self, start: str, near: str, character: str) -> float:
+        probability = self._of_labels(start + near, character)
+        if self.words:
+            words = self._of_words(near, character)
+            probability = (1 - WORDS_SHARE) * probability + WORDS_SHARE * words
+        return math.log(probability)
 
     def _of_labels(self, context: str, character: str) -> float:
         context, character = lowered(context), lowered(character)
@@ -158,6 +159,9 @@ def word_start(text: str) -> str:
 
 def lowered(text: str) -> str:
     """Return a text in lower case, of the same length."""
+    low = text.lower()
+    if len(low) == len(text):
+        return low
     return "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
 
 

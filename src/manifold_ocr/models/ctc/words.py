@@ -17,6 +17,7 @@ POWER = 0.75  # of a frequency: as labels hold rarer words than running text
 SHORT, LONG = 0.9, 0.97  # share of grams of up to three characters, of longer ones
 UNSEEN = 1e-5  # probability of a letter that no word holds
 UNSPACED = {"ja", "zh"}  # written without spaces between words
+KEPT = 100_000  # probabilities that are kept
 BITS = 7  # of a character's code: 126 different ones are known
 
 Level = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -33,9 +34,13 @@ class WordModel:
                 letters.setdefault(letter, len(letters) + 1)
         self._codes = {k: code for k, code in letters.items() if code < 2**BITS}
         self._levels = _levels(frequencies, self._codes)
+        self._cached = lru_cache(maxsize=KEPT)(self._probability)
 
     def probability(self, start: str, letter: str) -> float:
         """Return P(letter | a word that starts with `start`); the letter "" is the word's end."""
+        return self._cached(start[-ORDER:], letter)
+
+    def _probability(self, start: str, letter: str) -> float:
         known = self._codes.get
         code = known(letter, -1) if letter else 0
         tail = [0, *(known(c, -1) for c in start)][-(ORDER - 1) :]
@@ -57,11 +62,11 @@ class WordModel:
     def _share(self, n: int, context: int, code: int) -> float | None:
         """Return the share of a code after a context of `n`; None for an unknown context."""
         contexts, totals, grams, masses = self._levels[n]
-        place = int(np.searchsorted(contexts, context))
+        place = int(contexts.searchsorted(context))
         if place == len(contexts) or contexts[place] != context:
             return None
         gram = (context << BITS) + code
-        at = int(np.searchsorted(grams, gram))
+        at = int(grams.searchsorted(gram))
         known = at < len(grams) and grams[at] == gram
         return float(masses[at] / totals[place]) if known else 0.0
 
