@@ -18,10 +18,12 @@ import manifold_ocr.publish.export as exporting
 from manifold_ocr.cli.main import build_app
 from manifold_ocr.errors import UserError
 from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.ctc.speller import SETTINGS
 from manifold_ocr.models.promoted import load_promoted
 from manifold_ocr.publish.export import export_checkpoint
 from manifold_ocr.publish.parity import DRAWN, compare, drawn_line
 from manifold_ocr.publish.promote import promote
+from manifold_ocr.publish.space import required
 
 pytestmark = pytest.mark.torch
 IMAGES = [drawn_line(text) for text in DRAWN[:3]]
@@ -123,6 +125,14 @@ def test_a_space_starts_with_what_is_in_its_folder(promoted: Path, tmp_path: Pat
     read, files, rows, choices = json.loads(done.stdout.splitlines()[-1])
     assert read.startswith("NORTHWIND") and "receipt.ocr.pdf" in files and rows
     assert choices == ["base model", "default (promoted)"]
+
+
+def test_a_space_whose_language_model_knows_words_asks_for_them(tmp_path: Path) -> None:
+    assert "wordfreq" not in required(tmp_path)
+    (tmp_path / SETTINGS).write_text(json.dumps({"weight": 0.4, "words": []}))
+    assert "wordfreq" not in required(tmp_path)
+    (tmp_path / SETTINGS).write_text(json.dumps({"weight": 0.4, "words": ["en"]}))
+    assert required(tmp_path)[-1] == "wordfreq"
 
 
 def needed(names: list[str]) -> set[str]:

@@ -18,7 +18,9 @@ from PIL import Image
 
 from manifold_ocr.code_hash import PACKAGE
 from manifold_ocr.errors import UserError
+from manifold_ocr.files import read_json
 from manifold_ocr.models.base import Recognition
+from manifold_ocr.models.ctc.speller import SETTINGS
 from manifold_ocr.models.promoted import model_config
 from manifold_ocr.models.registry import BASE_ROOT, slug
 
@@ -51,7 +53,7 @@ def write_space(folder: Path, base: Path, made: Path) -> None:
     (made / "params.yaml").write_text(json.dumps(params) + "\n", encoding="utf-8")  # is YAML too
     app = files("manifold_ocr.publish").joinpath("templates/app.py.txt").read_text("utf-8")
     (made / "app.py").write_text(app, encoding="utf-8")
-    pinned = [f"{name}=={version(name)}" for name in REQUIRED]
+    pinned = [f"{name}=={version(name)}" for name in required(folder)]
     (made / "requirements.txt").write_text("\n".join([*pinned, ""]), encoding="utf-8")
     card = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[-1]
     head = {"title": folder.name, "sdk": "gradio", "sdk_version": version("gradio"),
@@ -59,6 +61,13 @@ def write_space(folder: Path, base: Path, made: Path) -> None:
     lines = [f"{key}: {value}" for key, value in head.items()]
     text = "\n".join(["---", *lines, "---", card])
     (made / "README.md").write_text(text, encoding="utf-8")
+
+
+def required(folder: Path) -> list[str]:
+    """Return the packages that the demo of a checkpoint needs."""
+    settings = folder / SETTINGS
+    words = settings.is_file() and read_json(settings).get("words")
+    return [*REQUIRED, "wordfreq"] if words else [*REQUIRED]
 
 
 def read_in_space(made: Path, images: Sequence[Image.Image]) -> list[Recognition]:
