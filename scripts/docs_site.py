@@ -55,6 +55,7 @@ CORPUS_OPTIONS = {
     "needles": "share of documents on which a passcode is planted",
     "apart": "parts of a line farther apart than this times its height are rows; 0: never",
     "legible": "lines must keep this share of their ink; 0: whatever is left",
+    "many_faces": "training draws with twice as many fonts",
     "lines": "lines drawn from the texts at `path`",
     "fonts": "folder of fonts; empty: those that come along",
     "backgrounds": "folder of images of paper; empty: white paper",
