@@ -4,6 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import wordfreq
 from ctc_frames import unsure
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,19 @@ def test_published_frequencies_tell_words_from_others() -> None:
     assert english.probability("throug", "h") > 0.9 > 0.05 > english.probability("throug", "n")
     assert german.probability("freundschaf", "t") > 0.9
     assert english.probability("freundschaf", "t") < 0.9
+
+
+@pytest.mark.parametrize(("start", "letters"), [("tunne", "l"), ("pepp", "e"), ("rece", "inpsd")])
+def test_shares_are_those_that_the_published_list_gives(start: str, letters: str) -> None:
+    """wordfreq's own functions say which words go on how, and how often."""
+    after: dict[str, float] = defaultdict(float)
+    for word in wordfreq.top_n_list("en", 100_000, ascii_only=False):
+        if word.startswith(start):
+            after[word[len(start) : len(start) + 1]] += wordfreq.word_frequency(word, "en") ** POWER
+    found = word_model(("en",))
+    for letter in letters:
+        published = after[letter] / sum(after.values())
+        assert found.probability(start, letter) == pytest.approx(published, abs=0.03)
 
 
 def test_an_unknown_language_is_named() -> None:
